@@ -1,0 +1,219 @@
+"""Recipe to live objects: the only file that knows every component.
+
+A component's `kind` is a name from the tables here, or `package.module:Class` of the user's own.
+"""
+
+from __future__ import annotations
+
+import importlib
+import json
+import os
+import sys
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import save_file
+from transformers import AutoConfig
+from transformers.utils import logging as transformers_logging
+
+from vitrail.contracts.errors import RecipeError, WeightsError
+from vitrail.contracts.protocols import MediaRule, Source
+from vitrail.data.config import DialectName, SourceConfig
+from vitrail.data.dialects import dialect_of
+from vitrail.data.drawn.config import DrawnConfig
+from vitrail.data.drawn.source import DrawnSource
+from vitrail.data.encode import Encode
+from vitrail.data.loader import Stream
+from vitrail.data.sources import JsonlSource
+from vitrail.inference.chat_model import ChatModel
+from vitrail.media.native import NativeResolution
+from vitrail.models.assembled import MultimodalModel
+from vitrail.models.backbones.decoder import Decoder, decoder_from_config, decoder_from_pretrained
+from vitrail.models.backbones.tokenizer import HFTokenizer, byte_tokenizer, load_tokenizer
+from vitrail.models.backbones.weights_source import local_or_hub
+from vitrail.models.config import CustomConfig, DecoderConfig, MLPProjectorConfig, ModelConfig, VisionTransformerConfig
+from vitrail.models.encoders.vision_transformer import VisionTransformer
+from vitrail.models.fusion.splice import Splice
+from vitrail.models.projectors.mlp import MLPProjector
+from vitrail.models.weights import load_model, unshared
+from vitrail.prompts.config import PromptConfig
+from vitrail.prompts.templates import template
+from vitrail.recipe.schema import Recipe
+from vitrail.recipe.strict import read, to_yaml
+from vitrail.training.config import NextTokenConfig, StageConfig
+from vitrail.training.device import Device
+from vitrail.training.loop import Stage
+from vitrail.training.objectives import NextToken, Objective
+
+transformers_logging.disable_progress_bar()  # type: ignore[no-untyped-call]
+
+BYTES = "bytes"
+DESCRIPTION = "vitrail.yaml"
+WEIGHTS = "model.safetensors"
+LAYOUT = 1
+
+
+def custom(kind: str, where: str) -> Callable[..., Any]:
+    """The class behind `package.module:Class`; the working directory is searched too. Raises RecipeError."""
+    module, _, name = kind.partition(":")
+    if os.getcwd() not in sys.path:
+        sys.path.append(os.getcwd())
+    try:
+        found: Callable[..., Any] = getattr(importlib.import_module(module), name)
+        return found
+    except (ImportError, AttributeError, ValueError) as error:
+        raise RecipeError(f"{where}: cannot load '{kind}': {error}") from error
+
+
+def build_media(config: ModelConfig) -> MediaRule:
+    """The media rule, stated once; data and prompts are handed the same object."""
+    return NativeResolution(config.media)
+
+
+def build_tokenizer(config: DecoderConfig, prompt: PromptConfig) -> HFTokenizer:
+    """The backbone's tokenizer. Raises WeightsError when it lacks a special token of the prompt's template."""
+    chat = template(prompt.template)
+    if config.tokenizer == BYTES:
+        return byte_tokenizer(chat.specials)
+    place = config.tokenizer or config.id
+    assert place, "a backbone without an id has a tokenizer of its own"
+    tokenizer = load_tokenizer(local_or_hub(place))
+    for name in chat.specials:
+        tokenizer.special(name)
+    return tokenizer
+
+
+def build_backbone(config: DecoderConfig, vocabulary: int) -> Decoder:
+    """The language model, with its trained weights or with random ones."""
+    if config.id:
+        try:
+            return decoder_from_pretrained(local_or_hub(config.id))
+        except OSError as error:
+            raise WeightsError(f"model.backbone.id: cannot load '{config.id}': {str(error).splitlines()[0]}") from error
+    return decoder_from_config(_transformers_config({"vocab_size": vocabulary, **config.config}))
+
+
+def _transformers_config(settings: Mapping[str, Any]) -> Any:
+    rest = {key: value for key, value in settings.items() if key != "model_type"}
+    try:
+        return AutoConfig.for_model(settings["model_type"], **rest)
+    except (ValueError, TypeError, KeyError) as error:
+        raise RecipeError(f"model.backbone.config: {str(error).splitlines()[0]}") from error
+
+
+def build_model(config: ModelConfig, vocabulary: int, seed: int, backbone: Decoder | None = None) -> MultimodalModel:
+    """The assembled model in float32, on the default device. seed: of every random weight."""
+    torch.manual_seed(seed)
+    if backbone is None:
+        backbone = build_backbone(config.backbone, vocabulary)
+    media = config.media
+    encoder: Any
+    match config.encoder:
+        case VisionTransformerConfig() as chosen:
+            encoder = VisionTransformer(chosen, patch_values=3 * media.patch**2)
+        case CustomConfig(kind=kind, options=options):
+            encoder = custom(kind, "model.encoder")(patch_values=3 * media.patch**2, **options)
+    projector: Any
+    match config.projector:
+        case MLPProjectorConfig() as mlp:
+            projector = MLPProjector(mlp, encoder.width, backbone.width, media.merge)
+        case CustomConfig(kind=kind, options=options):
+            make = custom(kind, "model.projector")
+            projector = make(encoder_width=encoder.width, backbone_width=backbone.width, merge=media.merge, **options)
+    return MultimodalModel(encoder, projector, Splice(), backbone)
+
+
+def build_encode(config: ModelConfig, prompt: PromptConfig, tokenizer: HFTokenizer) -> Encode:
+    """What turns a conversation into a sample, for this model."""
+    return Encode(build_media(config), template(prompt.template), tokenizer, prompt.system)
+
+
+def build_source(config: SourceConfig) -> tuple[Source, DialectName]:
+    """A source and the dialect of its rows."""
+    if isinstance(config, DrawnConfig):
+        return DrawnSource(config), "tags"
+    source = JsonlSource(config)
+    dialect = config.dialect if config.dialect != "auto" else dialect_of(source)
+    return source, dialect
+
+
+def build_objective(stage: StageConfig) -> Objective:
+    """What the stage minimises."""
+    if isinstance(stage.objective, NextTokenConfig):
+        return NextToken()
+    objective: Objective = custom(stage.objective.kind, f"stages.{stage.name}.objective")(**stage.objective.options)
+    return objective
+
+
+def build_stages(recipe: Recipe, encode: Encode, device: Device) -> list[Stage]:
+    """The stages with their streams; each draws its order from a seed of its own."""
+    stages = []
+    for number, config in enumerate(recipe.stages):
+        source, dialect = build_source(config.data or recipe.data.train)
+        pack = recipe.data.pack
+        stream = Stream(
+            source,
+            dialect,
+            encode,
+            pack,
+            seed=recipe.seed * 1000 + number,
+            max_lost=recipe.data.max_lost,
+            pad_to=pack.length if device.compiled else 0,
+        )
+        stages.append(Stage(config, stream, build_objective(config)))
+    return stages
+
+
+@dataclass(frozen=True)
+class Description:
+    """What a folder of finished weights says about itself, in vitrail.yaml; backbone: transformers' own settings."""
+
+    layout: int
+    model: ModelConfig
+    prompt: PromptConfig
+    backbone: Mapping[str, Any]
+
+
+def save_weights(
+    model: MultimodalModel, encode: Encode, config: ModelConfig, prompt: PromptConfig, folder: Path
+) -> None:
+    """A finished model: weights, tokenizer, and a description from which `load` builds it without the recipe."""
+    folder.mkdir(parents=True, exist_ok=True)
+    settings = json.loads(model.backbone.lm.config.to_json_string(use_diff=True))
+    encode.tokenizer.save(str(folder))
+    making = folder / "model.safetensors.part"
+    save_file(unshared(model), making)
+    making.rename(folder / WEIGHTS)
+    text = to_yaml(Description(LAYOUT, config, prompt, settings))
+    (folder / DESCRIPTION).write_text(text, encoding="utf-8")
+
+
+def load(place: str | Path, device: str = "auto") -> ChatModel:
+    """Opens a finished model: a run's folder, or its `weights` folder.
+
+    device: auto, cpu, cuda or mps. Raises WeightsError when there is none, or it does not fit its description.
+    """
+    folder = Path(place)
+    if (folder / "weights").is_dir():
+        folder = folder / "weights"
+    if not (folder / DESCRIPTION).is_file():
+        raise WeightsError(
+            f"'{place}' holds no finished model: neither {DESCRIPTION} nor weights/{DESCRIPTION} is there"
+        )
+    try:
+        description = read(Description, folder / DESCRIPTION).value
+    except RecipeError as error:
+        raise WeightsError(f"this version cannot read the model's description: {error}") from error
+    if description.layout != LAYOUT:
+        raise WeightsError(f"'{folder}' has layout {description.layout}, this version reads {LAYOUT}")
+    tokenizer = load_tokenizer(str(folder))
+    backbone = decoder_from_config(_transformers_config(description.backbone), initialise=False)
+    model = build_model(description.model, backbone.vocabulary, seed=0, backbone=backbone)
+    load_model(model, folder / WEIGHTS)
+    if device == "auto":
+        device = "cuda" if torch.cuda.is_available() else "cpu"
+    encode = build_encode(description.model, description.prompt, tokenizer)
+    return ChatModel(model.to(device).eval(), encode, device)

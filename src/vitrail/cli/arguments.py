@@ -1,0 +1,20 @@
+"""Arguments that several verbs share."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+RecipeName = Annotated[
+    str, typer.Argument(metavar="RECIPE", help="A recipe file, or the name of a bundled one (`vitrail recipes list`).")
+]
+Overrides = Annotated[
+    list[str] | None,
+    typer.Argument(
+        metavar="[KEY=VALUE]...",
+        help="Changes to the recipe, e.g. stages.0.steps=50 data.train=my.jsonl",
+        show_default=False,
+    ),
+]
+RunName = Annotated[str, typer.Argument(metavar="RUN", help="A run's folder, or its weights folder.")]

@@ -1,0 +1,108 @@
+"""`vitrail chat`: one question, or a conversation with follow-up questions."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from vitrail.cli.arguments import RunName
+from vitrail.contracts.errors import MediaError, VitrailError
+from vitrail.contracts.messages import ImagePart, Message, Part, TextPart
+from vitrail.inference.config import GenerationConfig
+
+if TYPE_CHECKING:
+    from vitrail.inference.chat_model import ChatModel
+
+PICTURE_SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".gif", ".bmp", ".tif", ".tiff")
+HELP = "A question and Enter. /picture FILE shows another picture, /new starts over, /quit (or Ctrl-D) leaves."
+
+
+def chat(
+    run: RunName,
+    words: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="[PICTURE]... [QUESTION]", help="Pictures, then the question. Without a question: a conversation."
+        ),
+    ] = None,
+    max_tokens: Annotated[int, typer.Option(help="Longest answer, tokens.", min=1)] = 256,
+    temperature: Annotated[float, typer.Option(help="0 takes the likeliest token every time.", min=0)] = 0.0,
+    top_p: Annotated[float, typer.Option(help="Nucleus of the sampling, 0 to 1.", min=0, max=1)] = 1.0,
+    seed: Annotated[int, typer.Option(help="Of the sampling.")] = 0,
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")] = "auto",
+) -> None:
+    """Ask a trained model about pictures; the answer streams as it is made."""
+    pictures, question = split(words or [])
+    missing = next((picture for picture in pictures if not Path(picture).is_file()), None)
+    if missing:
+        raise MediaError(f"picture '{missing}' does not exist")
+    generation = GenerationConfig(max_tokens, temperature, top_p, seed)
+
+    from vitrail.build import load
+
+    model = load(run, device)
+    shown: list[Part] = [ImagePart(Path(picture)) for picture in pictures]
+    if question is None:
+        converse(model, shown, generation)
+    else:
+        answer(model, [turn(shown, question)], generation)
+
+
+def split(words: list[str]) -> tuple[list[str], str | None]:
+    """Pictures and the question; a last word that names a picture file is a picture, and then there is no question."""
+    if words and not Path(words[-1]).is_file() and not words[-1].lower().endswith(PICTURE_SUFFIXES):
+        return words[:-1], words[-1]
+    return words, None
+
+
+def turn(pictures: list[Part], question: str) -> Message:
+    """A user's turn: pictures first, as the model was trained."""
+    return Message("user", (*pictures, TextPart("\n" * bool(pictures) + question)))
+
+
+def answer(model: ChatModel, messages: list[Message], generation: GenerationConfig) -> str:
+    """Prints the answer as it comes, and returns it."""
+    text = ""
+    for piece in model.stream(messages, generation=generation):
+        typer.echo(piece, nl=False)
+        text += piece
+    typer.echo()
+    return text
+
+
+def converse(model: ChatModel, pictures: list[Part], generation: GenerationConfig) -> None:
+    """Question after question; each sees what was said before."""
+    typer.echo(HELP, err=True)
+    messages: list[Message] = []
+    while True:
+        try:
+            line = input("> ").strip()
+        except EOFError:
+            typer.echo()
+            return
+        command, _, rest = line.partition(" ")
+        if command == "/quit":
+            return
+        if command == "/new":
+            messages, pictures = [], []
+        elif command == "/picture":
+            pictures.append(ImagePart(Path(rest.strip())))
+        elif line.startswith("/"):
+            typer.echo(HELP, err=True)
+        elif line:
+            messages, pictures = _ask(model, messages, pictures, line, generation)
+
+
+def _ask(
+    model: ChatModel, messages: list[Message], pictures: list[Part], line: str, generation: GenerationConfig
+) -> tuple[list[Message], list[Part]]:
+    """One exchange; a picture that cannot be read is said and forgotten, the conversation stays."""
+    asked = [*messages, turn(pictures, line)]
+    try:
+        said = answer(model, asked, generation)
+    except VitrailError as error:
+        typer.secho(f"error: {error}", fg="red", err=True)
+        return messages, []
+    return [*asked, Message("assistant", (TextPart(said),))], []

@@ -1,0 +1,31 @@
+"""`vitrail env`: what this machine has, to paste into a bug report."""
+
+from __future__ import annotations
+
+import os
+import platform
+from importlib.metadata import PackageNotFoundError, version
+
+import typer
+
+PACKAGES = ("vitrail", "torch", "transformers", "tokenizers", "safetensors", "numpy", "pillow", "typer", "gguf")
+
+
+def env() -> None:
+    """Versions, device, number format and memory."""
+    typer.echo(f"python        {platform.python_version()} on {platform.system()} {platform.machine()}")
+    for name in PACKAGES:
+        try:
+            typer.echo(f"{name:<13} {version(name)}")
+        except PackageNotFoundError:
+            typer.echo(f"{name:<13} not installed")
+
+    from vitrail.training.config import TrainingConfig
+    from vitrail.training.device import choose, fast_bfloat16, has_compiler, machine_memory_gib
+
+    device = choose(TrainingConfig())
+    typer.echo(f"device        {device.name}, {device.threads} threads, trains in {device.dtype}")
+    typer.echo(f"bfloat16      {'in hardware' if fast_bfloat16(device.name) else 'emulated, not used'}")
+    typer.echo(f"compiler      {'found' if has_compiler() else 'none'}")
+    typer.echo(f"memory        {machine_memory_gib():.1f} GiB")
+    typer.echo(f"cache         {os.environ.get('VITRAIL_CACHE', '~/.cache/vitrail')}")

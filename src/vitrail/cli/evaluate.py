@@ -1,0 +1,87 @@
+"""`vitrail eval`: scores of a trained model on its recipe's held-out rows, or on a file of one's own."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from vitrail.cli.arguments import RunName
+from vitrail.contracts.errors import RecipeError
+from vitrail.data.config import JsonlConfig, SourceConfig
+from vitrail.recipe.schema import Recipe
+from vitrail.recipe.strict import read
+
+
+def evaluate(
+    run: RunName,
+    data: Annotated[
+        Path | None, typer.Option(help="A .jsonl of held-out rows; default: the recipe's data.held_out.")
+    ] = None,
+    rows: Annotated[int, typer.Option(help="Only this many rows from the start; 0 for all.", min=0)] = 0,
+    losses: Annotated[
+        bool, typer.Option("--losses", help="Also the loss with the right, a wrong and no picture.")
+    ] = False,
+    withhold: Annotated[bool, typer.Option("--withhold", help="Ask without the pictures.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object, nothing else.")] = False,
+    max_tokens: Annotated[int, typer.Option(help="Longest answer, tokens.", min=1)] = 64,
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")] = "auto",
+) -> None:
+    """Ask every held-out question and score the answers."""
+    source_config = held_out(Path(run), data, rows)
+
+    from vitrail import build
+    from vitrail.cli.progress import Terminal
+    from vitrail.evaluation.answers import ask
+    from vitrail.evaluation.losses import held_out_losses
+    from vitrail.metrics.scoring import summarise
+    from vitrail.run.screen import Silent
+
+    screen = Silent() if as_json else Terminal()
+    model = build.load(run, device)
+    source, dialect = build.build_source(source_config)
+    with screen.counting("questions", len(source)) as on_answer:
+        answers = ask(model.withholding() if withhold else model, source, dialect, max_tokens, on_answer)
+    summary = summarise(answers)
+    if losses:
+        with screen.counting("losses", len(source)) as on_row:
+            summary["losses"] = held_out_losses(model, source, dialect, on_row)
+    if as_json:
+        typer.echo(json.dumps(summary, indent=2))
+    else:
+        table(summary)
+
+
+def held_out(run: Path, data: Path | None, rows: int) -> SourceConfig:
+    """The rows to measure on. Raises RecipeError when neither the call nor the recipe names any."""
+    if data is not None:
+        return JsonlConfig(path=data, rows=rows)
+    recipe = run / "recipe.yaml"
+    if not recipe.is_file():
+        raise RecipeError(f"'{run}' has no recipe.yaml that names held-out rows; name some with --data FILE")
+    overrides = [f"data.held_out.rows={rows}"] if rows else []
+    config = read(Recipe, recipe, overrides).value.data.held_out
+    if config is None:
+        raise RecipeError(f"'{recipe}' names no data.held_out; name rows with --data FILE")
+    return config
+
+
+def table(summary: dict[str, dict[str, dict[str, float]]]) -> None:
+    """Scores as a table: overall, then by kind."""
+    from rich.console import Console
+    from rich.table import Table
+
+    shown = Table("kind", "exact match", "ANLS", "box IoU", "n")
+    groups = {"all": summary, **summary["by_kind"]}
+    for kind, scores in groups.items():
+        found = {name: scores[name] for name in ("exact_match", "anls", "box_iou") if scores.get(name, {}).get("n")}
+        cells = [
+            f"{one['value']:.3f} [{one['low']:.3f}, {one['high']:.3f}]" if (one := found.get(name)) else ""
+            for name in ("exact_match", "anls", "box_iou")
+        ]
+        shown.add_row(kind or "-", *cells, str(max((int(one["n"]) for one in found.values()), default=0)))
+    Console(highlight=False).print(shown)
+    for name, loss in summary.get("losses", {}).items():
+        typer.echo(f"loss, {name} picture: {loss['value']:.3f} [{loss['low']:.3f}, {loss['high']:.3f}]")

@@ -1,0 +1,60 @@
+"""`vitrail`: the verbs, and how mistakes are shown. Verbs import torch only once their arguments are known to be right."""
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import Annotated
+
+import typer
+
+import vitrail
+from vitrail.cli import chat, data, env, evaluate, plan, recipes, show, train
+from vitrail.contracts.errors import VitrailError
+
+app = typer.Typer(
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    help="Assemble, train, measure and talk to multimodal language models.",
+)
+app.command("plan")(plan.plan)
+app.command("train")(train.train)
+app.command("chat")(chat.chat)
+app.command("eval")(evaluate.evaluate)
+app.command("show")(show.show)
+app.add_typer(recipes.app, name="recipes")
+app.add_typer(data.app, name="data")
+app.command("env")(env.env)
+
+
+@app.callback(invoke_without_command=True)
+def options(
+    debug: Annotated[bool, typer.Option("--debug", help="Show the full trace of an error.")] = False,
+    version: Annotated[bool, typer.Option("--version", help="Print the version and exit.")] = False,
+) -> None:
+    """Assemble, train, measure and talk to multimodal language models."""
+    if version:
+        typer.echo(vitrail.__version__)
+        raise typer.Exit
+    if debug:
+        os.environ["VITRAIL_DEBUG"] = "1"
+
+
+def main() -> None:
+    """Runs the command line. A user's mistake is one line on stderr and exit status 2; `--debug` shows the trace."""
+    # `--debug` is taken wherever it stands: people add it to the end of the line that failed.
+    arguments = [argument for argument in sys.argv[1:] if argument != "--debug"]
+    if len(arguments) < len(sys.argv) - 1:
+        arguments.insert(0, "--debug")
+    try:
+        app(args=arguments, prog_name="vitrail")
+    except VitrailError as error:
+        if os.environ.get("VITRAIL_DEBUG"):
+            raise
+        typer.secho(f"error: {error}", fg="red", err=True)
+        sys.exit(2)
+    except KeyboardInterrupt:
+        if os.environ.get("VITRAIL_DEBUG"):
+            raise
+        sys.exit(130)

@@ -1,0 +1,191 @@
+"""`vitrail show`: the real object at each hop of the data's way, for a recipe and its data."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+import typer
+from rich.console import Console
+from rich.text import Text
+
+from vitrail.cli.arguments import Overrides, RecipeName
+from vitrail.contracts.errors import DataError
+from vitrail.contracts.messages import ImagePart
+from vitrail.recipe.read import read_recipe
+from vitrail.recipe.schema import Recipe
+
+if TYPE_CHECKING:
+    from vitrail.contracts.protocols import Tokenizer
+    from vitrail.contracts.samples import Pack, Sample
+    from vitrail.data.loader import Stream
+
+Hop = Literal["row", "conversation", "sample", "pack", "batch", "terms"]
+LEARNT, SLOT, SPECIAL = "bold green", "cyan", "magenta"
+LONGEST = 400
+"""Characters of one value that are shown."""
+
+
+def show(
+    recipe: RecipeName,
+    overrides: Overrides = None,
+    at: Annotated[Hop, typer.Option(help="The hop.")] = "sample",
+    index: Annotated[int, typer.Option(help="Which row, or which pack of the first window.", min=0)] = 0,
+    stage: Annotated[int, typer.Option(help="Which stage's data.", min=0)] = 0,
+) -> None:
+    """Look at a row, conversation, sample, pack, batch, or the loss terms it gives before training.
+
+    Green is learnt, cyan is a picture's place, magenta is a special token; a pack's samples are set apart by rulers.
+    """
+    resolved = read_recipe(recipe, overrides or ()).value
+    if stage >= len(resolved.stages):
+        raise DataError(f"--stage {stage}: the recipe has {len(resolved.stages)} stages, numbered from 0")
+
+    from vitrail import build
+    from vitrail.training.device import choose
+
+    tokenizer = build.build_tokenizer(resolved.model.backbone, resolved.prompt)
+    encode = build.build_encode(resolved.model, resolved.prompt, tokenizer)
+    stream = build.build_stages(resolved, encode, choose(resolved.training))[stage].stream
+    console = Console(highlight=False)
+    if at in ("row", "conversation", "sample"):
+        _one(console, stream, tokenizer, at, index)
+    else:
+        packs, events = stream.window(0, 0)
+        if index >= len(packs):
+            raise DataError(f"--index {index}: the first window makes {len(packs)} packs, numbered from 0")
+        for event in events:
+            console.print(f"lost: {event.reason}", markup=False)
+        pack = packs[index]
+        show_at: dict[str, Callable[[], None]] = {
+            "pack": lambda: _pack(console, pack, tokenizer, stream.config.length),
+            "batch": lambda: _batch(console, pack, stream),
+            "terms": lambda: _terms(console, pack, stream, resolved, tokenizer.vocabulary),
+        }
+        show_at[at]()
+
+
+def _one(console: Console, stream: Stream, tokenizer: Tokenizer, at: str, index: int) -> None:
+    from vitrail.data.dialects import to_conversation
+
+    if index >= len(stream.source):
+        raise DataError(f"--index {index}: the source has {len(stream.source)} rows, numbered from 0")
+    row = stream.source.row(index)
+    if at == "row":
+        console.print(f"row {row.id}  {row.place}", markup=False, style="bold")
+        for name, value in row.fields.items():
+            console.print(f"  {name}: {_short(value)}", markup=False)
+    elif at == "conversation":
+        conversation = to_conversation(row, stream.dialect)
+        console.print(f"conversation {conversation.id}  kind {conversation.kind or '-'}", markup=False, style="bold")
+        for message in conversation.messages:
+            parts = [f"<{_short(part.image)}>" if isinstance(part, ImagePart) else part.text for part in message.parts]
+            console.print(f"  {message.role:>9}: {''.join(parts)}", markup=False)
+    else:
+        sample = stream.encode.row(row, stream.source.name, stream.dialect)
+        _sample(console, sample, tokenizer)
+
+
+def _sample(console: Console, sample: Sample, tokenizer: Tokenizer) -> None:
+    """Decoded tokens, what is learnt in green; pictures as their grid."""
+    learnt = int((sample.weights > 0).sum())
+    console.print(
+        f"sample {sample.id}: {len(sample)} tokens, {learnt} learnt, {sample.patches} patches",
+        markup=False,
+        style="bold",
+    )
+    slots = {slot.start: slot.view for slot in sample.slots}
+    text, position = Text(), 0
+    run: list[int] = []
+    learns = False
+
+    def flush() -> None:
+        if run:
+            text.append(tokenizer.decode(run, show_special=True), LEARNT if learns else "")
+            run.clear()
+
+    while position < len(sample):
+        if position in slots:
+            flush()
+            view = slots[position]
+            text.append(
+                f"[picture {view.height} x {view.width} px, {view.rows} x {view.columns} patches, {view.tokens} tokens]",
+                SLOT,
+            )
+            position += view.tokens
+            continue
+        # labels[t] is the id at t + 1: this token is learnt when the place before it carries its label.
+        now = position > 0 and bool(sample.weights[position - 1] > 0)
+        if now != learns:
+            flush()
+            learns = now
+        run.append(int(sample.ids[position]))
+        position += 1
+    flush()
+    console.print(text)
+
+
+def _pack(console: Console, pack: Pack, tokenizer: Tokenizer, length: int) -> None:
+    share = pack.tokens / length
+    console.print(
+        f"pack: {len(pack.samples)} samples, {pack.tokens} of {length} tokens ({share:.1%}), {pack.patches} patches",
+        style="bold",
+    )
+    start = 0
+    for number, sample in enumerate(pack.samples):
+        console.rule(f"segment {number}: tokens {start} to {start + len(sample) - 1}", align="left")
+        _sample(console, sample, tokenizer)
+        start += len(sample)
+
+
+def _batch(console: Console, pack: Pack, stream: Stream) -> None:
+    from vitrail.data.collate import collate
+
+    batch, events = collate(pack, stream.encode.media, stream.pad_to)
+    for event in events:
+        if event.fate != "used":
+            console.print(f"{event.fate}: {event.reason}", markup=False)
+    if batch is None:
+        return
+    console.print(
+        f"batch: {batch.tokens} tokens, {batch.padding} of padding, label weight {batch.label_weight:g}", style="bold"
+    )
+    for name, one in (("text", batch.text), ("vision", batch.vision)):
+        if one is None:
+            continue
+        for field, value in vars(one).items():
+            if hasattr(value, "dtype"):
+                kind = str(value.dtype).removeprefix("torch.")
+                console.print(
+                    f"  {name}.{field}: {kind}{list(value.shape)}, {value.min():g} to {value.max():g}", markup=False
+                )
+        console.print(f"  {name}.segments: {_short(list(one.segments.lengths))}", markup=False)
+
+
+def _terms(console: Console, pack: Pack, stream: Stream, recipe: Recipe, vocabulary: int) -> None:
+    import torch
+
+    from vitrail import build
+    from vitrail.data.collate import collate
+
+    batch, _ = collate(pack, stream.encode.media, stream.pad_to)
+    if batch is None:
+        return
+    model = build.build_model(recipe.model, vocabulary, recipe.seed).eval()
+    objective = build.build_objective(recipe.stages[0])
+    with torch.no_grad():
+        for name, term in objective(model, batch).items():
+            mean = float(term.loss_sum) / max(term.count, 1e-9)
+            console.print(
+                f"{name}: sum {float(term.loss_sum):.3f} / count {term.count:g} = {mean:.4f}, weight {term.weight:g}"
+            )
+
+
+def _short(value: Any) -> str:
+    if hasattr(value, "shape"):
+        return f"{value.dtype}{list(value.shape)}"
+    if isinstance(value, list | tuple):
+        text = f"[{', '.join(_short(item) for item in value)}]"
+    else:
+        text = str(value)
+    return text if len(text) <= LONGEST else text[:LONGEST] + " ..."

@@ -1,0 +1,29 @@
+"""`vitrail train`: runs a recipe to its end, or goes on with it."""
+
+from __future__ import annotations
+
+import typer
+
+from vitrail.cli.arguments import Overrides, RecipeName
+from vitrail.recipe.read import read_recipe
+
+
+def train(recipe: RecipeName, overrides: Overrides = None) -> None:
+    """Train a recipe: its stages, its scores before, after and blind, its report.
+
+    A run that was stopped goes on where it stopped: give the same command again.
+    """
+    resolved = read_recipe(recipe, overrides or ())
+
+    from vitrail.cli.progress import Terminal
+    from vitrail.run.train import train as run
+    from vitrail.training.stopping import Stopped
+
+    try:
+        folder = run(resolved, Terminal())
+    except Stopped as stopped:
+        typer.echo(f"stopped: {stopped}. Give the same command again to go on.", err=True)
+        raise typer.Exit(128 + stopped.number) from None
+    typer.echo(f"results: {folder.path / 'results.json'}")
+    typer.echo(f"report:  {folder.report}")
+    typer.echo(f'chat:    vitrail chat {folder.path} PICTURE "QUESTION"')

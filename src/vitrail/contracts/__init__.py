@@ -1,0 +1,1 @@
+"""What the folders say to each other: messages, samples, batches, replies, errors, protocols. Types only."""

@@ -1,0 +1,79 @@
+"""Rows, conversations and their parts: what data looks like before it becomes tokens."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+if TYPE_CHECKING:
+    import numpy as np
+    from PIL import Image
+
+Role = Literal["system", "user", "assistant"]
+
+
+@dataclass(frozen=True)
+class Row:
+    """One record of a source, in whatever dialect its author wrote it.
+
+    id: stable name of the row within its source, used by the ledger and by reports.
+    fields: the record itself.
+    folder: where relative picture paths start; None when the row carries its pictures.
+    place: file and line, for messages to the user.
+    """
+
+    id: str
+    fields: Mapping[str, Any]
+    folder: Path | None = None
+    place: str = ""
+
+
+@dataclass(frozen=True)
+class TextPart:
+    """A piece of text inside a message. It never becomes a special token, whatever it spells."""
+
+    text: str
+
+
+@dataclass(frozen=True)
+class ImagePart:
+    """A picture inside a message: a file, its bytes, a uint8[H, W, 3] array, or an opened Pillow image."""
+
+    image: str | Path | bytes | np.ndarray | Image.Image
+
+
+Part = TextPart | ImagePart
+
+
+@dataclass(frozen=True)
+class Message:
+    """One turn of a conversation."""
+
+    role: Role
+    parts: tuple[Part, ...]
+
+    @property
+    def text(self) -> str:
+        """The text parts joined; pictures are left out."""
+        return "".join(part.text for part in self.parts if isinstance(part, TextPart))
+
+
+@dataclass(frozen=True)
+class Conversation:
+    """Messages of one row, with what evaluation needs to know about it.
+
+    kind: the question's kind, by which scores are grouped; "" when the row does not say.
+    """
+
+    id: str
+    messages: tuple[Message, ...]
+    kind: str = ""
+    place: str = ""
+    extra: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def pictures(self) -> tuple[ImagePart, ...]:
+        """Every picture, in reading order."""
+        return tuple(part for message in self.messages for part in message.parts if isinstance(part, ImagePart))

@@ -1,0 +1,111 @@
+"""What one folder asks of another without importing it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:
+    import numpy as np
+    import torch
+    from numpy.typing import NDArray
+
+    from vitrail.contracts.messages import Row
+    from vitrail.contracts.samples import Segments, View, VisionStream
+
+
+class Tokenizer(Protocol):
+    """Text to ids and back. Text can never become a special token; those are asked for by name."""
+
+    vocabulary: int
+
+    def encode(self, text: str) -> list[int]:
+        """Ids of plain text. A special token spelled in `text` stays text."""
+        ...
+
+    def special(self, name: str) -> int:
+        """Id of the special token `name`. Raises WeightsError when the vocabulary has none such."""
+        ...
+
+    def decode(self, ids: Sequence[int], *, show_special: bool = False) -> str:
+        """Text of ids; special tokens are left out unless asked for."""
+        ...
+
+    def save(self, folder: str) -> None:
+        """Writes the tokenizer's files into `folder`."""
+        ...
+
+
+class MediaRule(Protocol):
+    """The one place that knows what a picture becomes. The model's description states it; data and prompts are handed it."""
+
+    patch: int
+    merge: int
+
+    def views(self, width: int, height: int) -> tuple[View, ...]:
+        """The views of a picture of that size (px), from its header alone."""
+        ...
+
+    def pixels(self, image: NDArray[np.uint8], views: Sequence[View]) -> list[NDArray[np.float32]]:
+        """uint8[H, W, 3] to one normalised float32[h, w, 3] per view."""
+        ...
+
+
+class Source(Protocol):
+    """Rows by number. `row` must be a pure function of its index, so that a run can be resumed anywhere."""
+
+    name: str
+
+    def __len__(self) -> int: ...
+
+    def row(self, index: int) -> Row:
+        """The row at `index`."""
+        ...
+
+
+class Encoder(Protocol):
+    """Patches to features, each view on its own."""
+
+    width: int
+
+    def __call__(self, stream: VisionStream) -> torch.Tensor:
+        """VisionStream to float[P, width]."""
+        ...
+
+
+class Projector(Protocol):
+    """Features to tokens of the backbone's width."""
+
+    def __call__(self, features: torch.Tensor, stream: VisionStream) -> torch.Tensor:
+        """float[P, encoder width] to float[M, backbone width], M = len(stream.token_index)."""
+        ...
+
+
+class LayerCache(Protocol):
+    """Keys and values of the past, one pair a layer."""
+
+    def update(
+        self, keys: torch.Tensor, values: torch.Tensor, layer_idx: int, *args: object, **kwargs: object
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Appends [1, heads, T, d] and returns everything seen so far. Named as transformers' layers call it."""
+        ...
+
+
+class Backbone(Protocol):
+    """The language model: embeddings in, hidden states out."""
+
+    width: int
+
+    def embed(self, ids: torch.Tensor) -> torch.Tensor:
+        """int64[T] to float[T, width]."""
+        ...
+
+    def __call__(
+        self, embeddings: torch.Tensor, positions: torch.Tensor, segments: Segments, cache: LayerCache | None = None
+    ) -> torch.Tensor:
+        """float[T, width] to float[T, width], after the last norm."""
+        ...
+
+    def head_weight(self) -> torch.Tensor:
+        """float[vocabulary, width]."""
+        ...

@@ -1,0 +1,23 @@
+"""What a model answers."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from vitrail.contracts.messages import Part, TextPart
+
+
+@dataclass(frozen=True)
+class Reply:
+    """An answer. `str(reply)` is its text.
+
+    stopped: True when the model ended its turn itself, False when the token limit cut it off.
+    """
+
+    parts: tuple[Part, ...]
+    prompt_tokens: int = 0
+    tokens: int = 0
+    stopped: bool = True
+
+    def __str__(self) -> str:
+        return "".join(part.text for part in self.parts if isinstance(part, TextPart))

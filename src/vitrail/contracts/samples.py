@@ -1,0 +1,175 @@
+"""What a conversation becomes on its way to the model: views, samples, packs, batches.
+
+Labels are shifted exactly once, in `prompts.render`: `labels[t]` is the id to be predicted *at* position t, so no model
+and no loss shifts again. Every stream names its segments; packed attention takes them as a required argument.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import TYPE_CHECKING, TypeVar
+
+if TYPE_CHECKING:
+    import numpy as np
+    import torch
+    from numpy.typing import NDArray
+
+    from vitrail.contracts.messages import ImagePart
+
+IGNORE = -100
+"""The label of a position that carries no loss."""
+
+
+@dataclass(frozen=True)
+class View:
+    """One picture as the encoder will see it, known from the picture's header before any pixel is decoded.
+
+    height, width: size after resizing, px. rows, columns: its patch grid. tokens: places it takes in the text stream.
+    """
+
+    height: int
+    width: int
+    rows: int
+    columns: int
+    tokens: int
+
+    @property
+    def patches(self) -> int:
+        """Patches the encoder works on."""
+        return self.rows * self.columns
+
+
+@dataclass(frozen=True)
+class MediaSlot:
+    """Where a view's tokens stand in a sample: `ids[start : start + view.tokens]` are placeholders."""
+
+    start: int
+    picture: int
+    view: View
+
+
+@dataclass(frozen=True)
+class Sample:
+    """One conversation, encoded.
+
+    ids: int64[T]. labels: int64[T], the id to predict at t, or IGNORE. weights: float32[T], 0 where labels are IGNORE.
+    slots: where pictures go, in reading order; `slot.picture` indexes `pictures`.
+    cut: why its text was cut; "" when it was not.
+    """
+
+    id: str
+    source: str
+    ids: NDArray[np.int64]
+    labels: NDArray[np.int64]
+    weights: NDArray[np.float32]
+    slots: tuple[MediaSlot, ...] = ()
+    pictures: tuple[ImagePart, ...] = ()
+    place: str = ""
+    cut: str = ""
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    @property
+    def patches(self) -> int:
+        """Patches of all its views together."""
+        return sum(slot.view.patches for slot in self.slots)
+
+
+@dataclass(frozen=True)
+class Pack:
+    """Samples laid end to end, each its own segment."""
+
+    samples: tuple[Sample, ...]
+
+    @property
+    def tokens(self) -> int:
+        """Real tokens in the pack; padding is the collator's business."""
+        return sum(map(len, self.samples))
+
+    @property
+    def patches(self) -> int:
+        """Patches of all views in the pack."""
+        return sum(sample.patches for sample in self.samples)
+
+
+@dataclass(frozen=True)
+class Segments:
+    """Spans laid end to end along a stream; nothing in one may see anything in another."""
+
+    lengths: tuple[int, ...]
+
+    @cached_property
+    def total(self) -> int:
+        """Length of the stream."""
+        return sum(self.lengths)
+
+    @cached_property
+    def runs(self) -> tuple[tuple[int, int], ...]:
+        """Neighbours of equal length, as (length, how many): they can be computed as one batch."""
+        runs: list[tuple[int, int]] = []
+        for length in self.lengths:
+            if runs and runs[-1][0] == length:
+                runs[-1] = (length, runs[-1][1] + 1)
+            else:
+                runs.append((length, 1))
+        return tuple(runs)
+
+
+@dataclass(frozen=True)
+class TextStream:
+    """ids, labels, positions: int64[T]; weights: float32[T]; segments: one per sample, then one of padding if any."""
+
+    ids: torch.Tensor
+    labels: torch.Tensor
+    weights: torch.Tensor
+    positions: torch.Tensor
+    segments: Segments
+
+
+@dataclass(frozen=True)
+class VisionStream:
+    """Patches of every view of the pack.
+
+    patches: float32[P, 3 * patch * patch], normalised. positions: int64[P, 2], row and column within the view.
+    segments: one per view. token_index: int64[M], the place in the text stream of each token the projector makes.
+    Patches that merge into one token lie together (`media.patches`).
+    """
+
+    patches: torch.Tensor
+    positions: torch.Tensor
+    segments: Segments
+    token_index: torch.Tensor
+
+
+@dataclass(frozen=True)
+class Batch:
+    """One pack as tensors. sample_ids and sources: one per text segment (padding excluded).
+
+    label_weight: the loss weights summed. padding: tokens.
+    """
+
+    text: TextStream
+    vision: VisionStream | None
+    sample_ids: tuple[str, ...]
+    sources: tuple[str, ...]
+    label_weight: float
+    padding: int = 0
+
+    @property
+    def tokens(self) -> int:
+        """Real tokens, padding excluded."""
+        return self.text.segments.total - self.padding
+
+    def to(self, device: torch.device | str) -> Batch:
+        """A copy whose tensors lie on `device`."""
+        return replace(self, text=_move(self.text, device), vision=self.vision and _move(self.vision, device))
+
+
+S = TypeVar("S", TextStream, VisionStream)
+
+
+def _move(stream: S, device: torch.device | str) -> S:
+    tensors = {name: value.to(device) for name, value in vars(stream).items() if hasattr(value, "to")}
+    return replace(stream, **tensors)

@@ -1,0 +1,91 @@
+"""A pack to tensors: streams laid end to end, pictures decoded here and nowhere earlier."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from vitrail.contracts.errors import MediaError
+from vitrail.contracts.protocols import MediaRule
+from vitrail.contracts.samples import IGNORE, Batch, Pack, Sample, Segments, TextStream, VisionStream
+from vitrail.data.ledger import Event
+from vitrail.media import image
+from vitrail.media.native import patchify
+
+Pixels = list[NDArray[np.float32]]
+
+
+def collate(pack: Pack, media: MediaRule, pad_to: int = 0) -> tuple[Batch | None, list[Event]]:
+    """The batch, and what became of each sample. pad_to: fixed length of the text stream; 0 for none.
+
+    A sample with a picture that turns out damaged is left out and reported; None when nothing is left.
+    """
+    samples: list[Sample] = []
+    pixels: Pixels = []
+    events: list[Event] = []
+    for sample in pack.samples:
+        try:
+            pixels += decode(sample, media)
+        except MediaError as error:
+            reason = f"{sample.place or sample.id}: {error}"
+            events.append(Event(sample.id, sample.source, "unreadable", reason))
+            continue
+        samples.append(sample)
+        events.append(Event(sample.id, sample.source, "text_cut" if sample.cut else "used", sample.cut))
+    if not samples:
+        return None, events
+    text, padding = _text(samples, pad_to)
+    batch = Batch(
+        text=text,
+        vision=_vision(samples, pixels, media) if pixels else None,
+        sample_ids=tuple(sample.id for sample in samples),
+        sources=tuple(sample.source for sample in samples),
+        label_weight=float(sum(sample.weights.sum() for sample in samples)),
+        padding=padding,
+    )
+    return batch, events
+
+
+def decode(sample: Sample, media: MediaRule) -> Pixels:
+    """Every view of a sample, normalised float32[h, w, 3], in the order of its slots. Raises MediaError."""
+    pixels: Pixels = []
+    for number, picture in enumerate(sample.pictures):
+        views = [slot.view for slot in sample.slots if slot.picture == number]
+        pixels += media.pixels(image.load(picture.image), views)
+    return pixels
+
+
+def _text(samples: Sequence[Sample], pad_to: int) -> tuple[TextStream, int]:
+    lengths = [len(sample) for sample in samples]
+    padding = max(0, pad_to - sum(lengths))
+    if padding:
+        lengths.append(padding)
+    ids = np.concatenate([*(sample.ids for sample in samples), np.zeros(padding, np.int64)])
+    labels = np.concatenate([*(sample.labels for sample in samples), np.full(padding, IGNORE, np.int64)])
+    weights = np.concatenate([*(sample.weights for sample in samples), np.zeros(padding, np.float32)])
+    positions = np.concatenate([np.arange(length) for length in lengths])
+    stream = TextStream(
+        ids=torch.from_numpy(ids),
+        labels=torch.from_numpy(labels),
+        weights=torch.from_numpy(weights),
+        positions=torch.from_numpy(positions),
+        segments=Segments(tuple(lengths)),
+    )
+    return stream, padding
+
+
+def _vision(samples: Sequence[Sample], pixels: Pixels, media: MediaRule) -> VisionStream:
+    patches, positions = zip(*(patchify(view, media.patch, media.merge) for view in pixels), strict=True)
+    index, offset = [], 0
+    for sample in samples:
+        index += [np.arange(slot.start, slot.start + slot.view.tokens) + offset for slot in sample.slots]
+        offset += len(sample)
+    return VisionStream(
+        patches=torch.from_numpy(np.concatenate(patches)),
+        positions=torch.from_numpy(np.concatenate(positions)),
+        segments=Segments(tuple(len(view) for view in patches)),
+        token_index=torch.from_numpy(np.concatenate(index)),
+    )

@@ -1,0 +1,107 @@
+"""What to draw: the settings of the drawn data and the kinds of question it asks. No torch, no numpy."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from vitrail.contracts.errors import DataError, nearest
+
+SCENE_OF_KIND: dict[str, str] = {
+    "colour": "shapes",
+    "shape": "shapes",
+    "position": "shapes",
+    "box": "shapes",
+    "count": "count",
+    "number": "text",
+    "word": "text",
+    "bar value": "bars",
+    "tallest bar": "bars",
+}
+"""Each kind of question, and the scene that the test split draws for it."""
+
+KINDS: tuple[str, ...] = tuple(SCENE_OF_KIND)
+SCORED_KINDS: tuple[str, ...] = tuple(kind for kind in KINDS if kind != "box")
+"""The kinds that exact match can score; a box is scored by overlap."""
+
+LESSONS: tuple[tuple[str, ...], ...] = (
+    ("colour", "shape", "position", "box"),
+    ("count",),
+    ("number",),
+    ("word",),
+    ("bar value", "tallest bar"),
+)
+"""What the train split mixes in equal shares. A shapes picture answers four kinds at once, so a share a lesson comes
+nearer to a share a kind than a share a kind would."""
+
+SIDE_CHANCE = 1 / 3
+"""How often a picture of many things or of text also offers the easy questions that a shapes picture is for (its
+colour, its shape). Always would make colour four times as frequent as counting and reading."""
+
+ANSWERS = 12
+"""How many answers a question has, but for boxes, numbers and words, which have more. All are drawn equally often."""
+
+SPLITS: tuple[str, ...] = ("train", "test")
+SMALLEST, LARGEST, STEP = 64, 128, 16
+
+
+@dataclass(frozen=True)
+class DrawnConfig:
+    """Settings of the drawn data.
+
+    split: "train" or "test". The two share no number, no word, no layout and no font.
+    rows: how many pictures.
+    seed: another seed gives other pictures of the same split; what is held out does not depend on it.
+    size: smallest and largest side in px, 64..128, multiples of 16; where they differ, each picture draws its width
+        and its height between them.
+    questions: most question-answer pairs a train picture; one with less to ask has fewer. The test split always asks
+        one question a picture, so that no earlier turn gives the answer away.
+    caption: adds a caption turn to train pictures, before the questions in half of them and after them in the others.
+        The test split has none.
+    kinds: kinds of question to ask; empty = all of `KINDS`.
+
+    Raises DataError when a value is not allowed.
+    """
+
+    split: str = "train"
+    rows: int = 10_000
+    seed: int = 0
+    size: tuple[int, int] = (SMALLEST, SMALLEST)
+    questions: int = 4
+    caption: bool = True
+    kinds: tuple[str, ...] = ()
+    kind: Literal["drawn"] = "drawn"
+
+    def __post_init__(self) -> None:
+        """Refuses what cannot be drawn."""
+        if self.split not in SPLITS:
+            raise DataError(f"drawn data: split is '{self.split}', allowed: train, test{nearest(self.split, SPLITS)}")
+        if self.rows < 0:
+            raise DataError(f"drawn data: rows is {self.rows}, allowed: 0 or more")
+        if len(self.size) != 2 or self.size[0] > self.size[1] or not all(map(_is_side, self.size)):
+            raise DataError(
+                f"drawn data: size is {list(self.size)}, allowed: smallest and largest side in px, "
+                f"each a multiple of {STEP} from {SMALLEST} to {LARGEST}"
+            )
+        if self.questions < 0 or (self.questions == 0 and not self.caption and self.split == "train"):
+            raise DataError(f"drawn data: questions is {self.questions}, allowed: 1 or more, or 0 with caption: true")
+        for kind in self.kinds:
+            if kind not in KINDS:
+                raise DataError(f"drawn data: unknown kind '{kind}'{nearest(kind, KINDS)}, allowed: {', '.join(KINDS)}")
+        if len(set(self.kinds)) != len(self.kinds):
+            raise DataError(f"drawn data: kinds names a kind twice: {', '.join(self.kinds)}")
+
+    @property
+    def asked(self) -> tuple[str, ...]:
+        """The kinds of question that are asked, in the order of `KINDS`."""
+        return tuple(kind for kind in KINDS if kind in self.kinds) if self.kinds else KINDS
+
+    @property
+    def lessons(self) -> tuple[tuple[str, ...], ...]:
+        """`LESSONS` without the kinds that are not asked."""
+        kept = (tuple(kind for kind in lesson if kind in self.asked) for lesson in LESSONS)
+        return tuple(lesson for lesson in kept if lesson)
+
+
+def _is_side(side: int) -> bool:
+    return SMALLEST <= side <= LARGEST and side % STEP == 0

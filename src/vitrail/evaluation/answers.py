@@ -1,0 +1,63 @@
+"""Asking held-out questions: of each row the last answer is the truth, and all that stands before it is the prompt."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterable
+from dataclasses import asdict, replace
+from pathlib import Path
+
+from vitrail.contracts.errors import DataError
+from vitrail.contracts.messages import Conversation, Row
+from vitrail.contracts.protocols import Source
+from vitrail.data.config import DialectName
+from vitrail.data.dialects import to_conversation
+from vitrail.inference.chat_model import ChatModel
+from vitrail.inference.config import GenerationConfig
+from vitrail.metrics.scoring import Answer
+
+
+def question(row: Row, dialect: DialectName) -> tuple[Conversation, tuple[str, ...]]:
+    """The conversation up to its last answer, and the accepted answers: that one and the row's `answers`, if any.
+
+    Raises DataError when the row does not end with an answer.
+    """
+    conversation = to_conversation(row, dialect)
+    *asked, last = conversation.messages
+    if last.role != "assistant" or not asked:
+        raise DataError(f"{row.place or row.id}: a held-out row must end with an assistant's turn")
+    also = conversation.extra.get("answers") or ()
+    return replace(conversation, messages=tuple(asked)), tuple(dict.fromkeys((last.text, *map(str, also))))
+
+
+def ask(
+    model: ChatModel,
+    source: Source,
+    dialect: DialectName,
+    max_tokens: int,
+    on_answer: Callable[[], None] = lambda: None,
+) -> list[Answer]:
+    """Asks every row's question, greedily. Raises DataError for a row that cannot be asked: none is skipped."""
+    generation = GenerationConfig(max_tokens=max_tokens)
+    answers = []
+    for index in range(len(source)):
+        asked, truths = question(source.row(index), dialect)
+        reply = model.reply(asked, generation)
+        answers.append(Answer(asked.id, asked.kind, asked.messages[-1].text.strip(), str(reply).strip(), truths))
+        on_answer()
+    return answers
+
+
+def write(answers: Iterable[Answer], path: Path) -> None:
+    """One answer a line."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    lines = [json.dumps(asdict(answer), ensure_ascii=False) + "\n" for answer in answers]
+    path.write_text("".join(lines), encoding="utf-8")
+
+
+def read(path: Path) -> list[Answer]:
+    """The inverse of `write`; an empty list when there is no file."""
+    if not path.is_file():
+        return []
+    rows = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+    return [Answer(**{**row, "truths": tuple(row["truths"])}) for row in rows]

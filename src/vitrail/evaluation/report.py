@@ -1,0 +1,73 @@
+"""The report of one run: a single HTML file that loads nothing, and reads on a phone, in the dark and on paper.
+
+`write(report, path)` is all a caller needs. Rendering takes a fraction of a second; the file holds the example
+pictures, so it is as large as they are plus about 200 kB.
+"""
+
+from __future__ import annotations
+
+import os
+from importlib.resources import files
+from pathlib import Path
+from string import Template
+
+from vitrail.contracts.errors import VitrailError
+from vitrail.evaluation.report_costs import ledger, recipe, where_it_went
+from vitrail.evaluation.report_curves import loss, peak_memory, small_charts
+from vitrail.evaluation.report_data import Example, Report
+from vitrail.evaluation.report_examples import examples
+from vitrail.evaluation.report_scores import by_kind, captions, headline
+from vitrail.evaluation.report_text import escape
+
+__all__ = ["Example", "Report", "render", "write"]
+
+
+def render(report: Report) -> str:
+    """Returns the page as HTML text. What the report lacks is left out; everything it holds is escaped."""
+    steps = report.steps
+    sections = [
+        ("result", "Result", headline(report.results)),
+        ("kinds", "Scores by kind of question", by_kind(report.results)),
+        ("pictures", "Does the picture matter?", captions(report.captions)),
+        ("loss", "Loss", loss(steps, report.blind_steps)),
+        ("training", "Rates and speed", small_charts(steps)),
+        ("examples", "Examples", examples(report.examples)),
+        ("costs", "Where tokens and time went", where_it_went(report.tokens, report.time, peak_memory(steps))),
+        ("ledger", "Ledger: what became of every row", ledger(report.ledger)),
+        ("recipe", "Resolved recipe", recipe(report.recipe_yaml)),
+    ]
+    kept = [section for section in sections if section[2]]
+    body = "".join(
+        f'<section id="{name}" aria-labelledby="{name}-title"><h2 id="{name}-title">{title}</h2>{content}</section>'
+        for name, title, content in kept
+    )
+    facts = "".join(f"<div><dt>{escape(k)}</dt><dd>{escape(v)}</dd></div>" for k, v in report.summary.items())
+    return Template(_read("report.html")).substitute(
+        title=escape(report.title),
+        css=_read("report.css"),
+        facts=f'<dl class="facts">{facts}</dl>' if facts else "",
+        nav="".join(f'<a href="#{name}">{name.capitalize()}</a>' for name, _, _ in kept),
+        body=body or '<p class="lead">This run has recorded nothing yet.</p>',
+    )
+
+
+def write(report: Report, path: Path) -> None:
+    """Writes the page to `path`, making its folder if need be. A page already there is replaced whole or not at all.
+
+    Raises VitrailError when the file cannot be written.
+    """
+    page = render(report)
+    draft = path.with_name(f"{path.name}.{os.getpid()}.tmp")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            draft.write_text(page, encoding="utf-8")
+            draft.replace(path)
+        finally:
+            draft.unlink(missing_ok=True)
+    except OSError as error:
+        raise VitrailError(f"cannot write the report to {path}: {error.strerror or error}") from error
+
+
+def _read(name: str) -> str:
+    return files("vitrail.evaluation").joinpath(name).read_text(encoding="utf-8")

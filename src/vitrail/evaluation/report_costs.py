@@ -1,0 +1,106 @@
+"""The parts of the run report that account for things: tokens, time, every row of data, and the resolved recipe."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from vitrail.evaluation.report_dots import stacked_bar
+from vitrail.evaluation.report_text import compact, duration, escape, table
+
+_COLOURS = 7  # c0 ... c6 of the style sheet
+_MOST_ROWS = 200
+
+
+def _coloured(amounts: Mapping[str, Any]) -> list[tuple[str, str, float]]:
+    """(style, name, amount) for the positive amounts, in their order."""
+    real = {
+        name: float(value)
+        for name, value in amounts.items()
+        if isinstance(value, (int, float)) and math.isfinite(value) and value > 0
+    }
+    return [(f"c{index % _COLOURS}", name, value) for index, (name, value) in enumerate(real.items())]
+
+
+def where_it_went(tokens: Mapping[str, int], time: Mapping[str, float], memory: float | None) -> str:
+    """Stacked bars of tokens by sort and of seconds by activity, and the peak memory in GiB if it is known."""
+    blocks = []
+    split = _split_text(tokens)
+    if bar := stacked_bar(_coloured(split), label="Tokens by sort"):
+        total = compact(sum(split.values()))
+        blocks.append(
+            f'<figure><figcaption><h3>Tokens <span class="soft">{total}</span></h3></figcaption>{bar}</figure>'
+        )
+    if bar := stacked_bar(_coloured(time), label="Time by activity", shown=duration):
+        total = duration(sum(amount for _, _, amount in _coloured(time)))
+        blocks.append(f'<figure><figcaption><h3>Time <span class="soft">{total}</span></h3></figcaption>{bar}</figure>')
+    if memory is not None:
+        blocks.append(f'<p class="lead">Peak memory: <b>{memory:.2f}\u00a0GiB</b></p>')
+    return "".join(blocks)
+
+
+def _split_text(tokens: Mapping[str, int]) -> dict[str, int]:
+    """Labelled tokens are text: the bar shows the text that is learned from and the rest, so nothing counts twice."""
+    rest = dict(tokens)
+    labelled = rest.pop("labelled", 0)
+    text = rest.pop("text", 0)
+    split = {"picture": rest.pop("picture", 0), "text, not learned from": max(text - labelled, 0)}
+    return {**split, "text, learned from": labelled, **rest}
+
+
+def ledger(record: Mapping[str, Any]) -> str:
+    """What became of every row: a bar of fates, a table by source, and the rows that have something to say."""
+    counts = record.get("counts") or {}
+    blocks = []
+    if bar := stacked_bar(_coloured(counts), label="Rows by fate"):
+        blocks.append(f"<figure>{bar}</figure>")
+    sources = record.get("by_source") or {}
+    if sources:
+        fates = list(dict.fromkeys([*counts, *(fate for counted in sources.values() for fate in counted)]))
+        rows = [
+            [escape(source), *(f"{counted.get(fate, 0):,}" for fate in fates)] for source, counted in sources.items()
+        ]
+        blocks.append(table(["Source", *(fate.capitalize() for fate in fates)], rows))
+    blocks.append(_ledger_rows(record.get("rows") or []))
+    return "".join(blocks)
+
+
+def _ledger_rows(rows: Sequence[Mapping[str, Any]]) -> str:
+    if not rows:
+        return ""
+    fields = ("id", "source", "fate", "reason")
+    cells = [[escape(row.get(field) or "") for field in fields] for row in rows[:_MOST_ROWS]]
+    said = (
+        f"The first {_MOST_ROWS} of {len(rows):,} rows" if len(rows) > _MOST_ROWS else f"{len(rows):,} rows, one by one"
+    )
+    return f"<h3>{said}</h3>" + table([f.capitalize() for f in fields], cells, numeric_from=4, tall=True)
+
+
+def recipe(yaml: str) -> str:
+    """The resolved recipe; comments are set in their own column, since they say where each value came from."""
+    if not yaml.strip():
+        return ""
+    pieces = [_cut(line) for line in yaml.rstrip().splitlines()]
+    # One very long line must not push every origin out of sight.
+    column = min(max((len(code) for code, comment in pieces if code and comment), default=0), 72)
+    lines = []
+    for code, comment in pieces:
+        note = f'<span class="origin">{escape(comment)}</span>' if comment else ""
+        gap = " " * max(column - len(code) + 2, 2) if code.strip() and comment else ""
+        lines.append(f"{escape(code)}{gap}{note}")
+    return f'<pre tabindex="0">{chr(10).join(lines)}</pre>'
+
+
+def _cut(line: str) -> tuple[str, str]:
+    """Divides a YAML line at its comment: a `#` outside quotes, at the start or after a blank."""
+    quote = ""
+    for index, character in enumerate(line):
+        if quote:
+            quote = "" if character == quote else quote
+        elif character in "'\"" and (index == 0 or line[index - 1] in " [{,:"):
+            quote = character
+        elif character == "#" and (index == 0 or line[index - 1] in " \t"):
+            indent = line[:index]
+            return (indent.rstrip() if indent.strip() else indent), line[index:]
+    return line, ""

@@ -1,0 +1,1 @@
+"""Cached generation, and the model a user talks to."""

@@ -1,0 +1,85 @@
+"""Native resolution: a picture keeps its aspect ratio and gets as many tokens as its size asks for.
+
+Source: the resize rule of Qwen2-VL (sides rounded to multiples of patch x merge, area held between two limits).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from vitrail.contracts.errors import MediaError
+from vitrail.contracts.samples import View
+from vitrail.media.config import NativeResolutionConfig
+
+MAX_ASPECT = 200
+"""A picture longer than this many times its width becomes slivers no encoder was trained on."""
+
+
+class NativeResolution:
+    """One view a picture, of the picture's own shape."""
+
+    def __init__(self, config: NativeResolutionConfig) -> None:
+        self.patch, self.merge = config.patch, config.merge
+        self._limits = config.min_tokens, config.max_tokens
+        self._mean = np.asarray(config.mean, np.float32)
+        self._std = np.asarray(config.std, np.float32)
+
+    def views(self, width: int, height: int) -> tuple[View, ...]:
+        """The single view of a picture of that size, px. Raises MediaError for slivers."""
+        if min(width, height) < 1 or max(width, height) > MAX_ASPECT * min(width, height):
+            raise MediaError(f"a picture of {width} x {height} px is too narrow: at most {MAX_ASPECT} times its width")
+        rows, columns = self._grid(width, height)
+        unit = self.patch * self.merge
+        return (View(rows * unit, columns * unit, rows * self.merge, columns * self.merge, rows * columns),)
+
+    def _grid(self, width: int, height: int) -> tuple[int, int]:
+        """Rows and columns of tokens, within the limits."""
+        least, most = self._limits
+        unit = self.patch * self.merge
+        rows, columns = max(1, round(height / unit)), max(1, round(width / unit))
+        if rows * columns > most:
+            scale = math.sqrt(height * width / (most * unit * unit))
+            rows = max(1, math.floor(height / scale / unit))
+            columns = max(1, math.floor(width / scale / unit))
+            # One side may already be a single token: the other alone must then fit.
+            rows, columns = min(rows, most // columns), min(columns, most // rows)
+        elif rows * columns < least:
+            scale = math.sqrt(least * unit * unit / (height * width))
+            rows, columns = math.ceil(height * scale / unit), math.ceil(width * scale / unit)
+            rows, columns = self._within(rows, columns)
+        return rows, columns
+
+    def _within(self, rows: int, columns: int) -> tuple[int, int]:
+        """Rounding up to the least number of tokens may overshoot a close upper limit."""
+        most = self._limits[1]
+        while rows * columns > most:
+            rows, columns = (rows - 1, columns) if rows >= columns else (rows, columns - 1)
+        return rows, columns
+
+    def pixels(self, image: NDArray[np.uint8], views: Sequence[View]) -> list[NDArray[np.float32]]:
+        """uint8[H, W, 3] to normalised float32[h, w, 3], bicubic."""
+        (view,) = views
+        if image.shape[:2] != (view.height, view.width):
+            resized = Image.fromarray(image).resize((view.width, view.height), Image.Resampling.BICUBIC)
+            image = np.asarray(resized)
+        return [(image.astype(np.float32) / 255.0 - self._mean) / self._std]
+
+
+def patchify(pixels: NDArray[np.float32], patch: int, merge: int) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
+    """float32[h, w, 3] to patches float32[P, 3 * patch * patch] (channel, row, column) and positions int64[P, 2].
+
+    Patches that merge into one token lie together, row by row within the block, so that merging is a reshape.
+    """
+    height, width, _ = pixels.shape
+    unit = patch * merge
+    assert height % unit == 0 and width % unit == 0, f"{height} x {width} px is not whole blocks of {unit} px"
+    blocks = pixels.reshape(height // unit, merge, patch, width // unit, merge, patch, 3)
+    patches = blocks.transpose(0, 3, 1, 4, 6, 2, 5).reshape(-1, 3 * patch * patch)
+    grid = np.indices((height // patch, width // patch)).reshape(2, height // unit, merge, width // unit, merge)
+    positions = grid.transpose(1, 3, 2, 4, 0).reshape(-1, 2)
+    return np.ascontiguousarray(patches), np.ascontiguousarray(positions)

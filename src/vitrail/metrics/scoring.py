@@ -1,0 +1,84 @@
+"""Answers to held-out questions → exact match, ANLS and box IoU, overall and by kind of question, with intervals."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from vitrail.contracts.errors import DataError
+from vitrail.metrics.boxes import iou, parse_box
+from vitrail.metrics.intervals import Score, bootstrap, wilson
+from vitrail.metrics.text import anls, exact_match
+
+METRICS = ("exact_match", "anls", "box_iou")
+"""The metrics of `summarise`, in the order in which they are shown; all are 0 to 1, more is better."""
+
+_SEED = 0  # of the bootstrap: the same answers give the same interval on every machine
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What a model said to one question, and what it should have said.
+
+    kind: the question's kind, by which scores are grouped; "" when the data does not say.
+    truths: every accepted answer, at least one; the best one counts. Boxes are in thousandths (`metrics.boxes`).
+    """
+
+    id: str
+    kind: str
+    question: str
+    prediction: str
+    truths: tuple[str, ...]
+
+
+def measure(answer: Answer) -> dict[str, float]:
+    """Scores one answer by the metrics that apply to it: metric → 0 to 1.
+
+    Truths that are boxes count in `box_iou` only (a prediction without a readable box scores 0), the others in
+    `exact_match` and `anls` only; an answer with truths of both sorts is scored against each.
+    Raises DataError, naming the answer, when it has no truth.
+    """
+    if isinstance(answer.truths, str) or not answer.truths:
+        raise DataError(f"answer {answer.id!r}: truths must hold at least one accepted text, got {answer.truths!r}")
+    boxes = [(truth, parse_box(truth, whole=True)) for truth in answer.truths]
+    texts = [truth for truth, box in boxes if box is None]
+    scores: dict[str, float] = {}
+    if texts:
+        scores["exact_match"] = exact_match(answer.prediction, texts)
+        scores["anls"] = anls(answer.prediction, texts)
+    wanted = [box for _, box in boxes if box is not None]
+    if wanted:
+        given = parse_box(answer.prediction)
+        scores["box_iou"] = 0.0 if given is None else max(iou(given, box) for box in wanted)
+    return scores
+
+
+def summarise(answers: Iterable[Answer]) -> dict[str, Any]:
+    """Returns `{"exact_match": score, "anls": score, "box_iou": score, "by_kind": {kind: {metric: score}}}`.
+
+    A score is `Score.to_json()`. Overall, a metric that no answer has is present with value None and n 0; by kind it
+    is left out. Kinds come in alphabetical order. Raises DataError when an answer has no truth.
+    """
+    everything: list[dict[str, float]] = []
+    by_kind: dict[str, list[dict[str, float]]] = {}
+    for answer in answers:
+        scores = measure(answer)
+        everything.append(scores)
+        by_kind.setdefault(answer.kind, []).append(scores)
+    overall = _averages(everything)
+    kinds = {
+        kind: {metric: score.to_json() for metric, score in _averages(by_kind[kind]).items() if score.n}
+        for kind in sorted(by_kind)
+    }
+    return {**{metric: score.to_json() for metric, score in overall.items()}, "by_kind": kinds}
+
+
+def _averages(scores: Sequence[dict[str, float]]) -> dict[str, Score]:
+    """Metric → its mean over the answers that have it."""
+    columns = {metric: [one[metric] for one in scores if metric in one] for metric in METRICS}
+    exact = columns.pop("exact_match")
+    return {
+        "exact_match": wilson(int(sum(exact)), len(exact)),
+        **{metric: bootstrap(values, _SEED) for metric, values in columns.items()},
+    }

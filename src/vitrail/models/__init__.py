@@ -1,0 +1,1 @@
+"""Components of a model, and the model they make."""

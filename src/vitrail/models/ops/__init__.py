@@ -1,0 +1,1 @@
+"""Attention and losses that know segments."""

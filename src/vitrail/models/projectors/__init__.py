@@ -1,0 +1,1 @@
+"""Features to tokens of the backbone's width."""

@@ -1,0 +1,1 @@
+"""Recipes: strict YAML to dataclasses, every value with its origin. Imports no torch."""

@@ -1,0 +1,78 @@
+"""Where a run keeps what, and whether it is the run that a recipe describes.
+
+<run>/recipe.yaml  log.jsonl  ledger.jsonl  results.json  report.html  answers/  checkpoints/  weights/  blind/
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from vitrail.contracts.errors import RecipeError
+from vitrail.recipe.annotated import annotated
+from vitrail.recipe.schema import Recipe
+from vitrail.recipe.strict import Resolved, differences, read
+
+
+@dataclass(frozen=True)
+class RunFolder:
+    """Paths of one run."""
+
+    path: Path
+
+    @property
+    def recipe(self) -> Path:
+        """The resolved recipe."""
+        return self.path / "recipe.yaml"
+
+    @property
+    def blind(self) -> RunFolder:
+        """The blind baseline's own folder."""
+        return RunFolder(self.path / "blind")
+
+    @property
+    def weights(self) -> Path:
+        """The finished model."""
+        return self.path / "weights"
+
+    @property
+    def report(self) -> Path:
+        """The page."""
+        return self.path / "report.html"
+
+    def answers(self, which: str) -> Path:
+        """Held-out answers of the `before`, `after` or `blind` model."""
+        return self.path / "answers" / f"{which}.jsonl"
+
+    def claim(self, resolved: Resolved[Recipe]) -> None:
+        """Makes the folder the run's own. Raises RecipeError when it holds a run of another recipe, or something else."""
+        if self.recipe.is_file():
+            started = read(Recipe, self.recipe).value
+            # Where the run lies may change (a folder moved or copied); what it is may not.
+            changed = differences(dataclasses.replace(started, run=resolved.value.run), resolved.value)
+            if changed:
+                raise RecipeError(
+                    f"'{self.path}' holds a run of another recipe ({'; '.join(changed[:3])}); "
+                    "choose another folder with run=..., or delete it"
+                )
+            return
+        if self.path.is_dir() and any(self.path.iterdir()):
+            raise RecipeError(f"'{self.path}' is not empty and holds no run; choose another folder with run=...")
+        self.path.mkdir(parents=True, exist_ok=True)
+        self.recipe.write_text(annotated(resolved), encoding="utf-8")
+
+    def results(self) -> dict[str, Any]:
+        """What was measured so far."""
+        path = self.path / "results.json"
+        found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+        return found
+
+    def add_result(self, name: str, value: Any) -> None:
+        """Adds one entry to results.json, replacing the file at once."""
+        path = self.path / "results.json"
+        making = path.with_suffix(".part")
+        making.write_text(json.dumps({**self.results(), name: value}, indent=2) + "\n", encoding="utf-8")
+        making.rename(path)

@@ -1,0 +1,143 @@
+"""The run report, put together from the files a run left in its folder."""
+
+from __future__ import annotations
+
+import io
+import platform
+from collections.abc import Mapping
+from importlib.metadata import version
+from typing import Any
+
+from PIL import Image
+
+from vitrail import build
+from vitrail.contracts.errors import DataError
+from vitrail.contracts.messages import Conversation
+from vitrail.evaluation import answers as asking
+from vitrail.evaluation import report as page
+from vitrail.evaluation.report import Example, Report
+from vitrail.media import image
+from vitrail.metrics.scoring import Answer, measure
+from vitrail.recipe.annotated import annotated
+from vitrail.recipe.schema import Recipe
+from vitrail.recipe.strict import Resolved
+from vitrail.run.folder import RunFolder
+from vitrail.training import checkpoint, runlog
+from vitrail.training.checkpoint import State
+
+LEDGER_ROWS = 200
+LARGEST_SIDE = 512
+"""Example pictures are scaled down to this many px: the page must stay small enough to send."""
+
+
+def write(resolved: Resolved[Recipe], folder: RunFolder) -> None:
+    """Writes report.html; what the run has not measured yet is left out."""
+    found = checkpoint.latest(folder.path / "checkpoints")
+    state = checkpoint.load_state(found) if found else State()
+    results = folder.results()
+    report = Report(
+        title=folder.path.name,
+        summary=_summary(resolved.value, folder, state),
+        steps=runlog.read(folder.path / "log.jsonl"),
+        blind_steps=runlog.read(folder.blind.path / "log.jsonl"),
+        results={name: results[name] for name in ("before", "after", "blind") if name in results},
+        examples=_examples(resolved.value, folder),
+        recipe_yaml=annotated(resolved),
+        ledger=_ledger(state),
+        time=_time(state, results),
+        tokens={
+            key.removeprefix("tokens: "): int(value)
+            for key, value in state.counters.items()
+            if key.startswith("tokens: ")
+        },
+        captions=results.get("losses"),
+    )
+    page.write(report, folder.report)
+
+
+def _summary(recipe: Recipe, folder: RunFolder, state: State) -> Mapping[str, str]:
+    device = state.device
+    tokens = sum(value for key, value in state.counters.items() if key in ("tokens: text", "tokens: picture"))
+    minutes, seconds = divmod(round(state.counters.get("seconds", 0)), 60)
+    return {
+        "Stages": ", ".join(stage.name for stage in recipe.stages),
+        "Steps": f"{state.total_steps:,}",
+        "Tokens": f"{int(tokens):,}",
+        "Training": f"{minutes} min {seconds} s",
+        "Device": f"{device.get('name', '')}, {device.get('dtype', '')}, {device.get('threads', '')} threads"
+        + (", compiled" if device.get("compiled") else ""),
+        "Machine": f"{platform.system()} {platform.machine()}",
+        "Versions": ", ".join(f"{name} {version(name)}" for name in ("vitrail", "torch", "transformers")),
+        "Model": str(folder.weights),
+    }
+
+
+def _time(state: State, results: Mapping[str, Any]) -> dict[str, float]:
+    spent = {
+        key.removeprefix("seconds: "): value for key, value in state.counters.items() if key.startswith("seconds: ")
+    }
+    spent["evaluation"] = sum(
+        results[name].get("seconds", 0.0) for name in ("before", "after", "blind") if name in results
+    )
+    spent["evaluation"] += results.get("losses_seconds", 0.0)
+    if "blind_training_seconds" in results:
+        spent["blind baseline"] = results["blind_training_seconds"]
+    return spent
+
+
+def _ledger(state: State) -> dict[str, Any]:
+    by_source: dict[str, dict[str, int]] = state.ledger["counts"]
+    counts: dict[str, int] = {}
+    for fates in by_source.values():
+        for fate, count in fates.items():
+            counts[fate] = counts.get(fate, 0) + count
+    return {"counts": counts, "by_source": by_source, "rows": state.ledger["rows"][:LEDGER_ROWS]}
+
+
+def _examples(recipe: Recipe, folder: RunFolder) -> list[Example]:
+    """The first held-out answers of each kind in turn, so that every kind is shown."""
+    after = asking.read(folder.answers("after"))
+    before = {answer.id: answer for answer in asking.read(folder.answers("before"))}
+    blind = {answer.id: answer for answer in asking.read(folder.answers("blind"))}
+    if not after or recipe.data.held_out is None:
+        return []
+    source, dialect = build.build_source(recipe.data.held_out)
+    shown = []
+    for index in _spread(after, recipe.evaluate.examples):
+        answer = after[index]
+        conversation, _ = asking.question(source.row(index), dialect)
+        shown.append(
+            Example(
+                picture_png=_picture(conversation),
+                question=answer.question,
+                truth=" / ".join(answer.truths),
+                prediction=answer.prediction,
+                before=before[answer.id].prediction if answer.id in before else None,
+                blind=blind[answer.id].prediction if answer.id in blind else None,
+                kind=answer.kind,
+                score=max(measure(answer).values()),
+            )
+        )
+    return shown
+
+
+def _spread(answers: list[Answer], count: int) -> list[int]:
+    """Indices of `count` answers, one of each kind after the other."""
+    seen: dict[str, int] = {}
+    ranked = []
+    for index, answer in enumerate(answers):
+        seen[answer.kind] = seen.get(answer.kind, 0) + 1
+        ranked.append((seen[answer.kind], index))
+    return [index for _, index in sorted(ranked)[:count]]
+
+
+def _picture(conversation: Conversation) -> bytes:
+    """The first picture as PNG, or nothing when there is none to show."""
+    try:
+        pixels = Image.fromarray(image.load(conversation.pictures[0].image))
+    except (DataError, IndexError):
+        return b""
+    pixels.thumbnail((LARGEST_SIDE, LARGEST_SIDE))
+    buffer = io.BytesIO()
+    pixels.save(buffer, "PNG")
+    return buffer.getvalue()

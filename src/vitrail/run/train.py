@@ -1,0 +1,185 @@
+"""A whole run: measure, train stage by stage, measure again, the blind baseline, the report.
+
+Each part leaves its result in the run's folder, so a run that was stopped anywhere goes on with the part it was in.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from vitrail import build
+from vitrail.contracts.errors import RecipeError
+from vitrail.data.encode import Encode
+from vitrail.data.ledger import Ledger
+from vitrail.evaluation import answers as asking
+from vitrail.evaluation.losses import held_out_losses
+from vitrail.inference.chat_model import ChatModel
+from vitrail.metrics.scoring import summarise
+from vitrail.models.assembled import MultimodalModel
+from vitrail.recipe.schema import Recipe
+from vitrail.recipe.strict import Resolved
+from vitrail.run import report
+from vitrail.run.folder import RunFolder
+from vitrail.run.screen import Screen, Silent
+from vitrail.training import checkpoint
+from vitrail.training.config import StageConfig
+from vitrail.training.device import Device, choose
+from vitrail.training.loop import Trainer
+
+
+@dataclass
+class Run:
+    """What the parts of a run share."""
+
+    recipe: Recipe
+    folder: RunFolder
+    device: Device
+    encode: Encode
+    vocabulary: int
+    screen: Screen
+
+    def fresh_model(self) -> MultimodalModel:
+        """The model before training: the same weights each time it is asked for."""
+        model = build.build_model(self.recipe.model, self.vocabulary, self.recipe.seed)
+        return model.to(self.device.name, self.device.torch_dtype)
+
+    def chat(self, model: MultimodalModel, *, blind: bool = False) -> ChatModel:
+        """To ask it questions."""
+        encode = dataclasses.replace(self.encode, withhold=blind)
+        return ChatModel(model.eval(), encode, self.device.name)
+
+
+def train(resolved: Resolved[Recipe], screen: Screen | None = None) -> RunFolder:
+    """Runs a recipe to its end, from wherever its folder stands. Raises Stopped when a signal ended it sooner."""
+    recipe, folder = resolved.value, RunFolder(resolved.value.run)
+    screen = screen or Silent()
+    folder.claim(resolved)
+    device = same_device(choose(recipe.training), folder, screen)
+    torch.set_num_threads(device.threads)
+    tokenizer = build.build_tokenizer(recipe.model.backbone, recipe.prompt)
+    encode = build.build_encode(recipe.model, recipe.prompt, tokenizer)
+    run = Run(recipe, folder, device, encode, tokenizer.vocabulary, screen)
+    model = run.fresh_model()
+    measures = recipe.evaluate if recipe.data.held_out else None
+    if measures and measures.answers and measures.before:
+        score(run, run.chat(model), "before")
+    seconds = train_stages(run, folder, model, recipe.stages)
+    build.save_weights(model, encode, recipe.model, recipe.prompt, folder.weights)
+    folder.add_result("training_seconds", seconds)
+    if measures and measures.answers:
+        score(run, run.chat(model), "after")
+    if measures and measures.losses and "losses" not in folder.results():
+        measure_losses(run, run.chat(model))
+    if measures and measures.answers and measures.blind:
+        blind_baseline(run)
+    report.write(resolved, folder)
+    return folder
+
+
+def same_device(device: Device, folder: RunFolder, screen: Screen) -> Device:
+    """A run that goes on computes as it began, or it could not agree bit for bit; what differs here is said."""
+    found = checkpoint.latest(folder.path / "checkpoints") or checkpoint.latest(folder.blind.path / "checkpoints")
+    if found is None:
+        return device
+    began = Device(**checkpoint.load_state(found).device)
+    if began != device:
+        changed = [
+            f"{name} {value} (here: {getattr(device, name)})"
+            for name, value in dataclasses.asdict(began).items()
+            if value != getattr(device, name)
+        ]
+        screen.say(f"going on as the run began: {', '.join(changed)}")
+    if began.name != device.name:
+        raise RecipeError(f"training.device: the run began on {began.name}, this is {device.name}")
+    return began
+
+
+def train_stages(
+    run: Run, folder: RunFolder, model: MultimodalModel, stages: Sequence[StageConfig], *, blind: bool = False
+) -> float:
+    """Trains, or goes on training, in `folder`; returns the seconds its steps took in all."""
+    recipe = dataclasses.replace(run.recipe, stages=tuple(stages))
+    encode = dataclasses.replace(run.encode, withhold=blind)
+    label = "blind baseline" if blind else "training"
+    with run.screen.training(label) as on_step:
+        trainer = Trainer(
+            model.train(),
+            build.build_stages(recipe, encode, run.device),
+            folder.path,
+            run.device,
+            recipe.training.checkpoint_every,
+            on_step,
+        )
+        if trainer.resume():
+            state = trainer.state
+            if state.finished:
+                run.screen.say(f"{label}: already done, {state.total_steps} steps")
+            else:
+                name = stages[state.stage].name
+                run.screen.say(
+                    f"{label}: going on in stage {name} after step {state.step} ({state.total_steps} in all)"
+                )
+        state = trainer.run()
+    Ledger.from_json(state.ledger).write(folder.path / "ledger.jsonl")
+    return state.counters.get("seconds", 0.0)
+
+
+def score(run: Run, model: ChatModel, which: str) -> None:
+    """Asks every held-out question and keeps answers and scores under the name `which`, unless they are there."""
+    if which in run.folder.results():
+        return
+    assert run.recipe.data.held_out, "scores need held-out rows"
+    source, dialect = build.build_source(run.recipe.data.held_out)
+    started = time.perf_counter()
+    with run.screen.counting(f"questions, {which}", len(source)) as on_answer:
+        given = asking.ask(model, source, dialect, run.recipe.evaluate.max_tokens, on_answer)
+    asking.write(given, run.folder.answers(which))
+    summary = summarise(given)
+    run.folder.add_result(which, {**summary, "seconds": time.perf_counter() - started})
+    run.screen.say(f"{which}: {headline(summary)}")
+
+
+def measure_losses(run: Run, model: ChatModel) -> None:
+    """Loss of the held-out answers with the right, a wrong and no picture."""
+    assert run.recipe.data.held_out, "losses need held-out rows"
+    source, dialect = build.build_source(run.recipe.data.held_out)
+    started = time.perf_counter()
+    with run.screen.counting("held-out losses", len(source)) as on_row:
+        losses = held_out_losses(model, source, dialect, on_row)
+    run.folder.add_result("losses", losses)
+    run.folder.add_result("losses_seconds", time.perf_counter() - started)
+    texts = [f"{name} {value['value']:.3f} [{value['low']:.3f}, {value['high']:.3f}]" for name, value in losses.items()]
+    run.screen.say(f"held-out loss by picture: {', '.join(texts)}")
+
+
+def blind_baseline(run: Run) -> None:
+    """The same recipe with every picture withheld. Stages that leave the backbone frozen have nothing to learn from then."""
+    if "blind" in run.folder.results():
+        return
+    stages = [stage for stage in run.recipe.stages if "backbone" in stage.train]
+    if not stages:
+        run.screen.say("no stage trains the backbone: the blind baseline is the model before training")
+    model = run.fresh_model()
+    if stages:
+        run.folder.blind.path.mkdir(exist_ok=True)
+        only = [dataclasses.replace(stage, train={"backbone": stage.train["backbone"]}) for stage in stages]
+        seconds = train_stages(run, run.folder.blind, model, only, blind=True)
+        run.folder.add_result("blind_training_seconds", seconds)
+    score(run, run.chat(model, blind=True), "blind")
+
+
+def headline(summary: dict[str, Any]) -> str:
+    """The overall scores in one line."""
+    parts = []
+    for metric in ("exact_match", "anls", "box_iou"):
+        found = summary[metric]
+        if found["n"]:
+            name = metric.replace("_", " ")
+            parts.append(f"{name} {found['value']:.3f} [{found['low']:.3f}, {found['high']:.3f}], n = {found['n']}")
+    return "; ".join(parts)

@@ -1,0 +1,85 @@
+"""Checkpoints: everything a run needs to go on bit for bit. Written beside and renamed, so a torn one is never found.
+
+`<run>/checkpoints/<number>-<stage>/` holds model.safetensors, optimizer.safetensors and state.json (written last).
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from safetensors.torch import save_file
+from torch import Tensor, nn
+
+from vitrail.contracts.errors import WeightsError
+from vitrail.models.weights import unshared
+
+LAYOUT = 1
+
+
+@dataclass
+class State:
+    """Where a run stands.
+
+    stage: number of the stage to go on with. step, tokens, epochs: done in it. total_steps: done in the run.
+
+    cursor: of the stream; ledger: what was handed over; counters: seconds, tokens and the like, summed over the run.
+    device: device, dtype, threads and compilation the run computes with. finished: the last stage is done.
+    """
+
+    stage: int = 0
+    step: int = 0
+    total_steps: int = 0
+    tokens: int = 0
+    epochs: float = 0.0
+    cursor: tuple[int, int, int] = (0, 0, 0)
+    ledger: dict[str, Any] = field(default_factory=lambda: {"counts": {}, "rows": []})
+    counters: dict[str, float] = field(default_factory=dict)
+    device: dict[str, Any] = field(default_factory=dict)
+    finished: bool = False
+
+
+def save(folder: Path, name: str, model: nn.Module, optimizer: dict[str, Tensor], state: State) -> Path:
+    """Writes a checkpoint and returns its folder. An existing one of that name is replaced."""
+    target, making = folder / name, folder / f".{name}.{os.getpid()}"
+    shutil.rmtree(making, ignore_errors=True)
+    making.mkdir(parents=True)
+    save_file(unshared(model), making / "model.safetensors")
+    save_file({key: value.contiguous() for key, value in optimizer.items()}, making / "optimizer.safetensors")
+    (making / "state.json").write_text(json.dumps({"layout": LAYOUT, **asdict(state)}), encoding="utf-8")
+    for file in making.iterdir():
+        with file.open("rb") as opened:
+            os.fsync(opened.fileno())
+    shutil.rmtree(target, ignore_errors=True)
+    making.rename(target)
+    return target
+
+
+def load_state(folder: Path) -> State:
+    """The state of a checkpoint. Raises WeightsError when it is torn or of another layout."""
+    try:
+        data = json.loads((folder / "state.json").read_text(encoding="utf-8"))
+        layout = data.pop("layout")
+        if layout != LAYOUT:
+            raise WeightsError(f"'{folder}' has checkpoint layout {layout}, this version reads {LAYOUT}")
+        data["cursor"] = tuple(data["cursor"])
+        return State(**data)
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise WeightsError(f"'{folder}' is damaged: {error}") from error
+
+
+def latest(folder: Path) -> Path | None:
+    """The checkpoint with the highest number, or None. Names sort by age."""
+    found = sorted(path for path in folder.glob("[0-9]*") if (path / "state.json").is_file())
+    return found[-1] if found else None
+
+
+def prune(folder: Path, keep: Path) -> None:
+    """Removes the checkpoints made within a stage, but for `keep`; those at the end of stages stay."""
+    for path in folder.glob("[0-9]*-step"):
+        if path != keep:
+            shutil.rmtree(path)

@@ -1,0 +1,109 @@
+"""What can be said in a recipe about training. Imports no torch."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Literal
+
+from vitrail.data.config import SourceConfig
+from vitrail.models.config import CustomConfig
+
+
+@dataclass(frozen=True)
+class CosineConfig:
+    """Linear warm-up, then half a cosine down to `floor` times the learning rate. warmup: share of the stage."""
+
+    kind: Literal["cosine"] = "cosine"
+    warmup: float = 0.03
+    floor: float = 0.1
+
+
+@dataclass(frozen=True)
+class ConstantConfig:
+    """Linear warm-up, then the full learning rate to the end."""
+
+    kind: Literal["constant"] = "constant"
+    warmup: float = 0.03
+
+
+@dataclass(frozen=True)
+class WSDConfig:
+    """Warm-up, stable, decay: linear to `floor` over the last `decay` share of the stage.
+
+    Source: MiniCPM, arXiv 2404.06395.
+    """
+
+    kind: Literal["wsd"] = "wsd"
+    warmup: float = 0.03
+    decay: float = 0.2
+    floor: float = 0.0
+
+
+ScheduleConfig = CosineConfig | ConstantConfig | WSDConfig
+
+
+@dataclass(frozen=True)
+class AdamWConfig:
+    """AdamW. clip: largest norm of the gradient, 0 for no limit. Weight decay spares vectors (norms, biases)."""
+
+    kind: Literal["adamw"] = "adamw"
+    betas: tuple[float, float] = (0.9, 0.95)
+    eps: float = 1e-8
+    weight_decay: float = 0.05
+    clip: float = 1.0
+
+
+@dataclass(frozen=True)
+class NextTokenConfig:
+    """Cross-entropy of the assistant's tokens."""
+
+    kind: Literal["next_token"] = "next_token"
+
+
+@dataclass(frozen=True)
+class StageConfig:
+    """One stage. train: component -> learning rate; what is not named is frozen.
+
+    Exactly one of steps, epochs and tokens (real tokens, padding not counted) says how long it lasts. accumulate: packs per
+    step. data: instead of data.train.
+    """
+
+    name: str
+    train: Mapping[str, float]
+    steps: int | None = None
+    epochs: float | None = None
+    tokens: int | None = None
+    accumulate: int = 1
+    schedule: ScheduleConfig = field(default_factory=CosineConfig)
+    optimizer: AdamWConfig = field(default_factory=AdamWConfig)
+    objective: NextTokenConfig | CustomConfig = field(default_factory=NextTokenConfig)
+    data: SourceConfig | None = None
+
+    def __post_init__(self) -> None:
+        given = [name for name in ("steps", "epochs", "tokens") if getattr(self, name) is not None]
+        if len(given) != 1:
+            raise ValueError(f"give exactly one of steps, epochs, tokens (got {', '.join(given) or 'none'})")
+        if getattr(self, given[0]) <= 0:
+            raise ValueError(f"{given[0]} must be more than 0")
+        if self.accumulate < 1:
+            raise ValueError("accumulate must be at least 1")
+        if not self.train:
+            raise ValueError("train names no component: the stage would learn nothing")
+
+
+@dataclass(frozen=True)
+class TrainingConfig:
+    """How the stages are run.
+
+    device: auto takes CUDA, then MPS, then the CPU. dtype: auto takes bfloat16 where the device multiplies it in hardware.
+    compile: auto compiles where a compiler is found and the run is long enough to earn it back.
+    threads: 0 for as many as cores; a run goes on with the number it started with. checkpoint_every: steps between
+    checkpoints, besides those at the end of each stage.
+    """
+
+    device: Literal["auto", "cpu", "cuda", "mps"] = "auto"
+    dtype: Literal["auto", "float32", "bfloat16"] = "auto"
+    compile: Literal["auto", "on", "off"] = "auto"
+    threads: int = 0
+    checkpoint_every: int = 200

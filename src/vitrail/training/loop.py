@@ -1,0 +1,202 @@
+"""The training loop. There is one: stages, objectives and data change, the loop does not.
+
+A step takes `accumulate` packs from the stream, divides each term once by its count over all of them, and moves the
+stage's components. After any step the run can be stopped and resumed bit for bit, given the same device, number format and
+thread count.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Generator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+
+from vitrail.contracts.errors import RecipeError
+from vitrail.data.ledger import Ledger
+from vitrail.data.loader import Cursor, Item, Stream, prefetched
+from vitrail.models.assembled import MultimodalModel
+from vitrail.models.weights import load_model, load_tensors
+from vitrail.training import checkpoint
+from vitrail.training.checkpoint import State
+from vitrail.training.config import StageConfig
+from vitrail.training.device import Device, memory_gib
+from vitrail.training.objectives import Objective
+from vitrail.training.optimizer import Optimizer, freeze_all_but
+from vitrail.training.runlog import RunLog
+from vitrail.training.schedule import factor
+from vitrail.training.stopping import Stopped, stop_request
+
+Record = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Stage:
+    """A stage made live."""
+
+    config: StageConfig
+    stream: Stream
+    objective: Objective
+
+
+@dataclass
+class Trainer:
+    """Runs stages over a model, in a folder of its own.
+
+    checkpoint_every: steps. on_step: told of every step's record, for a progress bar.
+    """
+
+    model: MultimodalModel
+    stages: Sequence[Stage]
+    folder: Path
+    device: Device
+    checkpoint_every: int
+    on_step: Callable[[Record], None] = lambda record: None
+    state: State = field(default_factory=State)
+    _moments: dict[str, Tensor] = field(default_factory=dict)
+
+    @property
+    def checkpoints(self) -> Path:
+        """Where checkpoints are kept."""
+        return self.folder / "checkpoints"
+
+    def resume(self) -> bool:
+        """Loads the latest checkpoint, if there is one. Raises WeightsError when it is torn."""
+        found = checkpoint.latest(self.checkpoints)
+        if found is None:
+            return False
+        self.state = checkpoint.load_state(found)
+        load_model(self.model, found / "model.safetensors")
+        self._moments = load_tensors(found / "optimizer.safetensors")
+        return True
+
+    def run(self) -> State:
+        """Goes from where the state stands to the end of the last stage. Raises Stopped when a signal ended it sooner."""
+        self.state.device = asdict(self.device)
+        log = RunLog(self.folder / "log.jsonl", self.state.stage, self.state.step)
+        try:
+            for number in range(self.state.stage, len(self.stages)):
+                self._stage(self.stages[number], log)
+        finally:
+            log.close()
+        return self.state
+
+    def _stage(self, stage: Stage, log: RunLog) -> None:
+        state = self.state
+        freeze_all_but(self.model, stage.config.train, stage.config.name)
+        optimizer = Optimizer(self.model, stage.config.train, stage.config.optimizer)
+        optimizer.load_state(self._moments)
+        self._moments = {}
+        ledger = Ledger.from_json(state.ledger)
+        items = prefetched(stage.stream.items(Cursor(*state.cursor), ledger))
+        try:
+            with stop_request() as request:
+                while (done := progress(stage.config, state)) < 1:
+                    record = self._step(stage, optimizer, items, ledger, done)
+                    log.write(record)
+                    self.on_step(record)
+                    if request.number or state.step % self.checkpoint_every == 0:
+                        path = self._save("step", optimizer.state(), ledger)
+                    if request.number:
+                        raise Stopped(
+                            request.number, f"stage {stage.config.name}, step {state.step}; checkpoint {path}"
+                        )
+        finally:
+            items.close()
+        state.stage, state.step, state.tokens, state.epochs, state.cursor = state.stage + 1, 0, 0, 0.0, (0, 0, 0)
+        state.finished = state.stage == len(self.stages)
+        self._save(stage.config.name, {}, ledger)
+
+    def _step(self, stage: Stage, optimizer: Optimizer, items: Generator[Item], ledger: Ledger, done: float) -> Record:
+        """One move of the optimizer; returns its record."""
+        state, started = self.state, time.perf_counter()
+        with self._timed("data"):
+            taken = [next(items) for _ in range(stage.config.accumulate)]
+        with self._timed("forward and backward"):
+            loss = self._backward(stage, [item.batch for item in taken])
+        rate_factor = factor(stage.config.schedule, done)
+        with self._timed("optimizer"):
+            norm = optimizer.step(rate_factor)
+        for item in taken:
+            ledger.record(item.events)
+            self._count(item)
+        tokens = sum(item.batch.tokens for item in taken)
+        last = taken[-1]
+        state.cursor = (last.after.epoch, last.after.window, last.after.pack)
+        state.step, state.total_steps = state.step + 1, state.total_steps + 1
+        state.tokens, state.epochs = state.tokens + tokens, last.epochs
+        seconds = time.perf_counter() - started
+        state.counters["seconds"] = state.counters.get("seconds", 0.0) + seconds
+        return {
+            "stage": stage.config.name,
+            "stage_number": state.stage,
+            "step": state.step,
+            "total_steps": state.total_steps,
+            "progress": progress(stage.config, state),
+            "loss": loss,
+            "gradient_norm": norm,
+            "lr": {component: rate * rate_factor for component, rate in stage.config.train.items()},
+            "tokens": tokens,
+            "tokens_per_second": tokens / seconds,
+            "seconds": state.counters["seconds"],
+            "memory_gib": memory_gib(self.device.name),
+        }
+
+    def _backward(self, stage: Stage, batches: Sequence[Any]) -> float:
+        """Accumulates gradients over the packs of one step; each term is divided once, by its count over all of them."""
+        counts = [stage.objective.counts(batch) for batch in batches]
+        totals = {name: sum(count[name] for count in counts) for name in counts[0]}
+        value = 0.0
+        for batch in batches:
+            terms = stage.objective(self.model, batch.to(self.device.name))
+            loss = sum(term.weight * term.loss_sum / max(totals[name], 1e-9) for name, term in terms.items())
+            assert isinstance(loss, Tensor), "an objective returns at least one term"
+            if not loss.requires_grad:
+                raise RecipeError(
+                    f"stages.{stage.config.name}.train: {', '.join(stage.config.train)} take no part in the loss of this data"
+                )
+            loss.backward()  # type: ignore[no-untyped-call]
+            value += float(loss.detach())
+        return value
+
+    def _count(self, item: Item) -> None:
+        batch = item.batch
+        pictures = 0 if batch.vision is None else len(batch.vision.token_index)
+        parts = {
+            "text": batch.tokens - pictures,
+            "picture": pictures,
+            "labelled": int(batch.text.weights.count_nonzero()),
+            "padding": batch.padding,
+        }
+        for name, tokens in parts.items():
+            key = f"tokens: {name}"
+            self.state.counters[key] = self.state.counters.get(key, 0) + tokens
+
+    @contextmanager
+    def _timed(self, name: str) -> Generator[None]:
+        started = time.perf_counter()
+        yield
+        key = f"seconds: {name}"
+        self.state.counters[key] = self.state.counters.get(key, 0.0) + time.perf_counter() - started
+
+    def _save(self, name: str, optimizer: dict[str, Tensor], ledger: Ledger) -> Path:
+        with self._timed("checkpoint"):
+            self.state.ledger = ledger.to_json()
+            file = f"{self.state.total_steps:08d}-{name}"
+            path = checkpoint.save(self.checkpoints, file, self.model, optimizer, self.state)
+            checkpoint.prune(self.checkpoints, keep=path)
+        return path
+
+
+def progress(stage: StageConfig, state: State) -> float:
+    """Share of the stage that is done, in the unit it is counted in."""
+    if stage.steps is not None:
+        return state.step / stage.steps
+    if stage.epochs is not None:
+        return state.epochs / stage.epochs
+    assert stage.tokens is not None
+    return state.tokens / stage.tokens

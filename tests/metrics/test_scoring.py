@@ -1,0 +1,52 @@
+"""Answers summarised: which truth counts where, kinds, and empty sets."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from vitrail.contracts.errors import DataError
+from vitrail.metrics import Answer, measure, summarise
+
+
+def answer(prediction: str, *truths: str, kind: str = "colour", id: str = "q1") -> Answer:
+    return Answer(id=id, kind=kind, question="?", prediction=prediction, truths=truths)
+
+
+def test_text_and_boxes_are_counted_apart() -> None:
+    result = summarise(
+        [
+            answer("Red.", "red"),
+            answer("blue", "red"),
+            answer("[0, 0, 500, 1000]", "[0, 0, 1000, 1000]", kind="where"),
+            answer("to the left", "(0,0),(10,10)", kind="where"),
+        ]
+    )
+    assert (result["exact_match"]["value"], result["exact_match"]["n"]) == (0.5, 2)
+    assert result["anls"]["n"] == 2
+    assert (result["box_iou"]["value"], result["box_iou"]["n"]) == (0.25, 2)
+    assert list(result["by_kind"]) == ["colour", "where"]
+    assert set(result["by_kind"]["colour"]) == {"exact_match", "anls"}
+    assert set(result["by_kind"]["where"]) == {"box_iou"}
+    json.dumps(result, allow_nan=False)
+
+
+def test_no_answers() -> None:
+    result = summarise([])
+    assert result["by_kind"] == {}
+    assert all(result[metric] == {"value": None, "low": None, "high": None, "n": 0} for metric in ("anls", "box_iou"))
+
+
+def test_truths_of_both_sorts() -> None:
+    scores = measure(answer("[0, 0, 10, 10]", "top left", "[0, 0, 10, 10]"))
+    assert scores == {"exact_match": 0.0, "anls": 0.0, "box_iou": 1.0}
+
+
+def test_a_sentence_with_a_box_is_text() -> None:
+    assert set(measure(answer("x", "The list is [1, 2, 3, 4] in order"))) == {"exact_match", "anls"}
+
+
+def test_an_answer_without_truths_is_named() -> None:
+    with pytest.raises(DataError, match="'receipt-7'"):
+        summarise([answer("x", id="receipt-7")])
