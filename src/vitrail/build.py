@@ -32,7 +32,7 @@ from vitrail.inference.chat_model import ChatModel
 from vitrail.media.native import NativeResolution
 from vitrail.models.assembled import MultimodalModel
 from vitrail.models.backbones.decoder import Decoder, decoder_from_config, decoder_from_pretrained
-from vitrail.models.backbones.tokenizer import HFTokenizer, byte_tokenizer, load_tokenizer
+from vitrail.models.backbones.tokenizer import HFTokenizer, byte_tokenizer, load_tokenizer, small_tokenizer
 from vitrail.models.backbones.weights_source import local_or_hub
 from vitrail.models.config import CustomConfig, DecoderConfig, MLPProjectorConfig, ModelConfig, VisionTransformerConfig
 from vitrail.models.encoders.vision_transformer import VisionTransformer
@@ -50,7 +50,7 @@ from vitrail.training.objectives import NextToken, Objective
 
 transformers_logging.disable_progress_bar()  # type: ignore[no-untyped-call]
 
-BYTES = "bytes"
+OWN_TOKENIZERS = {"bytes": byte_tokenizer, "small": small_tokenizer}
 DESCRIPTION = "vitrail.yaml"
 WEIGHTS = "model.safetensors"
 LAYOUT = 1
@@ -76,8 +76,8 @@ def build_media(config: ModelConfig) -> MediaRule:
 def build_tokenizer(config: DecoderConfig, prompt: PromptConfig) -> HFTokenizer:
     """The backbone's tokenizer. Raises WeightsError when it lacks a special token of the prompt's template."""
     chat = template(prompt.template)
-    if config.tokenizer == BYTES:
-        return byte_tokenizer(chat.specials)
+    if config.tokenizer in OWN_TOKENIZERS:
+        return OWN_TOKENIZERS[config.tokenizer](chat.specials)
     place = config.tokenizer or config.id
     assert place, "a backbone without an id has a tokenizer of its own"
     tokenizer = load_tokenizer(local_or_hub(place))
@@ -88,12 +88,37 @@ def build_tokenizer(config: DecoderConfig, prompt: PromptConfig) -> HFTokenizer:
 
 def build_backbone(config: DecoderConfig, vocabulary: int) -> Decoder:
     """The language model, with its trained weights or with random ones."""
-    if config.id:
-        try:
-            return decoder_from_pretrained(local_or_hub(config.id))
-        except OSError as error:
-            raise WeightsError(f"model.backbone.id: cannot load '{config.id}': {str(error).splitlines()[0]}") from error
-    return decoder_from_config(_transformers_config({"vocab_size": vocabulary, **config.config}))
+    if not config.id:
+        return decoder_from_config(backbone_config(config, vocabulary))
+    try:
+        return decoder_from_pretrained(local_or_hub(config.id))
+    except OSError as error:
+        raise _cannot_load(config.id, error) from error
+
+
+def untrained_backbone(config: DecoderConfig, vocabulary: int, layers: int | None = None) -> Decoder:
+    """The same language model with random weights, cut to `layers` where given: to count and to time."""
+    settings = backbone_config(config, vocabulary)
+    if layers is not None:
+        settings.num_hidden_layers = layers
+        # Families that say of each layer what it attends to would refuse a list of another length.
+        if getattr(settings, "layer_types", None):
+            settings.layer_types = settings.layer_types[:layers]
+    return decoder_from_config(settings)
+
+
+def backbone_config(config: DecoderConfig, vocabulary: int) -> Any:
+    """transformers' settings of the language model."""
+    if not config.id:
+        return _transformers_config({"vocab_size": vocabulary, **config.config})
+    try:
+        return AutoConfig.from_pretrained(local_or_hub(config.id), trust_remote_code=False)
+    except OSError as error:
+        raise _cannot_load(config.id, error) from error
+
+
+def _cannot_load(place: str, error: OSError) -> WeightsError:
+    return WeightsError(f"model.backbone.id: cannot load '{place}': {str(error).strip().splitlines()[0]}")
 
 
 def _transformers_config(settings: Mapping[str, Any]) -> Any:
@@ -152,7 +177,8 @@ def build_stages(recipe: Recipe, encode: Encode, device: Device) -> list[Stage]:
     """The stages with their streams; each draws its order from a seed of its own."""
     stages = []
     for number, config in enumerate(recipe.stages):
-        source, dialect = build_source(config.data or recipe.data.train)
+        chosen = config.data or recipe.data.train
+        source, dialect = build_source(chosen)
         pack = recipe.data.pack
         stream = Stream(
             source,
@@ -162,6 +188,7 @@ def build_stages(recipe: Recipe, encode: Encode, device: Device) -> list[Stage]:
             seed=recipe.seed * 1000 + number,
             max_lost=recipe.data.max_lost,
             pad_to=pack.length if device.compiled else 0,
+            shuffle=chosen.shuffle,
         )
         stages.append(Stage(config, stream, build_objective(config)))
     return stages

@@ -1,17 +1,18 @@
 """Conversations in the formats people have.
 
-openai    {"messages": [{"role": "user", "content": [{"type": "image", "image": "a.png"}, {"type": "text", "text": "..."}]}, ...]}
-sharegpt  {"image": "a.png", "conversations": [{"from": "human", "value": "<image>\\n..."}, {"from": "gpt", ...}]}   (LLaVA)
-tags      {"images": ["a.png"], "messages": [{"role": "user", "content": "<image>..."}, ...]}   (LLaMA-Factory, ms-swift)
+openai    {"messages": [{"role": "user", "content": [{"type": "image", "image": "a.png"}, {"type": "text", ...}]}, ...]}
+sharegpt  {"image": "a.png", "conversations": [{"from": "human", "value": "<image>\\n..."}, {"from": "gpt", ...}]}
+          (LLaVA)
+tags      {"images": ["a.png"], "messages": [{"role": "user", "content": "<image>..."}, ...]}
+          (LLaMA-Factory, ms-swift)
 
-Pictures without any `<image>` tag stand before the first user turn, as TRL and ms-swift have it; a number of tags that is
+Pictures without any `<image>` tag open the first user turn, as TRL and ms-swift have it; a number of tags that is
 neither zero nor the number of pictures is an error.
 """
 
 from __future__ import annotations
 
 import base64
-import binascii
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -41,7 +42,8 @@ def to_conversation(row: Row, dialect: DialectName = "auto") -> Conversation:
         raise DataError(f"{_where(row)}: no assistant turn")
     known = ("id", "messages", "conversations", "images", "image", "kind")
     extra = {name: value for name, value in row.fields.items() if name not in known}
-    return Conversation(row.id, messages, str(row.fields.get("kind", "")), row.place, extra)
+    kind = row.fields.get("kind")
+    return Conversation(row.id, messages, "" if kind is None else str(kind), row.place, extra)
 
 
 def to_messages(row: Row, dialect: DialectName = "auto") -> tuple[Message, ...]:
@@ -59,18 +61,35 @@ def recognise(row: Row) -> str:
         parts = any(isinstance(message, dict) and isinstance(message.get("content"), list) for message in messages)
         return "openai" if parts and "images" not in fields else "tags"
     raise DataError(
-        f"{_where(row)}: a row needs 'messages' or 'conversations'{nearest('messages', fields)}; it has: {', '.join(fields)}"
+        f"{_where(row)}: a row needs 'messages' or 'conversations'{nearest('messages', fields)};"
+        f" it has: {_shown(', '.join(fields))}"
     )
 
 
 def dialect_of(source: Source, rows: int = 5) -> str:
-    """The dialect of a source's first rows. Raises DataError when they disagree."""
-    seen = {recognise(source.row(index)): index for index in reversed(range(min(rows, len(source))))}
-    # Rows of text alone look alike in `openai` and `tags`; one with picture parts decides.
-    if set(seen) == {"openai", "tags"}:
-        return "openai"
+    """The dialect of a source's first rows. Raises DataError when they disagree, or when none can be read.
+
+    A bad row among good ones is the ledger's business, here as anywhere else in the source.
+    """
+    seen: dict[str, int] = {}
+    bad: list[DataError] = []
+    for index in range(min(rows, len(source))):
+        try:
+            row = source.row(index)
+            name = recognise(row)
+        except DataError as error:
+            bad.append(error)
+            continue
+        text_alone = name == "tags" and row.fields.get("images", row.fields.get("image")) is None
+        seen.setdefault("text" if text_alone else name, index)
+    if not seen:
+        raise bad[0]
+    # Rows of text alone look alike in `openai` and `tags`: one with picture parts decides.
+    text = seen.pop("text", None)
+    if text is not None and "openai" not in seen:
+        seen.setdefault("tags", text)
     if len(seen) > 1:
-        places = ", ".join(f"row {index} is {name}" for name, index in seen.items())
+        places = ", ".join(f"row {index} is {name}" for name, index in sorted(seen.items(), key=lambda item: item[1]))
         raise DataError(f"{source.name}: rows are written in different dialects ({places}); name one with `dialect:`")
     return next(iter(seen))
 
@@ -99,7 +118,7 @@ def _part(piece: Any, row: Row, images: Iterator[ImagePart]) -> Part:
     if kind == "image":
         given = next((piece[name] for name in ("image", "path", "url") if piece.get(name) is not None), None)
         return _image(given, row) if given is not None else _next(images, row)
-    raise DataError(f"{_where(row)}: unknown part type {kind!r}; allowed: text, image, image_url")
+    raise DataError(f"{_where(row)}: unknown part type {kind!r:.60}; allowed: text, image, image_url")
 
 
 def _tags(row: Row) -> tuple[Message, ...]:
@@ -123,7 +142,9 @@ def _tagged(turns: list[tuple[Role, str]], row: Row) -> tuple[Message, ...]:
     images = iter(given)
     tags = sum(text.count(TAG) for role, text in turns if role != "assistant")
     if given and not tags:
-        first = next((index for index, (role, _) in enumerate(turns) if role == "user"), 0)
+        first = next((index for index, (role, _) in enumerate(turns) if role == "user"), None)
+        if first is None:
+            raise DataError(f"{_where(row)}: {len(given)} pictures but no user turn for them to open")
         turns[first] = (turns[first][0], f"{TAG}\n" * len(given) + turns[first][1])
     elif tags != len(given):
         raise DataError(f"{_where(row)}: {tags} {TAG} tags but {len(given)} pictures")
@@ -141,7 +162,9 @@ def _tagged(turns: list[tuple[Role, str]], row: Row) -> tuple[Message, ...]:
 
 
 def _images(row: Row) -> list[ImagePart]:
-    given = row.fields.get("images", row.fields.get("image"))
+    given = row.fields.get("images")
+    if given is None:
+        given = row.fields.get("image")
     if given is None:
         return []
     return [_image(image, row) for image in (given if isinstance(given, list | tuple) else [given])]
@@ -162,10 +185,10 @@ def _located(given: str, row: Row) -> Path | bytes:
     if given.startswith("data:"):
         try:
             return base64.b64decode(given.partition(",")[2], validate=True)
-        except binascii.Error as error:
+        except ValueError as error:
             raise DataError(f"{_where(row)}: a picture's data URL is not base64: {error}") from error
     if given.startswith(("http://", "https://")):
-        raise DataError(f"{_where(row)}: pictures are not fetched from the network: '{given:.80}'")
+        raise DataError(f"{_where(row)}: pictures are not fetched from the network: '{_shown(given)}'")
     path = Path(given.removeprefix("file://"))
     return path if path.is_absolute() or row.folder is None else row.folder / path
 
@@ -178,9 +201,9 @@ def _turns(row: Row, name: str) -> list[dict[str, Any]]:
 
 
 def _role(given: Any, row: Row) -> Role:
-    if given not in ROLES:
+    if not isinstance(given, str) or given not in ROLES:
         raise DataError(
-            f"{_where(row)}: unknown role {given!r}{nearest(str(given), ROLES)}; allowed: {', '.join(ROLES)}"
+            f"{_where(row)}: unknown role {given!r:.60}{nearest(str(given), ROLES)}; allowed: {', '.join(ROLES)}"
         )
     return ROLES[given]
 
@@ -188,6 +211,11 @@ def _role(given: Any, row: Row) -> Role:
 def _text(given: Any, row: Row) -> str:
     if not isinstance(given, str):
         raise DataError(f"{_where(row)}: a turn's text must be a string, got {type(given).__name__}")
+    try:
+        given.encode()
+    except UnicodeEncodeError as error:
+        # JSON can spell it, no tokenizer can read it.
+        raise DataError(f"{_where(row)}: a turn's text holds half a surrogate pair: {_shown(given)}") from error
     return given
 
 
@@ -202,6 +230,11 @@ def _none_left(images: Iterator[ImagePart], row: Row) -> None:
     left = len(list(images))
     if left:
         raise DataError(f"{_where(row)}: {left} pictures have no image part")
+
+
+def _shown(text: str) -> str:
+    """Text out of a row, for a message: on one line, and not too long."""
+    return (text if text.isprintable() else ascii(text)[1:-1])[:80]
 
 
 def _where(row: Row) -> str:

@@ -44,8 +44,9 @@ class Ledger:
         )
 
     def to_json(self) -> dict[str, Any]:
-        """Plain data, for a checkpoint."""
-        return {"counts": self.counts, "rows": [asdict(event) for event in self.rows]}
+        """Plain data, for a checkpoint; it shares nothing with the ledger."""
+        counts = {source: dict(by_fate) for source, by_fate in self.counts.items()}
+        return {"counts": counts, "rows": [asdict(event) for event in self.rows]}
 
     @classmethod
     def from_json(cls, data: dict[str, Any]) -> Ledger:
@@ -56,4 +57,5 @@ class Ledger:
         """One line of totals, then one line per sample that was lost or altered."""
         lines = [json.dumps({"counts": self.counts})]
         lines += [json.dumps(asdict(event), ensure_ascii=False) for event in self.rows]
-        path.write_text("\n".join(lines) + "\n", encoding="utf-8")
+        # Half a surrogate pair, which JSON can carry and UTF-8 cannot, is written as JSON writes it.
+        path.write_text("\n".join(lines) + "\n", encoding="utf-8", errors="backslashreplace")

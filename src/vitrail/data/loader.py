@@ -8,6 +8,7 @@ from __future__ import annotations
 import queue
 import threading
 from collections.abc import Generator, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -54,7 +55,7 @@ class Item:
 class Stream:
     """Batches without end, epoch after epoch, in an order fixed by the seed.
 
-    pad_to: fixed length of every text stream, 0 for none.
+    pad_to: fixed length of every text stream, 0 for none. shuffle: over the whole source, or else within windows alone.
     """
 
     source: Source
@@ -64,6 +65,7 @@ class Stream:
     seed: int
     max_lost: float
     pad_to: int = 0
+    shuffle: bool = True
 
     @property
     def windows(self) -> int:
@@ -79,11 +81,13 @@ class Stream:
         cursor, events, barren = start, [], 0
         while True:
             packs, lost = self.window(cursor.epoch, cursor.window)
-            if cursor.pack == 0:
-                events += lost
-                watch.planned(sum(len(pack.samples) for pack in packs), lost)
-            barren = 0 if packs else barren + 1
-            if barren > self.windows:
+            # What was lost before a pack of this window was handed over is in the ledger already.
+            fresh = lost if cursor.pack == 0 else []
+            events += fresh
+            watch.planned(sum(len(pack.samples) for pack in packs[cursor.pack :]), fresh)
+            barren += 1
+            # So many windows in a row hold a whole epoch.
+            if barren > 2 * self.windows:
                 raise DataError(f"{self.source.name}: no usable row; the last: {events[-1].reason}")
             for number in range(cursor.pack, len(packs)):
                 batch, fates = collate(packs[number], self.encode.media, self.pad_to)
@@ -92,20 +96,25 @@ class Stream:
                 if batch is not None:
                     after = self._after(cursor, number + 1, len(packs))
                     yield Item(batch, after, self._epochs(cursor, (number + 1) / len(packs)), tuple(events))
-                    events = []
+                    events, barren = [], 0
             cursor = self._after(cursor, 1, 1)
 
     def window(self, epoch: int, number: int) -> tuple[list[Pack], list[Event]]:
         """The packs of one window, and the events of the rows that did not make it into one."""
-        order = np.random.default_rng((self.seed, epoch)).permutation(len(self.source))
         size = self.config.window
+        chance = np.random.default_rng((self.seed, epoch))
+        rows = len(self.source)
+        order = chance.permutation(rows) if self.shuffle else np.arange(rows)
         samples: list[Sample] = []
         events: list[Event] = []
         for index in order[number * size : (number + 1) * size].tolist():
+            name = f"row {index}"
             try:
-                sample = self.encode.row(self.source.row(index), self.source.name, self.dialect)
+                row = self.source.row(index)
+                name = row.id
+                sample = self.encode.row(row, self.source.name, self.dialect)
             except DataError as error:
-                events.append(Event(f"row {index}", self.source.name, "unreadable", str(error)))
+                events.append(Event(name, self.source.name, "unreadable", str(error)))
                 continue
             kept, reason = fit(sample, self.config.length, self.config.patches, self.config.overlong)
             if kept is None:
@@ -160,10 +169,9 @@ def prefetched(items: Iterator[T], ahead: int = AHEAD) -> Generator[T]:
 
     def put(entry: tuple[T | None, BaseException | None]) -> None:
         while not stop.is_set():
-            try:
-                return ready.put(entry, timeout=0.1)
-            except queue.Full:
-                continue
+            with suppress(queue.Full):
+                ready.put(entry, timeout=0.1)
+                return
 
     def work() -> None:
         try:

@@ -10,15 +10,16 @@ from vitrail.contracts.samples import Pack, Sample
 def pack_window(samples: Sequence[Sample], length: int, patches: int) -> list[Pack]:
     """Packs every sample exactly once, longest first, each into the fullest pack that still takes it.
 
-    Packs come out by the earliest sample in them, and samples within a pack in the window's order: the result is a function
-    of the window alone. Every sample must fit a pack by itself (`encode.fit` sees to it).
+    Packs come out by the earliest sample in them, and samples within a pack in the window's order: the result is a
+    function of the window alone. Every sample must fit a pack by itself (`encode.fit` sees to it).
     """
     bins: list[list[int]] = []
     room: list[tuple[int, int]] = []
     order = sorted(range(len(samples)), key=lambda number: (-len(samples[number]), number))
     for number in order:
         tokens, views = len(samples[number]), samples[number].patches
-        assert tokens <= length and views <= patches, f"sample {samples[number].id} does not fit a pack"
+        assert tokens <= length, f"sample {samples[number].id} has more tokens than a pack"
+        assert views <= patches, f"sample {samples[number].id} has more patches than a pack"
         fitting = [place for place, (free, free_views) in enumerate(room) if free >= tokens and free_views >= views]
         if fitting:
             best = min(fitting, key=lambda place: room[place])

@@ -1,4 +1,4 @@
-"""Rows by number from a .jsonl file or a .json list. A row is read when it is asked for; only line offsets stay in memory."""
+"""Rows by number from a .jsonl file, whose line offsets alone stay in memory, or from a .json list, read as a whole."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class JsonlSource:
         self.name = config.path.stem
         self.folder = config.pictures or config.path.parent
         if not self.path.is_file():
-            raise DataError(f"data file '{self.path}' does not exist")
+            raise DataError(f"data file '{self.path}' {'is not a file' if self.path.exists() else 'does not exist'}")
         self._list: list[Any] | None = None
         self._offsets = np.zeros(0, np.int64)
         self._lines = np.zeros(0, np.int64)
@@ -48,15 +48,21 @@ class JsonlSource:
             fields = self._parse(index, place)
         if not isinstance(fields, dict):
             raise DataError(f"{place}: a row must be a JSON object, got {type(fields).__name__}")
-        return Row(id=str(fields.get("id", place.rpartition("/")[2])), fields=fields, folder=self.folder, place=place)
+        name = fields.get("id")
+        return Row(str(place.rpartition("/")[2] if name is None else name), fields, self.folder, place)
 
     def _parse(self, index: int, place: str) -> Any:
-        with self.path.open("rb") as file:
-            file.seek(int(self._offsets[index]))
-            line = file.readline()
         try:
+            with self.path.open("rb") as file:
+                file.seek(int(self._offsets[index]))
+                line = file.readline().rstrip()
             return json.loads(line)
-        except ValueError as error:
+        except OSError as error:
+            raise DataError(f"{place}: cannot be read: {error.strerror}") from error
+        except json.JSONDecodeError as error:
+            # The decoder counts lines from the row's own: its "line 1" would only confuse.
+            raise DataError(f"{place}: not JSON: {error.msg} (column {error.colno})") from error
+        except (ValueError, RecursionError) as error:
             raise DataError(f"{place}: not JSON: {error}") from error
 
 
@@ -68,7 +74,7 @@ def _is_list(path: Path) -> bool:
 def _read_list(path: Path) -> list[Any]:
     try:
         rows = json.loads(path.read_text(encoding="utf-8-sig"))
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise DataError(f"{path}: not JSON: {error}") from error
     assert isinstance(rows, list)
     return rows

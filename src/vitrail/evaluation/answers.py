@@ -20,13 +20,17 @@ from vitrail.metrics.scoring import Answer
 def question(row: Row, dialect: DialectName) -> tuple[Conversation, tuple[str, ...]]:
     """The conversation up to its last answer, and the accepted answers: that one and the row's `answers`, if any.
 
-    Raises DataError when the row does not end with an answer.
+    Raises DataError when the row does not end with an answer, or its `answers` are no list of texts or numbers.
     """
     conversation = to_conversation(row, dialect)
     *asked, last = conversation.messages
     if last.role != "assistant" or not asked:
         raise DataError(f"{row.place or row.id}: a held-out row must end with an assistant's turn")
-    also = conversation.extra.get("answers") or ()
+    also = conversation.extra.get("answers") or []
+    if isinstance(also, str):
+        also = [also]
+    if not isinstance(also, list | tuple) or not all(isinstance(answer, str | int | float) for answer in also):
+        raise DataError(f"{row.place or row.id}: 'answers' must be a list of texts or numbers, got {also!r:.60}")
     return replace(conversation, messages=tuple(asked)), tuple(dict.fromkeys((last.text, *map(str, also))))
 
 
@@ -52,12 +56,14 @@ def write(answers: Iterable[Answer], path: Path) -> None:
     """One answer a line."""
     path.parent.mkdir(parents=True, exist_ok=True)
     lines = [json.dumps(asdict(answer), ensure_ascii=False) + "\n" for answer in answers]
-    path.write_text("".join(lines), encoding="utf-8")
+    # Half a surrogate pair, which JSON can carry and UTF-8 cannot, is written as JSON writes it.
+    path.write_text("".join(lines), encoding="utf-8", errors="backslashreplace")
 
 
 def read(path: Path) -> list[Answer]:
     """The inverse of `write`; an empty list when there is no file."""
     if not path.is_file():
         return []
-    rows = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+    # Not splitlines(): an answer may hold one of the other characters that Unicode breaks lines at.
+    rows = [json.loads(line) for line in path.read_text(encoding="utf-8").split("\n") if line]
     return [Answer(**{**row, "truths": tuple(row["truths"])}) for row in rows]

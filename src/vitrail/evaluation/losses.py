@@ -1,4 +1,7 @@
-"""Does the model look at the picture? Loss of the held-out answers with the right one, another row's, and none."""
+"""Does the model look at the picture? Loss of the held-out answers with the right one, another row's, and none.
+
+Rows without a picture have nothing to tell here and are left out.
+"""
 
 from __future__ import annotations
 
@@ -24,12 +27,17 @@ def held_out_losses(
 ) -> dict[str, Any]:
     """Mean loss of a row's answer tokens, nats, as `Score.to_json`, for `right`, `shuffled` and `withheld` pictures.
 
-    Shuffled: each row gets the pictures of another row with as many. Raises DataError for fewer than two rows.
+    Shuffled: each row gets the pictures of another row. on_row: told of every row, also of those left out. Raises
+    DataError when there are no two rows with different pictures.
     """
-    rows = [to_conversation(source.row(index), dialect) for index in range(len(source))]
-    if len(rows) < 2:
-        raise DataError(f"{source.name}: comparing with shuffled pictures needs at least two held-out rows")
-    shuffled = [with_pictures_of(row, other) for row, other in zip(rows, others(rows), strict=True)]
+    read = [to_conversation(source.row(index), dialect) for index in range(len(source))]
+    rows = [row for row in read if row.pictures]
+    for _ in range(len(read) - len(rows)):
+        on_row()
+    try:
+        shuffled = [with_pictures_of(row, other) for row, other in zip(rows, others(rows), strict=True)]
+    except DataError as error:
+        raise DataError(f"{source.name}: {error}") from error
     values: dict[str, list[float]] = {"right": [], "shuffled": [], "withheld": []}
     for right, wrong in zip(rows, shuffled, strict=True):
         for name, asked, shown in (
@@ -44,17 +52,29 @@ def held_out_losses(
 
 
 def others(rows: Sequence[Conversation]) -> list[Conversation]:
-    """For each row another one: a seeded permutation without fixed points (one cycle)."""
+    """For each row the one after it in a seeded order, or the next one there that shows something else.
+
+    Many data sets have several questions about one picture, each a row. Raises DataError when all rows show the same.
+    """
     order = np.random.default_rng(SHUFFLE_SEED).permutation(len(rows)).tolist()
-    after = dict(zip(order, [*order[1:], order[0]], strict=True))
-    return [rows[after[index]] for index in range(len(rows))]
+    shown = [[_identity(picture.image) for picture in row.pictures] for row in rows]
+    if all(pictures == shown[0] for pictures in shown):
+        raise DataError("comparing with shuffled pictures needs two held-out rows with different pictures")
+    found: dict[int, Conversation] = {}
+    for place, index in enumerate(order):
+        following = (*order[place + 1 :], *order[:place])
+        found[index] = rows[next(other for other in following if shown[other] != shown[index])]
+    return [found[index] for index in range(len(rows))]
+
+
+def _identity(image: Any) -> object:
+    """What tells a picture from another without decoding it."""
+    return image.tobytes() if isinstance(image, np.ndarray) else image
 
 
 def with_pictures_of(row: Conversation, other: Conversation) -> Conversation:
-    """The words of `row` with the pictures of `other`, repeated if `other` has fewer; itself when `other` has none."""
+    """The words of `row` with the pictures of `other`, in turn again if it has fewer."""
     pictures = other.pictures
-    if not pictures:
-        return row
     number = iter(range(len(row.pictures)))
     messages = tuple(
         replace(

@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 
-from vitrail.contracts.errors import DataError
+from vitrail.contracts.errors import DataError, MediaError
 from vitrail.contracts.messages import Conversation, ImagePart, Message, Row, TextPart
 from vitrail.contracts.replies import Reply
 from vitrail.contracts.samples import Batch, Pack, Sample
@@ -33,8 +33,8 @@ class ChatModel:
     def chat(self, *parts: Any, generation: GenerationConfig | None = None) -> Reply:
         """Answers one question: `model.chat("receipt.png", "What is the total?")`.
 
-        parts: pictures (path, bytes, uint8[H, W, 3] array, Pillow image) and, last, the question; or a single list of messages, OpenAI
-        style. Raises DataError for what is neither, MediaError for a picture that cannot be read.
+        parts: pictures (path, bytes, uint8[H, W, 3] array, Pillow image) and, last, the question; or a single list of
+        messages, OpenAI style. Raises DataError for what is neither, MediaError for a picture that cannot be read.
         """
         return self.reply(conversation(parts), generation)
 
@@ -51,14 +51,14 @@ class ChatModel:
         return Reply((TextPart(text),), prompt.tokens, len(ids), len(ids) < generation.max_tokens)
 
     def prompt(self, asked: Conversation) -> Batch:
-        """What the model reads when asked."""
+        """What the model reads when asked. Raises MediaError for a damaged picture."""
         rendered, shown = self.encode.rendered(asked, ask=True)
         sample = Sample(
             asked.id, "", rendered.ids, rendered.labels, rendered.weights, rendered.slots, shown.pictures, asked.place
         )
         batch, events = collate(Pack((sample,)), self.encode.media)
         if batch is None:
-            raise DataError(events[0].reason)
+            raise MediaError(events[0].reason)
         return batch.to(self.device)
 
     def _pieces(self, prompt: Batch, generation: GenerationConfig, ids: list[int]) -> Iterator[str]:
@@ -68,7 +68,7 @@ class ChatModel:
         for token in generate(self.model, prompt, stop, generation):
             ids.append(token)
             text = self.encode.tokenizer.decode(ids)
-            if not text.endswith("\N{REPLACEMENT CHARACTER}"):
+            if text != shown and not text.endswith("\N{REPLACEMENT CHARACTER}"):
                 yield text[len(shown) :]
                 shown = text
         rest = self.encode.tokenizer.decode(ids)
@@ -81,20 +81,22 @@ class ChatModel:
 
     @torch.inference_mode()
     def loss(self, sample: Sample) -> tuple[float, float]:
-        """(summed loss, summed loss weight) of a training sample."""
+        """(summed loss, summed loss weight) of a training sample. Raises MediaError for a damaged picture."""
         batch, events = collate(Pack((sample,)), self.encode.media)
         if batch is None:
-            raise DataError(events[0].reason)
+            raise MediaError(events[0].reason)
         return float(self.model.loss_sum(batch.to(self.device))), batch.label_weight
 
 
 def conversation(parts: Sequence[Any]) -> Conversation:
-    """What a caller handed to `chat`: messages, or pictures and a question."""
+    """What a caller handed to `chat`: messages, or pictures and a question. Raises DataError for what is neither."""
     if len(parts) == 1 and isinstance(parts[0], list | tuple):
-        given = list(parts[0])
-        if given and all(isinstance(message, Message) for message in given):
-            return Conversation("chat", tuple(given))
-        return Conversation("chat", to_messages(Row("chat", {"messages": given}, place="messages"), "openai"))
+        messages = tuple(parts[0])
+        if not messages or not all(isinstance(message, Message) for message in messages):
+            messages = to_messages(Row("chat", {"messages": list(messages)}, place="messages"), "openai")
+        if messages[-1].role != "user":
+            raise DataError(f"messages: they must end with a user's turn, the last one is the {messages[-1].role}'s")
+        return Conversation("chat", messages)
     if not parts or not isinstance(parts[-1], str):
         raise DataError("chat takes pictures and then a question, or one list of messages")
     *pictures, question = parts

@@ -7,7 +7,10 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class GenerationConfig:
-    """max_tokens: of the answer. temperature: 0 takes the likeliest token every time. top_p: nucleus. seed: of sampling."""
+    """How an answer is made.
+
+    max_tokens: of the answer. temperature: 0 takes the likeliest token every time. top_p: nucleus. seed: of sampling.
+    """
 
     max_tokens: int = 128
     temperature: float = 0.0

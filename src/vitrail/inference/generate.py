@@ -39,6 +39,8 @@ def choose(logits: Tensor, config: GenerationConfig, chance: torch.Generator) ->
     if config.temperature == 0:
         return int(logits.argmax())
     ranked, ids = (logits / config.temperature).softmax(-1).sort(descending=True)
-    # A token is in the nucleus while the mass before it is below top_p: the likeliest always is.
-    ranked = ranked * (ranked.cumsum(-1) - ranked < config.top_p)
+    # A token is in the nucleus while the mass before it is below top_p; the likeliest always is, even for top_p = 0.
+    outside = ranked.cumsum(-1) - ranked >= config.top_p
+    outside[0] = False
+    ranked = ranked.masked_fill(outside, 0.0)
     return int(ids[torch.multinomial(ranked, 1, generator=chance)])

@@ -38,16 +38,19 @@ class NativeResolution:
         return (View(rows * unit, columns * unit, rows * self.merge, columns * self.merge, rows * columns),)
 
     def _grid(self, width: int, height: int) -> tuple[int, int]:
-        """Rows and columns of tokens, within the limits."""
+        """Rows and columns of tokens.
+
+        The upper limit always holds; the lower one where it is at most a quarter of the upper, since whole rows and
+        columns of the picture's shape cannot meet every number between two close limits.
+        """
         least, most = self._limits
         unit = self.patch * self.merge
         rows, columns = max(1, round(height / unit)), max(1, round(width / unit))
         if rows * columns > most:
             scale = math.sqrt(height * width / (most * unit * unit))
-            rows = max(1, math.floor(height / scale / unit))
-            columns = max(1, math.floor(width / scale / unit))
-            # One side may already be a single token: the other alone must then fit.
-            rows, columns = min(rows, most // columns), min(columns, most // rows)
+            # Both rounded down they fit; where one side is held at a single token, the other alone must.
+            rows = min(most, max(1, math.floor(height / scale / unit)))
+            columns = min(most, max(1, math.floor(width / scale / unit)))
         elif rows * columns < least:
             scale = math.sqrt(least * unit * unit / (height * width))
             rows, columns = math.ceil(height * scale / unit), math.ceil(width * scale / unit)
@@ -77,7 +80,7 @@ def patchify(pixels: NDArray[np.float32], patch: int, merge: int) -> tuple[NDArr
     """
     height, width, _ = pixels.shape
     unit = patch * merge
-    assert height % unit == 0 and width % unit == 0, f"{height} x {width} px is not whole blocks of {unit} px"
+    assert (height % unit, width % unit) == (0, 0), f"{height} x {width} px is not whole blocks of {unit} px"
     blocks = pixels.reshape(height // unit, merge, patch, width // unit, merge, patch, 3)
     patches = blocks.transpose(0, 3, 1, 4, 6, 2, 5).reshape(-1, 3 * patch * patch)
     grid = np.indices((height // patch, width // patch)).reshape(2, height // unit, merge, width // unit, merge)

@@ -39,7 +39,8 @@ class MultimodalModel(nn.Module):
 
     def logits(self, hidden: Tensor) -> Tensor:
         """float[N, D] to float32[N, V]."""
-        return (hidden @ self.backbone.head_weight().T).float()
+        logits: Tensor = (hidden @ self.backbone.head_weight().T).float()
+        return logits
 
     def loss_sum(self, batch: Batch) -> Tensor:
         """Weighted sum of the vocabulary losses, float32[]; divide by `batch.text.weights.sum()` for the mean."""

@@ -13,7 +13,8 @@ from vitrail.media.config import NativeResolutionConfig
 class VisionTransformerConfig:
     """A vision transformer over packed pictures of any size: RMSNorm, SwiGLU, 2-D rotary positions.
 
-    mlp_width: inner width of the SwiGLU. rope_theta: base of the rotary frequencies.
+    mlp_width: inner width of the SwiGLU. rope_theta: base of the rotary frequencies. absolute: what is added to the
+    patches besides; sines tell a small encoder where a patch is, which rotary positions alone make it work out.
     """
 
     kind: Literal["vision_transformer"] = "vision_transformer"
@@ -22,6 +23,7 @@ class VisionTransformerConfig:
     heads: int = 6
     mlp_width: int = 1024
     rope_theta: float = 10_000.0
+    absolute: Literal["none", "sines"] = "none"
 
     def __post_init__(self) -> None:
         if self.width % self.heads or (self.width // self.heads) % 4:

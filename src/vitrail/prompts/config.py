@@ -7,7 +7,11 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class PromptConfig:
-    """template: a name from `prompts.templates`. system: what the system turn says when a conversation has none; "" for no turn."""
+    """How conversations are written.
+
+    template: a name from `prompts.templates`. system: what the system turn says when a conversation has none; "" for
+    no turn.
+    """
 
     template: str = "chatml"
     system: str = ""

@@ -20,7 +20,10 @@ from vitrail.prompts.templates import Piece, Special, Template
 
 @dataclass(frozen=True)
 class Rendered:
-    """ids, labels: int64[T]; weights: float32[T]; slots in reading order. Labels are shifted: see `contracts.samples`."""
+    """ids, labels: int64[T]; weights: float32[T]; slots in reading order.
+
+    Labels are shifted: see `contracts.samples`.
+    """
 
     ids: NDArray[np.int64]
     labels: NDArray[np.int64]
@@ -115,6 +118,7 @@ def _turn(
     filler = writer.tokenizer.special(template.end.name)
     for part in message.parts:
         if isinstance(part, ImagePart):
+            writer.flush(learn=assistant)
             number, views = next(pictures)
             for view in views:
                 writer.view(number, view, filler)

@@ -1,44 +1,232 @@
 """What a recipe will cost, before anything is spent.
 
 Parameters are counted on the meta device. Time and memory come from a calibration of a few seconds: one layer of each
-component, at its real width and on a full pack, forward and backward, times the depth. A model of any size can be planned on a
-machine that could not hold it.
+component, at its real width and on a full pack, forward and backward, times the depth. A model of any size can be
+planned on a machine that could not hold it.
 """
 
 from __future__ import annotations
 
+import dataclasses
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from vitrail import build
+from vitrail.contracts.errors import DataError
+from vitrail.contracts.messages import ImagePart
+from vitrail.contracts.samples import IGNORE, Batch, MediaSlot, Pack, Sample
+from vitrail.data.collate import collate
+from vitrail.data.encode import Encode
+from vitrail.models.assembled import MultimodalModel
+from vitrail.models.config import ModelConfig, VisionTransformerConfig
+from vitrail.recipe.schema import Recipe
+from vitrail.training.config import StageConfig
+from vitrail.training.device import Device
+from vitrail.training.optimizer import freeze_all_but
 
 CALIBRATION_SECONDS = 3.0
 MOMENTS_BYTES = 8
 """AdamW keeps two float32 numbers a trained parameter."""
+PROCESS_GIB = 0.5
+"""Python, torch and transformers before any model."""
 
 
 @dataclass(frozen=True)
 class StagePlan:
-    """One stage. tokens a step, seconds and GiB are estimates; steps is None where the length of the data decides."""
+    """One stage. trainable: parameters. seconds, memory_gib: estimates, of the stage and of the process."""
 
     name: str
     trainable: int
-    steps: int | None
-    tokens_per_step: float
-    seconds: float | None
+    steps: float
+    seconds: float
     memory_gib: float
 
 
 @dataclass(frozen=True)
 class Plan:
-    """parameters: by component. packing: share of real tokens in the first window's packs."""
+    """parameters: by component. packing: share of real tokens in packs.
 
-    parameters: dict[str, int]
-    stages: tuple[StagePlan, ...]
+    from_data: False when the recipe's data is not there and a pack was made up.
+    """
+
+    parameters: Mapping[str, int]
+    stages: Sequence[StagePlan]
     packing: float
-    tokens_per_second: float
+    from_data: bool
 
 
 @dataclass(frozen=True)
 class Cost:
-    """Of one pass forward and backward over one pack: seconds, and bytes kept for the backward pass."""
+    """One pass forward and backward over one pack. kept: bytes held for the backward pass."""
 
     seconds: float
-    activations: int
+    kept: float
+
+    def __add__(self, other: Cost) -> Cost:
+        return Cost(self.seconds + other.seconds, self.kept + other.kept)
+
+    def beyond(self, other: Cost) -> Cost:
+        """What this costs more; a difference of two timings may come out below nothing, a layer cannot."""
+        return Cost(max(0.0, self.seconds - other.seconds), max(0.0, self.kept - other.kept))
+
+    def times(self, count: int) -> Cost:
+        """That many of them."""
+        return Cost(self.seconds * count, self.kept * count)
+
+
+@dataclass(frozen=True)
+class Load:
+    """What the stream brings: a typical pack, how many an epoch has, and how full they are."""
+
+    batch: Batch
+    packs_per_epoch: float
+    packing: float
+    from_data: bool
+
+
+def make_plan(recipe: Recipe, device: Device) -> Plan:
+    """Counts and measures. Raises RecipeError for a recipe that does not fit together."""
+    torch.set_num_threads(device.threads)
+    tokenizer = build.build_tokenizer(recipe.model.backbone, recipe.prompt)
+    encode = build.build_encode(recipe.model, recipe.prompt, tokenizer)
+    with torch.device("meta"):
+        whole = _shaped(recipe.model, tokenizer.vocabulary, None, None)
+    parameters = {name: _count(child) for name, child in whole.named_children() if _count(child)}
+    load = _load(recipe, encode, device)
+    stages = [_stage(recipe, stage, whole, tokenizer.vocabulary, load, device) for stage in recipe.stages]
+    return Plan(parameters, stages, load.packing, load.from_data)
+
+
+def _stage(
+    recipe: Recipe, stage: StageConfig, whole: MultimodalModel, vocabulary: int, load: Load, device: Device
+) -> StagePlan:
+    freeze_all_but(whole, stage.train, stage.name)
+    trainable = sum(parameter.numel() for parameter in whole.parameters() if parameter.requires_grad)
+    cost = _cost_of_pack(recipe, stage, vocabulary, load.batch, device)
+    if stage.steps is not None:
+        steps = float(stage.steps)
+    elif stage.tokens is not None:
+        steps = stage.tokens / (load.batch.tokens * stage.accumulate)
+    else:
+        assert stage.epochs is not None, "a stage is counted in steps, tokens or epochs"
+        steps = stage.epochs * load.packs_per_epoch / stage.accumulate
+    width = device.torch_dtype.itemsize
+    masters = 0 if width == 4 else 4
+    weights = _count(whole) * width + trainable * (width + MOMENTS_BYTES + masters)
+    # A step of the optimizer goes over parameter, gradient and both moments, some of them twice.
+    moving = trainable * 8 * 4 / _memory_bandwidth()
+    seconds = steps * (stage.accumulate * cost.seconds + moving)
+    return StagePlan(stage.name, trainable, steps, seconds, PROCESS_GIB + (weights + cost.kept) / 2**30)
+
+
+def _cost_of_pack(recipe: Recipe, stage: StageConfig, vocabulary: int, batch: Batch, device: Device) -> Cost:
+    """One layer of each, and what a second one of each adds, times the depth."""
+    encoder = recipe.model.encoder
+    depth = encoder.depth if isinstance(encoder, VisionTransformerConfig) else 1
+    layers = build.backbone_config(recipe.model.backbone, vocabulary).num_hidden_layers
+    share = CALIBRATION_SECONDS / len(recipe.stages) / 3
+
+    def measured(encoder_depth: int, backbone_layers: int) -> Cost:
+        model = _shaped(recipe.model, vocabulary, encoder_depth, backbone_layers)
+        model = model.to(device.name, device.torch_dtype)
+        freeze_all_but(model, stage.train, stage.name)
+        return _measure(model, batch.to(device.name), share)
+
+    one = measured(1, 1)
+    encoder_layer = measured(2, 1).beyond(one) if depth > 1 else Cost(0, 0)
+    backbone_layer = measured(1, 2).beyond(one) if layers > 1 else Cost(0, 0)
+    return one + encoder_layer.times(depth - 1) + backbone_layer.times(layers - 1)
+
+
+def _shaped(config: ModelConfig, vocabulary: int, depth: int | None, layers: int | None) -> MultimodalModel:
+    """The model with random weights, cut to that many layers where a number is given."""
+    if depth is not None and isinstance(config.encoder, VisionTransformerConfig):
+        config = dataclasses.replace(config, encoder=dataclasses.replace(config.encoder, depth=depth))
+    backbone = build.untrained_backbone(config.backbone, vocabulary, layers)
+    return build.build_model(config, vocabulary, seed=0, backbone=backbone)
+
+
+def _measure(model: MultimodalModel, batch: Batch, seconds: float) -> Cost:
+    """The fastest of as many passes as fit into the time; two at least, since the first warms up."""
+    fastest, kept, started, passes = float("inf"), 0.0, time.perf_counter(), 0
+    while passes < 2 or time.perf_counter() - started < seconds:
+        begun = time.perf_counter()
+        with _bytes_kept(model) as counted:
+            loss = model.loss_sum(batch) / max(1.0, batch.label_weight)
+        if loss.requires_grad:
+            loss.backward()
+        if batch.text.ids.is_cuda:
+            torch.cuda.synchronize()
+        fastest, kept, passes = min(fastest, time.perf_counter() - begun), float(sum(counted.values())), passes + 1
+        model.zero_grad()
+    return Cost(fastest, kept)
+
+
+@contextmanager
+def _bytes_kept(model: MultimodalModel) -> Iterator[dict[int, int]]:
+    """Counts, storage by storage, what autograd keeps; the weights themselves are counted elsewhere."""
+    own = {parameter.untyped_storage().data_ptr() for parameter in model.parameters()}
+    counted: dict[int, int] = {}
+
+    def keep(tensor: Tensor) -> Tensor:
+        storage = tensor.untyped_storage()
+        if storage.data_ptr() not in own:
+            counted[storage.data_ptr()] = storage.nbytes()
+        return tensor
+
+    with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
+        yield counted
+
+
+def _load(recipe: Recipe, encode: Encode, device: Device) -> Load:
+    """A middling pack of the first stage's first window, or a made-up one where its data is not there."""
+    length = recipe.data.pack.length
+    try:
+        stream = build.build_stages(recipe, encode, device)[0].stream
+        packs, _ = stream.window(0, 0)
+    except DataError:
+        batch, _ = collate(_made_up(encode, length, recipe.data.pack.patches), encode.media)
+        assert batch is not None, "made-up samples can be read"
+        return Load(batch, 1.0, batch.tokens / length, from_data=False)
+    batch = collate(packs[len(packs) // 2], encode.media, stream.pad_to)[0] if packs else None
+    if batch is None:
+        raise DataError("no usable row in the first window; `vitrail show RECIPE --at pack` says why")
+    # The last pack of a window holds what is left over.
+    full = packs[:-1] or packs
+    packing = sum(pack.tokens for pack in full) / (length * len(full))
+    return Load(batch, float(len(packs) * stream.windows), packing, from_data=True)
+
+
+def _made_up(encode: Encode, length: int, patches: int) -> Pack:
+    """Pictures of 448 px with 64 tokens of text each, half of them learnt, as many as a pack holds."""
+    (view,) = encode.media.views(448, 448)
+    total = view.tokens + 64
+    ids = np.zeros(total, np.int64)
+    weights = (np.arange(total) >= total - 32).astype(np.float32)
+    labels = np.where(weights > 0, 0, IGNORE)
+    picture = ImagePart(np.zeros((448, 448, 3), np.uint8))
+    sample = Sample("made up", "made up", ids, labels, weights, (MediaSlot(0, 0, view),), (picture,))
+    return Pack((sample,) * max(1, min(length // total, patches // view.patches)))
+
+
+def _memory_bandwidth() -> float:
+    """Bytes a second of a large copy."""
+    block = torch.ones(16 * 2**20)
+    target = torch.empty_like(block)
+    fastest = float("inf")
+    for _ in range(3):
+        begun = time.perf_counter()
+        target.copy_(block)
+        fastest = min(fastest, time.perf_counter() - begun)
+    return 2 * block.nbytes / fastest
+
+
+def _count(module: Any) -> int:
+    return sum(parameter.numel() for parameter in module.parameters())

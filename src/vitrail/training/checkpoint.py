@@ -52,7 +52,7 @@ def save(folder: Path, name: str, model: nn.Module, optimizer: dict[str, Tensor]
     save_file({key: value.contiguous() for key, value in optimizer.items()}, making / "optimizer.safetensors")
     (making / "state.json").write_text(json.dumps({"layout": LAYOUT, **asdict(state)}), encoding="utf-8")
     for file in making.iterdir():
-        with file.open("rb") as opened:
+        with file.open("r+b") as opened:
             os.fsync(opened.fileno())
     shutil.rmtree(target, ignore_errors=True)
     making.rename(target)
@@ -68,7 +68,7 @@ def load_state(folder: Path) -> State:
             raise WeightsError(f"'{folder}' has checkpoint layout {layout}, this version reads {LAYOUT}")
         data["cursor"] = tuple(data["cursor"])
         return State(**data)
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise WeightsError(f"'{folder}' is damaged: {error}") from error
 
 
@@ -79,7 +79,10 @@ def latest(folder: Path) -> Path | None:
 
 
 def prune(folder: Path, keep: Path) -> None:
-    """Removes the checkpoints made within a stage, but for `keep`; those at the end of stages stay."""
-    for path in folder.glob("[0-9]*-step"):
+    """Removes the checkpoints made within a stage, but for `keep`; those at the end of stages stay.
+
+    What kills left half made goes too.
+    """
+    for path in [*folder.glob("[0-9]*-step"), *folder.glob(".[0-9]*")]:
         if path != keep:
             shutil.rmtree(path)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
@@ -18,6 +19,9 @@ class CosineConfig:
     warmup: float = 0.03
     floor: float = 0.1
 
+    def __post_init__(self) -> None:
+        _shares(warmup=self.warmup, floor=self.floor)
+
 
 @dataclass(frozen=True)
 class ConstantConfig:
@@ -25,6 +29,9 @@ class ConstantConfig:
 
     kind: Literal["constant"] = "constant"
     warmup: float = 0.03
+
+    def __post_init__(self) -> None:
+        _shares(warmup=self.warmup)
 
 
 @dataclass(frozen=True)
@@ -38,6 +45,18 @@ class WSDConfig:
     warmup: float = 0.03
     decay: float = 0.2
     floor: float = 0.0
+
+    def __post_init__(self) -> None:
+        _shares(warmup=self.warmup, decay=self.decay, floor=self.floor)
+        if self.warmup + self.decay > 1:
+            raise ValueError(f"warmup ({self.warmup}) and decay ({self.decay}) together must be at most 1")
+
+
+def _shares(**values: float) -> None:
+    """Raises ValueError for what is no share: a warm-up of 100 steps would never end."""
+    for name, value in values.items():
+        if not 0 <= value <= 1:
+            raise ValueError(f"{name} is {value}, must be from 0 to 1")
 
 
 ScheduleConfig = CosineConfig | ConstantConfig | WSDConfig
@@ -63,10 +82,10 @@ class NextTokenConfig:
 
 @dataclass(frozen=True)
 class StageConfig:
-    """One stage. train: component -> learning rate; what is not named is frozen.
+    """One stage. name: letters, digits, - and _. train: component -> learning rate; what is not named is frozen.
 
-    Exactly one of steps, epochs and tokens (real tokens, padding not counted) says how long it lasts. accumulate: packs per
-    step. data: instead of data.train.
+    Exactly one of steps, epochs and tokens (real tokens, padding not counted) says how long it lasts. accumulate: packs
+    per step. data: instead of data.train.
     """
 
     name: str
@@ -81,6 +100,9 @@ class StageConfig:
     data: SourceConfig | None = None
 
     def __post_init__(self) -> None:
+        # Checkpoints carry the stage's name, and those within a stage are called step.
+        if not re.fullmatch(r"[\w-]+", self.name) or self.name == "step":
+            raise ValueError(f"name is '{self.name}', must be letters, digits, - and _, and not 'step'")
         given = [name for name in ("steps", "epochs", "tokens") if getattr(self, name) is not None]
         if len(given) != 1:
             raise ValueError(f"give exactly one of steps, epochs, tokens (got {', '.join(given) or 'none'})")
@@ -96,8 +118,8 @@ class StageConfig:
 class TrainingConfig:
     """How the stages are run.
 
-    device: auto takes CUDA, then MPS, then the CPU. dtype: auto takes bfloat16 where the device multiplies it in hardware.
-    compile: auto compiles where a compiler is found and the run is long enough to earn it back.
+    device: auto takes CUDA, then MPS, then the CPU. dtype: auto takes bfloat16 where the device multiplies it in
+    hardware. compile: auto compiles where a compiler is found and the run is long enough to earn it back.
     threads: 0 for as many as cores; a run goes on with the number it started with. checkpoint_every: steps between
     checkpoints, besides those at the end of each stage.
     """

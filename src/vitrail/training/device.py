@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import resource
 import shutil
 import sys
 from dataclasses import dataclass
@@ -55,9 +54,12 @@ def cores() -> int:
 
 
 def fast_bfloat16(device: str) -> bool:
-    """Whether the device multiplies bfloat16 in hardware. A CPU that does not is a hundred times slower at it than at float32."""
+    """Whether the device multiplies bfloat16 in hardware.
+
+    A CPU that does not is a hundred times slower at it than at float32.
+    """
     if device == "cuda":
-        return torch.cuda.is_bf16_supported(including_emulation=False)
+        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
     if device == "cpu":
         capabilities = torch.cpu.get_capabilities()
         return bool(capabilities.get("amx_bf16") or capabilities.get("avx512_bf16") or capabilities.get("bf16"))
@@ -70,9 +72,13 @@ def has_compiler() -> bool:
 
 
 def memory_gib(device: str) -> float:
-    """Most memory in use so far, GiB: the device's, or on the CPU the process's."""
+    """Most memory in use so far, GiB: the device's, or on the CPU the process's; 0 where the system does not say."""
     if device == "cuda":
         return torch.cuda.max_memory_allocated() / 2**30
+    if sys.platform == "win32":
+        return 0.0
+    import resource
+
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak / (2**30 if sys.platform == "darwin" else 2**20)
 

@@ -1,8 +1,8 @@
 """The training loop. There is one: stages, objectives and data change, the loop does not.
 
 A step takes `accumulate` packs from the stream, divides each term once by its count over all of them, and moves the
-stage's components. After any step the run can be stopped and resumed bit for bit, given the same device, number format and
-thread count.
+stage's components. After any step the run can be stopped and resumed bit for bit, given the same device, number format
+and thread count.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ from vitrail.models.assembled import MultimodalModel
 from vitrail.models.weights import load_model, load_tensors
 from vitrail.training import checkpoint
 from vitrail.training.checkpoint import State
+from vitrail.training.compiling import compile_pieces
 from vitrail.training.config import StageConfig
 from vitrail.training.device import Device, memory_gib
 from vitrail.training.objectives import Objective
@@ -32,6 +33,9 @@ from vitrail.training.schedule import factor
 from vitrail.training.stopping import Stopped, stop_request
 
 Record = dict[str, Any]
+
+IDLE_STEPS = 10
+"""So many steps in a row may move nothing: a pack without pictures can be chance, this many are a mistake."""
 
 
 @dataclass(frozen=True)
@@ -58,6 +62,7 @@ class Trainer:
     on_step: Callable[[Record], None] = lambda record: None
     state: State = field(default_factory=State)
     _moments: dict[str, Tensor] = field(default_factory=dict)
+    _idle: int = 0
 
     @property
     def checkpoints(self) -> Path:
@@ -75,8 +80,13 @@ class Trainer:
         return True
 
     def run(self) -> State:
-        """Goes from where the state stands to the end of the last stage. Raises Stopped when a signal ended it sooner."""
+        """Goes from where the state stands to the end of the last stage.
+
+        Raises Stopped when a signal ended it sooner.
+        """
         self.state.device = asdict(self.device)
+        if self.device.compiled:
+            compile_pieces(self.model)
         log = RunLog(self.folder / "log.jsonl", self.state.stage, self.state.step)
         try:
             for number in range(self.state.stage, len(self.stages)):
@@ -90,7 +100,7 @@ class Trainer:
         freeze_all_but(self.model, stage.config.train, stage.config.name)
         optimizer = Optimizer(self.model, stage.config.train, stage.config.optimizer)
         optimizer.load_state(self._moments)
-        self._moments = {}
+        self._moments, self._idle = {}, 0
         ledger = Ledger.from_json(state.ledger)
         items = prefetched(stage.stream.items(Cursor(*state.cursor), ledger))
         try:
@@ -140,27 +150,32 @@ class Trainer:
             "loss": loss,
             "gradient_norm": norm,
             "lr": {component: rate * rate_factor for component, rate in stage.config.train.items()},
-            "tokens": tokens,
+            "tokens": int(state.counters["tokens: text"] + state.counters["tokens: picture"]),
             "tokens_per_second": tokens / seconds,
             "seconds": state.counters["seconds"],
             "memory_gib": memory_gib(self.device.name),
         }
 
     def _backward(self, stage: Stage, batches: Sequence[Any]) -> float:
-        """Accumulates gradients over the packs of one step; each term is divided once, by its count over all of them."""
+        """Accumulates gradients over the packs of one step; each term is divided once, by its count over all.
+
+        Raises RecipeError when nothing has moved for too long.
+        """
         counts = [stage.objective.counts(batch) for batch in batches]
         totals = {name: sum(count[name] for count in counts) for name in counts[0]}
-        value = 0.0
+        value, idle = 0.0, True
         for batch in batches:
             terms = stage.objective(self.model, batch.to(self.device.name))
             loss = sum(term.weight * term.loss_sum / max(totals[name], 1e-9) for name, term in terms.items())
             assert isinstance(loss, Tensor), "an objective returns at least one term"
-            if not loss.requires_grad:
-                raise RecipeError(
-                    f"stages.{stage.config.name}.train: {', '.join(stage.config.train)} take no part in the loss of this data"
-                )
-            loss.backward()  # type: ignore[no-untyped-call]
+            if loss.requires_grad:
+                loss.backward()
+                idle = False
             value += float(loss.detach())
+        self._idle = self._idle + 1 if idle else 0
+        if self._idle == min(IDLE_STEPS, stage.config.steps or IDLE_STEPS):
+            named = ", ".join(stage.config.train)
+            raise RecipeError(f"stages.{stage.config.name}.train: {named} take no part in the loss of this data")
         return value
 
     def _count(self, item: Item) -> None:

@@ -31,7 +31,10 @@ class Objective(Protocol):
     """What a stage minimises. A user's own is named `package.module:Class` in the recipe."""
 
     def counts(self, batch: Batch) -> Mapping[str, float]:
-        """Each term's count for this batch, without running the model: the step's totals are known before its first pass."""
+        """Each term's count for this batch, without running the model.
+
+        The step's totals are known before its first pass.
+        """
         ...
 
     def __call__(self, model: MultimodalModel, batch: Batch) -> Terms:

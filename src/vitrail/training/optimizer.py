@@ -91,13 +91,14 @@ class Optimizer:
         return tensors
 
     def load_state(self, tensors: Mapping[str, Tensor]) -> None:
-        """The inverse of `state`."""
+        """The inverse of `state`; nothing changes when `tensors` is empty, as at the start of a stage."""
+        if not tensors:
+            return
         with torch.no_grad():
             for name, parameter, master in zip(self.names, self.parameters, self.masters, strict=True):
                 if f"step.{name}" in tensors:
                     self.adamw.state[master] = {
-                        "step": tensors[f"step.{name}"].clone(),
-                        **{key: tensors[f"{key}.{name}"].to(master.device, copy=True) for key in MOMENTS},
+                        key: tensors[f"{key}.{name}"].to(master.device, copy=True) for key in ("step", *MOMENTS)
                     }
                 if parameter is not master:
                     master.copy_(tensors[f"master.{name}"])

@@ -11,10 +11,13 @@ class RunLog:
     """Appends records; every record has `stage_number` and `step`."""
 
     def __init__(self, path: Path, stage: int, step: int) -> None:
-        """Keeps the records before step `step` of stage `stage`, and goes on after them."""
+        """Keeps the records up to step `step` of stage `stage`, steps counting from 1, and goes on after them."""
         path.parent.mkdir(parents=True, exist_ok=True)
-        kept = [record for record in read(path) if (record["stage_number"], record["step"]) < (stage, step)]
-        path.write_text("".join(json.dumps(record) + "\n" for record in kept), encoding="utf-8")
+        kept = [record for record in read(path) if (record["stage_number"], record["step"]) <= (stage, step)]
+        # Written beside and renamed: a kill must not cost the records that are there.
+        making = path.with_suffix(".part")
+        making.write_text("".join(json.dumps(record) + "\n" for record in kept), encoding="utf-8")
+        making.replace(path)
         self._file = path.open("a", encoding="utf-8")
 
     def write(self, record: dict[str, Any]) -> None:

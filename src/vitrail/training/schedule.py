@@ -8,10 +8,10 @@ from vitrail.training.config import ConstantConfig, CosineConfig, ScheduleConfig
 
 
 def factor(schedule: ScheduleConfig, progress: float) -> float:
-    """What the learning rate is multiplied by. progress: share of the stage done, 0 to 1; never returns 0 before its end."""
+    """What the learning rate is multiplied by; never 0 before the end. progress: share of the stage done, 0 to 1."""
     if progress < schedule.warmup:
         # The first step has progress 0 and must still move.
-        return max(progress, schedule.warmup / 100) / schedule.warmup
+        return max(progress / schedule.warmup, 0.01)
     match schedule:
         case ConstantConfig():
             return 1.0

@@ -24,15 +24,18 @@ KINDS: tuple[str, ...] = tuple(SCENE_OF_KIND)
 SCORED_KINDS: tuple[str, ...] = tuple(kind for kind in KINDS if kind != "box")
 """The kinds that exact match can score; a box is scored by overlap."""
 
-LESSONS: tuple[tuple[str, ...], ...] = (
-    ("colour", "shape", "position", "box"),
-    ("count",),
-    ("number",),
-    ("word",),
-    ("bar value", "tallest bar"),
+LESSONS: tuple[tuple[tuple[str, ...], int], ...] = (
+    (("colour", "shape", "position", "box"), 6),
+    (("count",), 2),
+    (("number",), 1),
+    (("word",), 1),
+    (("bar value", "tallest bar"), 2),
 )
-"""What the train split mixes in equal shares. A shapes picture answers four kinds at once, so a share a lesson comes
-nearer to a share a kind than a share a kind would."""
+"""What the train split mixes, with the weight of each. Half of it is shapes: a small model that knows nothing yet
+learns there to look at all, within the first ten thousand pictures; reading takes many more than a demo has."""
+
+EASY_KINDS: tuple[str, ...] = ("colour", "shape", "position")
+"""What the easy rows of `easy_first` ask of a single shape."""
 
 SIDE_CHANCE = 1 / 3
 """How often a picture of many things or of text also offers the easy questions that a shapes picture is for (its
@@ -59,6 +62,9 @@ class DrawnConfig:
     caption: adds a caption turn to train pictures, before the questions in half of them and after them in the others.
         The test split has none.
     kinds: kinds of question to ask; empty = all of `KINDS`.
+    easy_first: over so many of the first train rows, pictures of a single shape give way to the whole mixture. For a
+        stage that takes the rows in order (shuffle: false).
+    shuffle: whether a run mixes the rows of the whole split, or only those of a window.
 
     Raises DataError when a value is not allowed.
     """
@@ -70,6 +76,8 @@ class DrawnConfig:
     questions: int = 4
     caption: bool = True
     kinds: tuple[str, ...] = ()
+    easy_first: int = 0
+    shuffle: bool = True
     kind: Literal["drawn"] = "drawn"
 
     def __post_init__(self) -> None:
@@ -98,9 +106,9 @@ class DrawnConfig:
 
     @property
     def lessons(self) -> tuple[tuple[str, ...], ...]:
-        """`LESSONS` without the kinds that are not asked."""
-        kept = (tuple(kind for kind in lesson if kind in self.asked) for lesson in LESSONS)
-        return tuple(lesson for lesson in kept if lesson)
+        """`LESSONS` without the kinds that are not asked, each as often as its weight."""
+        kept = ((tuple(kind for kind in kinds if kind in self.asked), weight) for kinds, weight in LESSONS)
+        return tuple(lesson for lesson, weight in kept for _ in range(weight) if lesson)
 
 
 def _is_side(side: int) -> bool:

@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Callable
 
 from vitrail.contracts.messages import Row
-from vitrail.data.drawn.config import ANSWERS, SCENE_OF_KIND, STEP, DrawnConfig
+from vitrail.data.drawn.config import ANSWERS, EASY_KINDS, SCENE_OF_KIND, STEP, DrawnConfig
 from vitrail.data.drawn.dice import Dice
 from vitrail.data.drawn.palette import COLOURS
 from vitrail.data.drawn.scenes import bars, count, shapes, text
@@ -54,9 +54,10 @@ class DrawnSource:
         if not 0 <= index < self.config.rows:
             raise IndexError(f"row {index} of {self.config.rows}")
         dice = self._dice("scene", index)
-        kind, answer = self._aim(dice, index)
+        easy = dice.chance(self._easy(index))
+        kind, answer = self._aim(dice, index, easy)
         width, height = self.picture_size(index)
-        return _DRAW[SCENE_OF_KIND[kind]](dice, Frame(self.config.split, kind, answer, width, height))
+        return _DRAW[SCENE_OF_KIND[kind]](dice, Frame(self.config.split, kind, answer, width, height, easy))
 
     def row(self, index: int) -> Row:
         """A row as a chat record with its picture.
@@ -93,10 +94,17 @@ class DrawnSource:
         """A stream of its own for each purpose, so that what one draws never shifts another."""
         return Dice(purpose, self.config.split, self.config.seed, index)
 
-    def _aim(self, dice: Dice, index: int) -> tuple[str, int]:
+    def _easy(self, index: int) -> float:
+        """Chance that a row is an easy one: 1 over the first half of `easy_first`, then falling to 0."""
+        first = self.config.easy_first
+        return max(0.0, min(1.0, 2 - 2 * index / first)) if first and self.config.split == "train" else 0.0
+
+    def _aim(self, dice: Dice, index: int, easy: bool) -> tuple[str, int]:
         """The kind that a row's scene is drawn for, and which of its answers: in turn for test, by lot for train."""
         # Not in turn for train: a reader that takes every n-th row must still meet every scene. In turn for test:
         # each kind has as many rows, and in any twelve of its rows each answer comes once.
+        if easy:
+            return dice.pick(EASY_KINDS), dice.below(ANSWERS)
         if self.config.split == "train":
             return dice.pick(dice.pick(self.config.lessons)), dice.below(ANSWERS)
         round_, turn = divmod(index, len(self.config.asked))

@@ -1,7 +1,7 @@
 """A causal language model whose layers are transformers' and whose loop is ours.
 
-transformers gives configuration, weights, key names and decoder layers; the loop here gives them our positions, our packed
-attention and our cache. Layers reach the packed attention through transformers' attention interface, where the
+transformers gives configuration, weights, key names and decoder layers; the loop here gives them our positions, our
+packed attention and our cache. Layers reach the packed attention through transformers' attention interface, where the
 segments arrive as a keyword of the layer's call.
 """
 
@@ -11,11 +11,12 @@ from contextlib import nullcontext
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
 from torch import Tensor, nn
 from transformers import AttentionInterface, AutoModelForCausalLM, PretrainedConfig, PreTrainedModel
 from transformers.initialization import no_init_weights
 
-from vitrail.contracts.errors import RecipeError
+from vitrail.contracts.errors import RecipeError, WeightsError
 from vitrail.contracts.protocols import LayerCache
 from vitrail.contracts.samples import Segments
 from vitrail.models.ops.attention import packed_attention
@@ -34,13 +35,15 @@ def _attention(
     attention_mask: Tensor | None,
     scaling: float | None = None,
     dropout: float = 0.0,
+    sliding_window: int | None = None,
     *,
     segments: Segments,
     **_: Any,
 ) -> tuple[Tensor, None]:
     """[1, H, T, d] to [1, T, H, d], as transformers' attention interface has it."""
-    assert attention_mask is None and dropout == 0.0, "packed attention takes segments, no mask and no dropout"
-    out = packed_attention(query[0], key[0], value[0], segments, causal=True, scale=scaling)
+    assert attention_mask is None, "packed attention takes segments, no mask"
+    assert dropout == 0.0, "packed attention has no dropout"
+    out = packed_attention(query[0], key[0], value[0], segments, causal=True, scale=scaling, window=sliding_window)
     return out.transpose(0, 1)[None], None
 
 
@@ -60,6 +63,13 @@ class Decoder(nn.Module):
         """int64[T] to float[T, D]."""
         embeddings: Tensor = self.lm.get_input_embeddings()(ids)
         return embeddings
+
+    def compilable(self) -> list[nn.Module]:
+        """What `training.compiling` may compile."""
+        layers = self.lm.model.layers
+        return [
+            piece for layer in layers for piece in (layer.input_layernorm, layer.post_attention_layernorm, layer.mlp)
+        ]
 
     def forward(
         self, embeddings: Tensor, positions: Tensor, segments: Segments, cache: LayerCache | None = None
@@ -86,9 +96,11 @@ class Decoder(nn.Module):
 
 
 def decoder_from_config(config: PretrainedConfig, *, initialise: bool = True) -> Decoder:
-    """A decoder with random weights, or with unset ones that the caller fills. Raises RecipeError for an untested family."""
-    if config.model_type not in FAMILIES:
-        raise RecipeError(f"model.backbone: model_type '{config.model_type}' is not one of {', '.join(FAMILIES)}")
+    """A decoder with random weights, or with unset ones that the caller fills.
+
+    Raises RecipeError for an untested family.
+    """
+    _supported(config)
     with nullcontext() if initialise else no_init_weights():
         lm = AutoModelForCausalLM.from_config(config, attn_implementation=ATTENTION)
     lm.tie_weights()
@@ -96,10 +108,34 @@ def decoder_from_config(config: PretrainedConfig, *, initialise: bool = True) ->
 
 
 def decoder_from_pretrained(folder: str, dtype: torch.dtype = torch.float32) -> Decoder:
-    """A decoder with the weights of a folder or hub id (safetensors only; no remote code is run)."""
-    lm = AutoModelForCausalLM.from_pretrained(
-        folder, attn_implementation=ATTENTION, dtype=dtype, use_safetensors=True, trust_remote_code=False
-    )
-    if lm.config.model_type not in FAMILIES:
-        raise RecipeError(f"model.backbone: model_type '{lm.config.model_type}' is not one of {', '.join(FAMILIES)}")
+    """A decoder with the weights of a folder or hub id (safetensors only; no remote code is run).
+
+    Raises WeightsError for weights that are not there, damaged or incomplete, RecipeError for an untested family.
+    """
+    try:
+        lm, found = AutoModelForCausalLM.from_pretrained(
+            folder,
+            attn_implementation=ATTENTION,
+            dtype=dtype,
+            use_safetensors=True,
+            trust_remote_code=False,
+            ignore_mismatched_sizes=True,
+            output_loading_info=True,
+        )
+    except (OSError, ValueError, SafetensorError) as error:
+        first = str(error).strip().splitlines()[0]
+        raise WeightsError(f"model.backbone.id: cannot load '{folder}': {first}") from error
+    _supported(lm.config)
+    # transformers would go on, with random numbers in the place of these.
+    unset = sorted({*found["missing_keys"], *(name for name, *_ in found["mismatched_keys"])})
+    if unset:
+        raise WeightsError(f"model.backbone.id: '{folder}' lacks '{unset[0]}', or has it in another shape")
     return Decoder(lm)
+
+
+def _supported(config: PretrainedConfig) -> None:
+    """Raises RecipeError for what the loop would not compute as transformers does."""
+    if config.model_type not in FAMILIES:
+        raise RecipeError(f"model.backbone: model_type '{config.model_type}' is not one of {', '.join(FAMILIES)}")
+    if getattr(config, "attention_dropout", 0):
+        raise RecipeError(f"model.backbone: attention_dropout is {config.attention_dropout}, only 0 is supported")

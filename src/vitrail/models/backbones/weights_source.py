@@ -41,7 +41,11 @@ def local_or_hub(place: str) -> str:
 
 def _carried_by(module: str) -> Path:
     """The one GGUF file inside an installed package."""
-    spec = importlib.util.find_spec(module)
+    try:
+        spec = importlib.util.find_spec(module)
+    except (ImportError, ValueError):
+        # The package around it is missing, or it is no name of a module at all.
+        spec = None
     if spec is None or spec.origin is None:
         package = module.replace("_", "-")
         raise MissingExtraError(

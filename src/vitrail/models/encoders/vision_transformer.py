@@ -9,12 +9,12 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
+from torch.nn.functional import silu
 
 from vitrail.contracts.samples import Segments, VisionStream
 from vitrail.models.config import VisionTransformerConfig
 from vitrail.models.ops.attention import packed_attention
-from vitrail.models.ops.rotary import axial_angles, rotate
+from vitrail.models.ops.positions import axial_angles, rotate, sines
 
 NORM_EPS = 1e-5
 
@@ -28,15 +28,22 @@ class VisionTransformer(nn.Module):
         self.width = config.width
         self.head_width = config.width // config.heads
         self.rope_theta = config.rope_theta
+        self.absolute = config.absolute
         self.stem = nn.Linear(patch_values, config.width, bias=False)
         self.stem_norm = nn.RMSNorm(config.width, eps=NORM_EPS)
         self.blocks = nn.ModuleList(Block(config) for _ in range(config.depth))
         self.apply(_initialise)
 
+    def compilable(self) -> list[nn.Module]:
+        """What `training.compiling` may compile."""
+        return [piece for block in self.blocks for piece in (block.attention_norm, block.mlp_norm, block.mlp)]
+
     def forward(self, stream: VisionStream) -> Tensor:
         """Features of every patch, float[P, width]."""
         cos, sin = axial_angles(stream.positions, self.head_width, self.rope_theta)
-        x = self.stem_norm(self.stem(stream.patches.to(self.stem.weight.dtype)))
+        x: Tensor = self.stem_norm(self.stem(stream.patches.to(self.stem.weight.dtype)))
+        if self.absolute == "sines":
+            x = x + sines(stream.positions, self.width).to(x.dtype)
         turn = cos.to(x.dtype), sin.to(x.dtype)
         for block in self.blocks:
             x = block(x, turn, stream.segments)
@@ -53,20 +60,33 @@ class Block(nn.Module):
         self.query_key_value = nn.Linear(config.width, 3 * config.width, bias=False)
         self.attention_out = nn.Linear(config.width, config.width, bias=False)
         self.mlp_norm = nn.RMSNorm(config.width, eps=NORM_EPS)
-        self.gate_up = nn.Linear(config.width, 2 * config.mlp_width, bias=False)
-        self.down = nn.Linear(config.mlp_width, config.width, bias=False)
+        self.mlp = SwiGLU(config.width, config.mlp_width)
 
     def forward(self, x: Tensor, turn: tuple[Tensor, Tensor], segments: Segments) -> Tensor:
         """float[P, width] to the same; turn: (cos, sin), each float[P, head width]."""
         x = x + self._attend(self.attention_norm(x), turn, segments)
-        gate, up = self.gate_up(self.mlp_norm(x)).chunk(2, dim=-1)
-        out: Tensor = x + self.down(F.silu(gate) * up)
+        out: Tensor = x + self.mlp(self.mlp_norm(x))
         return out
 
     def _attend(self, x: Tensor, turn: tuple[Tensor, Tensor], segments: Segments) -> Tensor:
         query, key, value = self.query_key_value(x).unflatten(1, (3, self.heads, -1)).permute(1, 2, 0, 3)
         mixed = packed_attention(rotate(query, *turn), rotate(key, *turn), value, segments, causal=False)
         out: Tensor = self.attention_out(mixed.transpose(0, 1).flatten(1))
+        return out
+
+
+class SwiGLU(nn.Module):
+    """A gated MLP: down(silu(gate(x)) * up(x)), gate and up in one product."""
+
+    def __init__(self, width: int, inner: int) -> None:
+        super().__init__()
+        self.gate_up = nn.Linear(width, 2 * inner, bias=False)
+        self.down = nn.Linear(inner, width, bias=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """float[P, width] to the same."""
+        gate, up = self.gate_up(x).chunk(2, dim=-1)
+        out: Tensor = self.down(silu(gate) * up)
         return out
 
 

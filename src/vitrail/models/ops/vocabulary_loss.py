@@ -1,7 +1,7 @@
 """The vocabulary head fused with its cross-entropy, over labelled places only and in chunks.
 
-The logits of a whole pack never exist: each chunk's are made, turned into their gradient and dropped. For a pack where a
-sixth of the tokens is labelled and a 49k-word vocabulary this is both the memory and a good part of the time.
+The logits of a whole pack never exist: each chunk's are made, turned into their gradient and dropped. For a pack where
+a sixth of the tokens is labelled and a 49k-word vocabulary this is both the memory and a good part of the time.
 Source: the idea of chunked linear cross-entropy is Liger Kernel's (arXiv 2410.10989).
 """
 
@@ -28,6 +28,9 @@ class VocabularyLoss(nn.Module):
         Returns float32[]: divide by the summed weights for the mean.
         """
         place = labels.ne(IGNORE).nonzero().squeeze(1)
+        if not torch.is_grad_enabled():
+            # A function of our own is told that parameters need gradients even where none are wanted.
+            weight = weight.detach()
         loss: Tensor = _HeadLoss.apply(hidden[place], weight, labels[place], weights[place])
         return loss
 

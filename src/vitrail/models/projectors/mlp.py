@@ -9,7 +9,10 @@ from vitrail.models.config import MLPProjectorConfig
 
 
 class MLPProjector(nn.Module):
-    """float[P, encoder width] to float[P / merge^2, backbone width]. Patches of one token lie together in the stream."""
+    """float[P, encoder width] to float[P / merge^2, backbone width].
+
+    Patches of one token lie together in the stream.
+    """
 
     def __init__(self, config: MLPProjectorConfig, encoder_width: int, backbone_width: int, merge: int) -> None:
         super().__init__()

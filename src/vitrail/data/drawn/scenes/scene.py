@@ -18,7 +18,7 @@ class Frame:
     """What a scene is drawn for: a split, a kind of question, and a picture of `width` by `height` px.
 
     answer: which of the kind's `ANSWERS` answers the first question is to have, counted from 0; kinds that have more
-    answers draw their own.
+    answers draw their own. easy: as little in the picture as the scene can do with.
     """
 
     split: str
@@ -26,6 +26,7 @@ class Frame:
     answer: int
     width: int
     height: int
+    easy: bool = False
 
 
 @dataclass(frozen=True)

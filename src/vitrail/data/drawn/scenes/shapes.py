@@ -1,4 +1,4 @@
-"""One to four different shapes in different colours, each in its own of twelve named places."""
+"""One to three different shapes in different colours, each in its own of twelve named places."""
 
 from __future__ import annotations
 
@@ -18,7 +18,9 @@ PLACES: tuple[str, ...] = tuple(f"{row} {column}" for row in ROWS for column in 
 """The twelve places in reading order; place c is row c // 3, column c % 3."""
 
 _SCALES = (0.78, 0.89, 1.0)
-_MOST = 4
+_MOST = 3
+_LONE = 0.3
+"""Share of train pictures with a single shape, besides the easy ones, which all have."""
 
 
 @dataclass(frozen=True)
@@ -33,7 +35,8 @@ class _Thing:
 def draw(dice: Dice, frame: Frame) -> Scene:
     """Draws the scene; its first question is about the first thing, which has the answer that the frame wants."""
     # A lone shape has 36 layouts, too few to hold any out: such pictures are train's only.
-    count = dice.between(1 if frame.split == "train" else 2, _MOST)
+    lone = frame.easy or (frame.split == "train" and dice.chance(_LONE))
+    count = 1 if lone else dice.between(2, _MOST)
     first = {kind: dice.below(ANSWERS) for kind in ("position", "colour", "shape")} | {frame.kind: frame.answer}
     places, scales = _lay_out(dice, frame.split, first["position"], count)
     colours = dice.sample_from(first["colour"], tuple(COLOURS), count)

@@ -1,0 +1,97 @@
+"""`vitrail plan`: what a recipe will cost, before anything is spent."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+from typing import Annotated
+
+import typer
+
+from vitrail.cli.arguments import Overrides, RecipeName
+from vitrail.contracts.errors import MediaError
+from vitrail.recipe.annotated import annotated
+from vitrail.recipe.read import read_recipe
+from vitrail.recipe.schema import Recipe
+
+SIZES = ((64, 64), (224, 224), (448, 448), (1024, 768), (1654, 2339))
+
+
+def plan(
+    recipe: RecipeName,
+    overrides: Overrides = None,
+    size: Annotated[
+        list[str] | None, typer.Option(metavar="WxH", help="A picture size whose tokens to print (repeatable).")
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object, nothing else.")] = False,
+    origins: Annotated[
+        bool, typer.Option("--origins", help="Print the resolved recipe and where each value is from.")
+    ] = False,
+) -> None:
+    """Parameters, tokens of a picture, memory and time: counted and measured in a few seconds; nothing is trained."""
+    resolved = read_recipe(recipe, overrides or ())
+    if origins:
+        typer.echo(annotated(resolved), nl=False)
+        return
+    sizes = [parse(text) for text in size] if size else SIZES
+    tokens = {f"{width}x{height}": tokens_of(resolved.value, width, height) for width, height in sizes}
+
+    from vitrail.run.plan import make_plan
+    from vitrail.training.device import choose
+
+    device = choose(resolved.value.training)
+    made = make_plan(resolved.value, device)
+    if as_json:
+        typer.echo(json.dumps({**asdict(made), "tokens_of_picture": tokens, "device": asdict(device)}, indent=2))
+        return
+    total = sum(made.parameters.values())
+    typer.echo(
+        f"parameters   {count(total)}: " + ", ".join(f"{name} {count(n)}" for name, n in made.parameters.items())
+    )
+    shown = ", ".join(f"{name} -> {n if n else 'refused'}" for name, n in tokens.items())
+    typer.echo(f"tokens       of a picture: {shown}")
+    typer.echo(f"packs        {resolved.value.data.pack.length} tokens, {made.packing:.1%} of them real")
+    if not made.from_data:
+        typer.echo("             (the recipe's data is not here: packs of made-up 448 px pictures were measured)")
+    typer.echo(f"device       {device.name}, {device.dtype}, {device.threads} threads")
+    for stage in made.stages:
+        typer.echo(
+            f"stage        {stage.name}: trains {count(stage.trainable)} of {count(total)}, {stage.steps:,.0f} steps, "
+            f"about {clock(stage.seconds)} and {stage.memory_gib:.1f} GiB"
+        )
+    typer.echo(f"training     about {clock(sum(stage.seconds for stage in made.stages))} in all, without measuring")
+
+
+def parse(text: str) -> tuple[int, int]:
+    """`640x480` to numbers. Raises MediaError."""
+    width, _, height = text.lower().partition("x")
+    if not (width.isdigit() and height.isdigit()):
+        raise MediaError(f"--size '{text}': expected WIDTHxHEIGHT in px, for example 640x480")
+    return int(width), int(height)
+
+
+def tokens_of(recipe: Recipe, width: int, height: int) -> int:
+    """Tokens of a picture of that size, px; 0 when the media rule refuses it."""
+    from vitrail.media.native import NativeResolution
+
+    try:
+        return sum(view.tokens for view in NativeResolution(recipe.model.media).views(width, height))
+    except MediaError:
+        return 0
+
+
+def count(number: int) -> str:
+    """1,234,567 as 1.23 M."""
+    for unit, name in ((10**9, "B"), (10**6, "M"), (10**3, "k")):
+        if number >= unit:
+            return f"{number / unit:.3g} {name}"
+    return str(number)
+
+
+def clock(seconds: float) -> str:
+    """3,700 s as 1 h 1 min."""
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    if hours:
+        return f"{hours:,} h {minutes} min"
+    return f"{minutes} min {rest} s" if minutes else f"{rest} s"

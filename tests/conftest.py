@@ -1,0 +1,93 @@
+"""A model small enough for every test: width 32, two layers, bytes for words, drawn pictures of mixed sizes."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+if TYPE_CHECKING:
+    from vitrail.data.encode import Encode
+    from vitrail.models.assembled import MultimodalModel
+    from vitrail.recipe.schema import Recipe
+
+# Read when torch is first imported. Tensors this small gain nothing from a second thread, and on a busy machine each
+# product of matrices would wait for it.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+TINY = """
+run: runs/tiny
+model:
+  media: {patch: 8, merge: 2, max_tokens: 64}
+  encoder: {width: 32, depth: 2, heads: 2, mlp_width: 48}
+  backbone:
+    tokenizer: bytes
+    config:
+      model_type: llama
+      hidden_size: 32
+      intermediate_size: 48
+      num_hidden_layers: 2
+      num_attention_heads: 4
+      num_key_value_heads: 2
+      tie_word_embeddings: true
+prompt: {template: terse}
+data:
+  train: {kind: drawn, rows: 16, size: [64, 128]}
+  pack: {length: 240, patches: 512, window: 6}
+  max_lost: 0.5
+stages:
+  - name: align
+    train: {projector: 1.0e-2}
+    steps: 5
+  - name: instruct
+    train: {encoder: 1.0e-3, projector: 1.0e-3, backbone: 1.0e-3}
+    steps: 7
+    accumulate: 2
+training: {device: cpu, dtype: float32, compile: 'off', threads: 1, checkpoint_every: 3}
+evaluate: {answers: false, losses: false, before: false, blind: false}
+"""
+"""A few rows are longer than a pack, so that there is something in the ledger."""
+
+
+@pytest.fixture(scope="session")
+def tiny_recipe_text() -> str:
+    return TINY
+
+
+@pytest.fixture
+def tiny_recipe_file(tmp_path: Path) -> Path:
+    path = tmp_path / "tiny.yaml"
+    path.write_text(TINY, encoding="utf-8")
+    return path
+
+
+@pytest.fixture(scope="session")
+def tiny_recipe(tmp_path_factory: pytest.TempPathFactory) -> Recipe:
+    path = tmp_path_factory.mktemp("recipe") / "tiny.yaml"
+    path.write_text(TINY, encoding="utf-8")
+    from vitrail.recipe.read import read_recipe
+
+    return read_recipe(str(path)).value
+
+
+@pytest.fixture(scope="session")
+def tiny_encode(tiny_recipe: Recipe) -> Encode:
+    from vitrail import build
+
+    tokenizer = build.build_tokenizer(tiny_recipe.model.backbone, tiny_recipe.prompt)
+    return build.build_encode(tiny_recipe.model, tiny_recipe.prompt, tokenizer)
+
+
+@pytest.fixture(scope="session")
+def tiny_model(tiny_recipe: Recipe, tiny_encode: Encode) -> Callable[..., MultimodalModel]:
+    """Makes one: the same weights for the same seed."""
+
+    def make(seed: int = 0) -> MultimodalModel:
+        from vitrail import build
+
+        return build.build_model(tiny_recipe.model, tiny_encode.tokenizer.vocabulary, seed)
+
+    return make

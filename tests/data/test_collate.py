@@ -1,0 +1,195 @@
+"""Packs to tensors: segments, positions, pictures in their places, and damage that stays where it is."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from vitrail.contracts.errors import MediaError
+from vitrail.contracts.messages import Row
+from vitrail.contracts.samples import IGNORE, Batch, Pack, Sample
+from vitrail.data.collate import collate, decode
+from vitrail.data.encode import Encode, fit
+from vitrail.data.ledger import Event
+from vitrail.media import image
+from vitrail.media.native import patchify
+
+Paint = Callable[[Path, int, int], Path]
+SIZES = {"a": (48, 24), "b": (16, 16), "c": (20, 50)}
+
+
+@pytest.fixture
+def samples(tmp_path: Path, encode: Encode, paint: Paint) -> dict[str, Sample]:
+    """One picture, two pictures (one of them twice), no picture."""
+    for name, (width, height) in SIZES.items():
+        paint(tmp_path / f"{name}.png", width, height)
+    talks = {
+        "one": ("<image>What?", "a"),
+        "two": ("<image> or <image> or <image>?", "bcb"),
+        "none": ("What?", ""),
+    }
+    made = {}
+    for name, (text, pictures) in talks.items():
+        turns = [{"role": "user", "content": text}, {"role": "assistant", "content": f"{name}!"}]
+        fields = {"messages": turns, "images": [f"{letter}.png" for letter in pictures]}
+        made[name] = encode.row(Row(name, fields, tmp_path, f"my.jsonl:{len(made) + 1}"), "mine", "tags")
+    return made
+
+
+def collated(encode: Encode, *samples: Sample, pad_to: int = 0) -> Batch:
+    batch, events = collate(Pack(samples), encode.media, pad_to)
+    assert batch is not None
+    assert [event.id for event in events] == [sample.id for sample in samples]
+    return batch
+
+
+def same(one: Batch, other: Batch) -> None:
+    """Every tensor and every name equal."""
+    assert dataclasses.replace(one, text=other.text, vision=other.vision) == other
+    assert (one.vision is None) == (other.vision is None)
+    for mine, theirs in ((one.text, other.text), (one.vision, other.vision)):
+        if mine is not None:
+            for name, value in vars(mine).items():
+                if isinstance(value, torch.Tensor):
+                    assert torch.equal(value, vars(theirs)[name]), name
+                elif name == "segments":
+                    assert value.lengths == vars(theirs)[name].lengths
+
+
+def test_samples_lie_end_to_end_each_its_own_segment(encode: Encode, samples: dict[str, Sample]) -> None:
+    pack = list(samples.values())
+    batch = collated(encode, *pack)
+    lengths = [len(sample) for sample in pack]
+    assert batch.text.segments.lengths == tuple(lengths)
+    assert batch.text.positions.tolist() == [place for length in lengths for place in range(length)]
+    for name in ("ids", "labels", "weights"):
+        whole = np.concatenate([getattr(sample, name) for sample in pack])
+        assert np.array_equal(getattr(batch.text, name).numpy(), whole)
+    assert (batch.text.ids.dtype, batch.text.labels.dtype, batch.text.weights.dtype, batch.text.positions.dtype) == (
+        torch.int64,
+        torch.int64,
+        torch.float32,
+        torch.int64,
+    )
+    assert batch.sample_ids == ("one", "two", "none")
+    assert batch.sources == ("mine",) * 3
+    assert batch.padding == 0
+    assert batch.tokens == sum(lengths)
+    assert batch.label_weight == sum(len(f"{name}!") + 1 for name in samples)
+
+
+def test_no_label_reaches_over_a_segments_end(encode: Encode, samples: dict[str, Sample]) -> None:
+    batch = collated(encode, *samples.values())
+    ends = np.cumsum(batch.text.segments.lengths) - 1
+    assert (batch.text.labels[ends] == IGNORE).all()
+    assert (batch.text.weights[ends] == 0).all()
+
+
+def test_picture_tokens_go_to_their_fillers_and_nowhere_else(encode: Encode, samples: dict[str, Sample]) -> None:
+    batch = collated(encode, *samples.values())
+    assert batch.vision is not None
+    filler = encode.tokenizer.special("<|end|>")
+    index = batch.vision.token_index
+    assert len(index) == len(set(index.tolist())) == sum(s.view.tokens for one in samples.values() for s in one.slots)
+    assert (batch.text.ids[index] == filler).all()
+    # Of the end token, what is left are the ends themselves.
+    assert int((batch.text.ids == filler).sum()) - len(index) == len(samples)
+    assert (batch.text.weights[index[:-1]] == 0).all()
+
+
+def test_patches_are_the_pictures_in_reading_order(tmp_path: Path, encode: Encode, samples: dict[str, Sample]) -> None:
+    vision = collated(encode, *samples.values()).vision
+    assert vision is not None
+    patches, positions, lengths = [], [], []
+    for name in "abcb":
+        (pixels,) = encode.media.pixels(
+            image.load(tmp_path / f"{name}.png"), encode.media.views(*image.size(tmp_path / f"{name}.png"))
+        )
+        values, places = patchify(pixels, encode.media.patch, encode.media.merge)
+        patches.append(values)
+        positions.append(places)
+        lengths.append(len(values))
+    assert np.array_equal(vision.patches.numpy(), np.concatenate(patches))
+    assert np.array_equal(vision.positions.numpy(), np.concatenate(positions))
+    assert vision.segments.lengths == tuple(lengths)
+    assert vision.patches.dtype == torch.float32
+    assert len(vision.token_index) * encode.media.merge**2 == len(vision.patches)
+
+
+def test_padding_is_a_segment_without_loss(encode: Encode, samples: dict[str, Sample]) -> None:
+    bare = collated(encode, *samples.values())
+    padded = collated(encode, *samples.values(), pad_to=bare.tokens + 9)
+    assert padded.padding == 9
+    assert padded.tokens == bare.tokens
+    assert padded.text.segments.lengths == (*bare.text.segments.lengths, 9)
+    assert padded.text.positions[-9:].tolist() == list(range(9))
+    assert (padded.text.labels[-9:] == IGNORE).all()
+    assert (padded.text.weights[-9:] == 0).all()
+    assert torch.equal(padded.text.ids[:-9], bare.text.ids)
+    assert padded.label_weight == bare.label_weight
+    assert padded.sample_ids == bare.sample_ids
+    same(collated(encode, *samples.values(), pad_to=bare.tokens), bare)
+    same(collated(encode, *samples.values(), pad_to=3), bare)
+
+
+def test_text_alone_has_no_vision(encode: Encode, samples: dict[str, Sample]) -> None:
+    assert collated(encode, samples["none"]).vision is None
+
+
+def break_off(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[:200])
+
+
+def test_a_damaged_picture_takes_its_sample_out_and_leaves_the_rest(
+    tmp_path: Path, encode: Encode, samples: dict[str, Sample]
+) -> None:
+    break_off(tmp_path / "c.png")
+    batch, events = collate(Pack(tuple(samples.values())), encode.media)
+    assert batch is not None
+    same(batch, collated(encode, samples["one"], samples["none"]))
+    assert [(event.id, event.fate) for event in events] == [("one", "used"), ("two", "unreadable"), ("none", "used")]
+    assert events[1].reason.startswith(f"my.jsonl:2: picture '{tmp_path / 'c.png'}' is damaged: ")
+    assert len(events[1].reason.splitlines()) == 1
+    with pytest.raises(MediaError):
+        decode(samples["two"], encode.media)
+
+
+def test_nothing_left_is_no_batch(tmp_path: Path, encode: Encode, samples: dict[str, Sample]) -> None:
+    for name in SIZES:
+        break_off(tmp_path / f"{name}.png")
+    batch, events = collate(Pack((samples["one"], samples["two"])), encode.media, pad_to=500)
+    assert batch is None
+    assert [event.fate for event in events] == ["unreadable"] * 2
+
+
+def test_a_picture_that_shrinks_after_it_was_measured_still_fills_its_place(
+    tmp_path: Path, encode: Encode, samples: dict[str, Sample], paint: Paint
+) -> None:
+    paint(tmp_path / "a.png", 8, 8)
+    vision = collated(encode, samples["one"]).vision
+    assert vision is not None
+    assert len(vision.token_index) == samples["one"].slots[0].view.tokens
+
+
+def test_a_cut_sample_is_counted_as_cut(encode: Encode, samples: dict[str, Sample]) -> None:
+    kept, _ = fit(samples["one"], len(samples["one"]) - 2, 10_000, "truncate_text")
+    assert kept is not None
+    _, events = collate(Pack((samples["none"], kept)), encode.media)
+    assert events == [Event("none", "mine", "used"), Event("one", "mine", "text_cut", kept.cut)]
+
+
+def test_a_batch_moves_as_a_whole(encode: Encode, samples: dict[str, Sample]) -> None:
+    batch = collated(encode, *samples.values())
+    same(batch.to("cpu"), batch)
+    moved = batch.to("meta")
+    assert moved.vision is not None
+    tensors = [value for one in (moved.text, moved.vision) for value in vars(one).values() if hasattr(value, "device")]
+    assert len(tensors) == 7
+    assert {tensor.device.type for tensor in tensors} == {"meta"}
+    assert moved.text.segments == batch.text.segments
+    assert collated(encode, samples["none"]).to("meta").vision is None

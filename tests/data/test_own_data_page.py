@@ -1,0 +1,49 @@
+"""The page on one's own data shows rows and a recipe: they are read here as a user would have them read."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+
+from vitrail.contracts.messages import Row
+from vitrail.data.config import JsonlConfig
+from vitrail.data.dialects import recognise, to_conversation
+from vitrail.data.ledger import Event
+from vitrail.evaluation.answers import question
+from vitrail.recipe.read import read_recipe
+
+PAGE = (Path(__file__).parents[2] / "docs" / "your-own-data.md").read_text(encoding="utf-8")
+
+
+def blocks(kind: str) -> list[str]:
+    return re.findall(rf"```{kind}\n(.*?)```", PAGE, re.DOTALL)
+
+
+ROWS = [json.loads(block) for block in blocks("json")]
+
+
+def test_the_three_rows_are_one_conversation() -> None:
+    rows = [Row("r", fields, Path("photos")) for fields in ROWS[:3]]
+    assert [recognise(row) for row in rows] == ["openai", "sharegpt", "tags"]
+    first, second, third = (to_conversation(row).messages for row in rows)
+    assert first == second == third
+
+
+def test_the_ledgers_line_is_one() -> None:
+    assert Event(**ROWS[3]).fate == "unreadable"
+
+
+def test_the_held_out_row_can_be_asked() -> None:
+    asked, truths = question(Row("r", ROWS[4], Path("photos")), "auto")
+    assert truths == ("12.50", "12.50 EUR")
+    assert asked.kind == "total"
+    assert asked.messages[-1].role == "user"
+
+
+def test_the_recipe_is_read(tmp_path: Path) -> None:
+    (tmp_path / "mine.yaml").write_text(blocks("yaml")[0], encoding="utf-8")
+    data = read_recipe(str(tmp_path / "mine.yaml"), ()).value.data
+    assert data.train == JsonlConfig(Path("receipts.jsonl"), pictures=Path("photos"))
+    assert data.held_out == JsonlConfig(Path("receipts-held-out.jsonl"))
+    assert (data.pack.length, data.pack.overlong, data.max_lost) == (2048, "truncate_text", 0.02)

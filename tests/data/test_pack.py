@@ -1,0 +1,102 @@
+"""Packing: every sample once, both budgets held, little padding, and nothing but the window decides."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from vitrail.contracts.samples import Pack, Sample, View
+from vitrail.data.pack import pack_window
+
+LENGTH, PATCHES = 64, 100
+MakeSample = Callable[..., Sample]
+
+
+def view(patches: int) -> View:
+    """A view of so many patches, one token each."""
+    return View(8, 8 * patches, 1, patches, patches)
+
+
+@st.composite
+def windows(draw: st.DrawFn) -> list[tuple[int, int]]:
+    """Tokens and patches of every sample of a window; each fits a pack by itself."""
+    size = draw(st.integers(0, 40))
+    return [(draw(st.integers(1, LENGTH)), draw(st.integers(0, PATCHES))) for _ in range(size)]
+
+
+def window(make_sample: MakeSample, measures: Sequence[tuple[int, int]]) -> list[Sample]:
+    return [
+        make_sample(str(number), tokens, [(0, view(patches))] if patches else [])
+        for number, (tokens, patches) in enumerate(measures)
+    ]
+
+
+def names(packs: Sequence[Pack]) -> list[list[int]]:
+    return [[int(sample.id) for sample in pack.samples] for pack in packs]
+
+
+@settings(deadline=None)
+@given(measures=windows())
+def test_every_sample_is_packed_once_within_both_budgets(
+    make_sample: MakeSample, measures: list[tuple[int, int]]
+) -> None:
+    packs = pack_window(window(make_sample, measures), LENGTH, PATCHES)
+    assert sorted(number for pack in names(packs) for number in pack) == list(range(len(measures)))
+    for pack in packs:
+        assert pack.samples
+        assert pack.tokens <= LENGTH
+        assert pack.patches <= PATCHES
+
+
+@settings(deadline=None)
+@given(measures=windows())
+def test_order_is_the_windows_order(make_sample: MakeSample, measures: list[tuple[int, int]]) -> None:
+    packs = names(pack_window(window(make_sample, measures), LENGTH, PATCHES))
+    assert all(pack == sorted(pack) for pack in packs)
+    firsts = [pack[0] for pack in packs]
+    assert firsts == sorted(firsts)
+
+
+@settings(deadline=None)
+@given(measures=windows())
+def test_the_same_window_gives_the_same_packs(make_sample: MakeSample, measures: list[tuple[int, int]]) -> None:
+    once = pack_window(window(make_sample, measures), LENGTH, PATCHES)
+    again = pack_window(window(make_sample, measures), LENGTH, PATCHES)
+    assert names(once) == names(again)
+
+
+@settings(deadline=None)
+@given(measures=windows())
+def test_no_two_packs_could_be_one(make_sample: MakeSample, measures: list[tuple[int, int]]) -> None:
+    # Best fit leaves at most one pack half empty when tokens alone decide.
+    packs = pack_window(window(make_sample, [(tokens, 0) for tokens, _ in measures]), LENGTH, PATCHES)
+    assert sum(pack.tokens <= LENGTH // 2 for pack in packs) <= 1
+
+
+def test_no_samples_no_packs() -> None:
+    assert pack_window([], LENGTH, PATCHES) == []
+
+
+def test_the_patch_budget_alone_can_open_a_pack(make_sample: MakeSample) -> None:
+    samples = window(make_sample, [(4, 60), (4, 60), (4, 40), (4, 0)])
+    assert names(pack_window(samples, LENGTH, PATCHES)) == [[0, 2, 3], [1]]
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_few_tokens_are_padding_on_a_realistic_mix(make_sample: MakeSample, seed: int) -> None:
+    lengths = np.random.default_rng(seed).integers(96, 513, 512)
+    packs = pack_window([make_sample(str(n), int(tokens)) for n, tokens in enumerate(lengths)], 2048, 16_384)
+    assert sum(pack.tokens for pack in packs) == lengths.sum()
+    assert sum(pack.tokens for pack in packs) / (2048 * len(packs)) >= 0.98
+
+
+@pytest.mark.parametrize(("tokens", "patches", "said"), [(65, 0, "tokens"), (4, 101, "patches")])
+def test_a_sample_that_fits_no_pack_is_our_own_mistake(
+    make_sample: MakeSample, tokens: int, patches: int, said: str
+) -> None:
+    with pytest.raises(AssertionError, match=f"sample 1 has more {said} than a pack"):
+        pack_window(window(make_sample, [(3, 3), (tokens, patches)]), LENGTH, PATCHES)

@@ -1,0 +1,124 @@
+"""Held-out questions: what is asked, what counts as true, and that answers survive being written down."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from vitrail import build
+from vitrail.contracts.errors import DataError
+from vitrail.contracts.messages import Row
+from vitrail.data.drawn.config import KINDS, DrawnConfig
+from vitrail.data.encode import Encode
+from vitrail.evaluation.answers import ask, question, read, write
+from vitrail.inference.chat_model import ChatModel
+from vitrail.inference.config import GenerationConfig
+from vitrail.metrics.scoring import Answer
+from vitrail.models.assembled import MultimodalModel
+
+TURNS = [
+    {"role": "system", "content": "Be short."},
+    {"role": "user", "content": "<image>\nWhat colour?"},
+    {"role": "assistant", "content": "Red."},
+    {"role": "user", "content": "And the shape?"},
+    {"role": "assistant", "content": "A circle."},
+]
+
+
+def row(messages: list[dict[str, str]] = TURNS, **fields: Any) -> Row:
+    return Row("row 7", {"messages": messages, "images": ["a.png"], **fields}, Path("/data"), "rows.jsonl:7")
+
+
+def test_the_last_answer_is_the_truth_and_all_before_it_the_prompt() -> None:
+    asked, truths = question(row(kind="shape"), "tags")
+    assert truths == ("A circle.",)
+    assert [message.role for message in asked.messages] == ["system", "user", "assistant", "user"]
+    assert [message.text for message in asked.messages] == ["Be short.", "\nWhat colour?", "Red.", "And the shape?"]
+    assert (asked.id, asked.kind, asked.place) == ("row 7", "shape", "rows.jsonl:7")
+    assert [picture.image for picture in asked.pictures] == [Path("/data/a.png")]
+
+
+@pytest.mark.parametrize(
+    ("answers", "truths"),
+    [
+        (["circle", "a disc"], ("A circle.", "circle", "a disc")),
+        (["A circle.", "round", "round"], ("A circle.", "round")),
+        ([3, 2.5], ("A circle.", "3", "2.5")),
+        ("disc", ("A circle.", "disc")),
+        ([], ("A circle.",)),
+        (None, ("A circle.",)),
+    ],
+)
+def test_a_row_may_accept_more_than_one_answer(answers: Any, truths: tuple[str, ...]) -> None:
+    assert question(row(answers=answers), "tags")[1] == truths
+
+
+@pytest.mark.parametrize("answers", [{"answer": "disc"}, [["disc"]], [{"answer": "disc"}], 3, [None]])
+def test_answers_of_another_shape_are_refused(answers: Any) -> None:
+    """They would become accepted answers that nobody can give."""
+    with pytest.raises(DataError, match=r"^rows\.jsonl:7: 'answers' must be a list of texts or numbers, got "):
+        question(row(answers=answers), "tags")
+
+
+def test_a_row_must_end_with_an_answer() -> None:
+    with pytest.raises(DataError, match=r"^rows\.jsonl:7: a held-out row must end with an assistant's turn$"):
+        question(row(TURNS[:4]), "tags")
+    alone = Row("x", {"messages": [{"role": "assistant", "content": "Hello."}]})
+    with pytest.raises(DataError, match=r"^x: a held-out row must end with an assistant's turn$"):
+        question(alone, "tags")
+
+
+def test_every_row_is_asked(tiny_model: Callable[..., MultimodalModel], tiny_encode: Encode) -> None:
+    """In order, greedily, and each counted."""
+    source, dialect = build.build_source(DrawnConfig(split="test", rows=len(KINDS), size=(64, 128)))
+    model = ChatModel(tiny_model().eval(), tiny_encode)
+    counted: list[int] = []
+    answers = ask(model, source, dialect, 6, lambda: counted.append(1))
+    assert [answer.kind for answer in answers] == list(KINDS)
+    assert len(counted) == len(KINDS)
+    for index, answer in enumerate(answers):
+        turns = source.row(index).fields["messages"]
+        assert answer.question == turns[0]["content"].removeprefix("<image>\n")
+        assert answer.truths == (turns[1]["content"],)
+        asked, _ = question(source.row(index), dialect)
+        assert answer.prediction == str(model.reply(asked, GenerationConfig(max_tokens=6))).strip()
+
+
+def test_a_row_that_cannot_be_asked_is_not_skipped(
+    tiny_model: Callable[..., MultimodalModel], tiny_encode: Encode
+) -> None:
+    class Rows:
+        name = "rows"
+
+        def __len__(self) -> int:
+            return 1
+
+        def row(self, index: int) -> Row:
+            return row()
+
+    model = ChatModel(tiny_model().eval(), tiny_encode)
+    with pytest.raises(DataError, match=r"rows\.jsonl:7: picture '/data/a\.png' does not exist"):
+        ask(model, Rows(), "tags", 6)
+
+
+texts = st.text(max_size=20) | st.sampled_from(["a\ud800b", "a\u2028b", "a\x85b", "a\x0cb\x1c", "a\r\nb", "\\n", '"'])
+made = st.builds(Answer, texts, texts, texts, texts, st.lists(texts, max_size=3).map(tuple))
+
+
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(answers=st.lists(made, max_size=4))
+def test_what_is_written_can_be_read(answers: list[Answer], tmp_path: Path) -> None:
+    """Also answers that hold what Unicode counts as the end of a line."""
+    path = tmp_path / "answers" / "after.jsonl"
+    write(answers, path)
+    assert read(path) == answers
+    assert path.read_bytes().count(b"\n") == len(answers)
+
+
+def test_no_file_is_no_answers(tmp_path: Path) -> None:
+    assert read(tmp_path / "after.jsonl") == []

@@ -1,0 +1,141 @@
+"""Generation: the cache changes nothing, and chance is a function of the seed."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections import Counter
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from vitrail import build
+from vitrail.contracts.samples import Batch, Segments
+from vitrail.data.encode import Encode
+from vitrail.inference import cache
+from vitrail.inference.chat_model import ChatModel, conversation
+from vitrail.inference.config import GenerationConfig
+from vitrail.inference.generate import choose, generate
+from vitrail.models.assembled import MultimodalModel
+from vitrail.recipe.schema import Recipe
+
+
+@pytest.fixture(scope="module")
+def model(tiny_recipe: Recipe, tiny_encode: Encode) -> MultimodalModel:
+    """Random weights, but decided ones: its likeliest token is no toss-up, and not simply the last one again."""
+    settings = {**tiny_recipe.model.backbone.config, "tie_word_embeddings": False, "initializer_range": 0.2}
+    backbone = dataclasses.replace(tiny_recipe.model.backbone, config=settings)
+    config = dataclasses.replace(tiny_recipe.model, backbone=backbone)
+    return build.build_model(config, tiny_encode.tokenizer.vocabulary, seed=5).eval()
+
+
+@pytest.fixture(scope="module")
+def prompt(model: MultimodalModel, tiny_encode: Encode) -> Batch:
+    picture = np.random.default_rng(0).integers(0, 256, (64, 96, 3), dtype=np.uint8)
+    return ChatModel(model, tiny_encode).prompt(conversation((picture, "What is this?")))
+
+
+@torch.no_grad()
+def recomputed(model: MultimodalModel, prompt: Batch, count: int) -> list[int]:
+    """Greedy, with everything computed anew at every step."""
+    ids: list[int] = []
+    embeddings = model.embed(prompt)
+    for _ in range(count):
+        places = len(embeddings)
+        hidden = model.run(embeddings, torch.arange(places), Segments((places,)))
+        ids.append(int(model.logits(hidden[-1:]).argmax()))
+        embeddings = torch.cat([embeddings, model.backbone.embed(torch.tensor(ids[-1:]))])
+    return ids
+
+
+@pytest.mark.parametrize("growth", [1, 7, 256])
+def test_greedy_is_the_same_as_recomputing_everything(
+    growth: int, model: MultimodalModel, prompt: Batch, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(cache, "GROWTH", growth)
+    ours = list(generate(model, prompt, frozenset(), GenerationConfig(max_tokens=40)))
+    assert ours == recomputed(model, prompt, 40)
+    assert len(set(ours)) > 3, "a model that repeats itself would prove little"
+
+
+def test_the_stop_token_ends_it_and_is_not_shown(model: MultimodalModel, prompt: Batch) -> None:
+    config = GenerationConfig(max_tokens=40)
+    whole = list(generate(model, prompt, frozenset(), config))
+    stop = whole[10]
+    assert list(generate(model, prompt, frozenset({stop, -1}), config)) == whole[: whole.index(stop)]
+
+
+@pytest.mark.parametrize("count", [0, 1, 5])
+def test_the_limit_is_kept(count: int, model: MultimodalModel, prompt: Batch) -> None:
+    assert len(list(generate(model, prompt, frozenset(), GenerationConfig(max_tokens=count)))) == count
+
+
+def test_chance_is_a_function_of_the_seed(model: MultimodalModel, prompt: Batch) -> None:
+    """Whatever else has drawn numbers in between; another seed gives another answer."""
+
+    def sampled(seed: int, temperature: float = 3.0) -> list[int]:
+        torch.rand(3)
+        config = GenerationConfig(max_tokens=20, temperature=temperature, seed=seed)
+        return list(generate(model, prompt, frozenset(), config))
+
+    assert sampled(1) == sampled(1)
+    assert sampled(1) != sampled(2)
+    assert sampled(1) != sampled(1, temperature=0.0)
+    assert sampled(1, temperature=0.0) == sampled(2, temperature=0.0)
+
+
+def test_one_prompt_at_a_time(model: MultimodalModel, prompt: Batch) -> None:
+    torn = Batch(
+        text=type(prompt.text)(
+            prompt.text.ids, prompt.text.labels, prompt.text.weights, prompt.text.positions, Segments((3, 4))
+        ),
+        vision=prompt.vision,
+        sample_ids=(),
+        sources=(),
+        label_weight=0.0,
+    )
+    with pytest.raises(AssertionError, match="one prompt at a time"):
+        next(iter(generate(model, torn, frozenset(), GenerationConfig())))
+
+
+def draws(probabilities: list[float], count: int, **settings: float) -> Counter[int]:
+    chance = torch.Generator().manual_seed(0)
+    logits = torch.tensor(probabilities).log()
+    config = GenerationConfig(**{"temperature": 1.0, **settings})
+    return Counter(choose(logits, config, chance) for _ in range(count))
+
+
+def test_tokens_are_drawn_as_often_as_they_are_likely() -> None:
+    drawn = draws([0.1, 0.6, 0.3], 2000)
+    assert [drawn[token] / 2000 for token in range(3)] == pytest.approx([0.1, 0.6, 0.3], abs=0.04)
+
+
+def test_the_temperature_sharpens_and_flattens() -> None:
+    assert draws([0.1, 0.6, 0.3], 500, temperature=0.05)[1] > 495
+    flat = draws([0.1, 0.6, 0.3], 2000, temperature=100.0)
+    assert [flat[token] / 2000 for token in range(3)] == pytest.approx([1 / 3] * 3, abs=0.04)
+
+
+@pytest.mark.parametrize(
+    ("top_p", "nucleus"),
+    [(0.0, {1}), (0.5, {1}), (0.7, {1, 2}), (0.85, {1, 2}), (0.95, {0, 1, 2}), (1.0, {0, 1, 2, 3})],
+)
+def test_the_nucleus_holds_the_likeliest_up_to_top_p(top_p: float, nucleus: set[int]) -> None:
+    assert set(draws([0.08, 0.6, 0.3, 0.02], 1000, top_p=top_p)) == nucleus
+
+
+@settings(max_examples=50, deadline=None)
+@given(
+    logits=st.lists(st.floats(-50, 50, width=32), min_size=1, max_size=8),
+    temperature=st.sampled_from([0.0, 0.1, 1.0, 10.0]),
+    top_p=st.floats(0, 1),
+    seed=st.integers(0, 99),
+)
+def test_there_is_always_a_token(logits: list[float], temperature: float, top_p: float, seed: int) -> None:
+    config = GenerationConfig(temperature=temperature, top_p=top_p)
+    token = choose(torch.tensor(logits), config, torch.Generator().manual_seed(seed))
+    assert 0 <= token < len(logits)
+    if temperature == 0 or top_p == 0:
+        assert logits[token] == max(logits)

@@ -1,0 +1,140 @@
+"""Packed attention against the plain kind with a mask, written out here."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import Tensor
+
+from vitrail.contracts.samples import Segments
+from vitrail.models.ops.attention import packed_attention
+
+lengths = st.lists(st.integers(1, 9), min_size=1, max_size=6).map(tuple)
+heads = st.sampled_from([(1, 1), (4, 4), (4, 2), (6, 1)])
+windows = st.none() | st.integers(1, 6)
+
+
+def plain(
+    query: Tensor, key: Tensor, value: Tensor, segments: Segments, causal: bool, scale: float, window: int | None = None
+) -> Tensor:
+    """One softmax over everything, with a mask; the queries are the last places."""
+    of_key = torch.repeat_interleave(torch.arange(len(segments.lengths)), torch.tensor(segments.lengths))
+    keys = torch.arange(key.shape[1])
+    queries = keys[-query.shape[1] :]
+    mask = of_key[queries][:, None] == of_key
+    if causal:
+        mask &= keys <= queries[:, None]
+    if window is not None:
+        mask &= keys > queries[:, None] - window
+    repeat = query.shape[0] // key.shape[0]
+    key, value = key.repeat_interleave(repeat, 0), value.repeat_interleave(repeat, 0)
+    scores = (query @ key.transpose(1, 2) * scale).masked_fill(~mask, float("-inf"))
+    return scores.softmax(-1) @ value
+
+
+def drawn(seed: int, heads: tuple[int, int], queries: int, keys: int) -> tuple[Tensor, Tensor, Tensor]:
+    generator = torch.Generator().manual_seed(seed)
+    shapes = (heads[0], queries, 8), (heads[1], keys, 8), (heads[1], keys, 8)
+    query, key, value = (torch.randn(shape, generator=generator) for shape in shapes)
+    return query, key, value
+
+
+@settings(max_examples=80, deadline=None)
+@given(lengths=lengths, heads=heads, causal=st.booleans(), window=windows, seed=st.integers(0, 1000))
+def test_it_is_plain_attention_with_a_mask(
+    lengths: tuple[int, ...], heads: tuple[int, int], causal: bool, window: int | None, seed: int
+) -> None:
+    window = window if causal else None
+    segments = Segments(lengths)
+    streams = [stream.requires_grad_() for stream in drawn(seed, heads, segments.total, segments.total)]
+    ours = packed_attention(*streams, segments, causal=causal, scale=0.3, window=window)
+    reference = plain(*streams, segments, causal, 0.3, window)
+    torch.testing.assert_close(ours, reference, atol=1e-5, rtol=1e-5)
+    weights = torch.randn(ours.shape, generator=torch.Generator().manual_seed(seed))
+    for mine, theirs in zip(
+        torch.autograd.grad((ours * weights).sum(), streams),
+        torch.autograd.grad((reference * weights).sum(), streams),
+        strict=True,
+    ):
+        torch.testing.assert_close(mine, theirs, atol=1e-5, rtol=1e-5)
+
+
+@settings(max_examples=40, deadline=None)
+@given(keys=st.integers(2, 12), data=st.data(), heads=heads, causal=st.booleans(), window=windows)
+def test_with_a_past_the_queries_are_the_last_places(
+    keys: int, data: st.DataObject, heads: tuple[int, int], causal: bool, window: int | None
+) -> None:
+    queries = data.draw(st.integers(1, keys - 1))
+    window = window if causal else None
+    query, key, value = drawn(keys, heads, queries, keys)
+    ours = packed_attention(query, key, value, Segments((keys,)), causal=causal, scale=0.5, window=window)
+    reference = plain(query, key, value, Segments((keys,)), causal, 0.5, window)
+    torch.testing.assert_close(ours, reference, atol=1e-5, rtol=1e-5)
+
+
+def test_the_usual_scale_is_the_default() -> None:
+    query, key, value = drawn(0, (2, 2), 5, 5)
+    ours = packed_attention(query, key, value, Segments((2, 3)), causal=True)
+    torch.testing.assert_close(ours, plain(query, key, value, Segments((2, 3)), True, 8**-0.5), atol=1e-6, rtol=1e-5)
+
+
+def test_nothing_outside_a_segment_is_felt() -> None:
+    """Not merely little: not at all."""
+    segments = Segments((3, 5, 5, 2))
+    query, key, value = drawn(1, (4, 2), 15, 15)
+    before = packed_attention(query, key, value, segments, causal=False)
+    key[:, 3:8] += 7.0
+    value[:, 3:8] = 1e6
+    after = packed_attention(query, key, value, segments, causal=False)
+    assert torch.equal(before[:, :3], after[:, :3])
+    assert torch.equal(before[:, 8:], after[:, 8:])
+    assert not torch.equal(before[:, 3:8], after[:, 3:8])
+
+
+def test_segments_are_required() -> None:
+    query, key, value = drawn(0, (2, 2), 6, 6)
+    with pytest.raises(TypeError, match="segments"):
+        packed_attention(query, key, value, causal=True)  # type: ignore[call-arg]
+
+
+@pytest.mark.parametrize("lengths", [(5,), (3, 4), (6, 1), ()])
+def test_segments_must_cover_the_stream(lengths: tuple[int, ...]) -> None:
+    query, key, value = drawn(0, (2, 2), 6, 6)
+    with pytest.raises(AssertionError, match="segments cover"):
+        packed_attention(query, key, value, Segments(lengths), causal=True)
+
+
+def test_a_past_is_of_one_sequence() -> None:
+    query, key, value = drawn(0, (2, 2), 2, 6)
+    with pytest.raises(AssertionError, match="one sequence"):
+        packed_attention(query, key, value, Segments((3, 3)), causal=True)
+
+
+def test_a_window_needs_causal_attention() -> None:
+    query, key, value = drawn(0, (2, 2), 6, 6)
+    with pytest.raises(AssertionError, match="causal"):
+        packed_attention(query, key, value, Segments((6,)), causal=False, window=2)
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs CUDA")
+@pytest.mark.parametrize("window", [None, 3])
+@pytest.mark.parametrize("causal", [True, False])
+def test_one_kernel_for_all_segments_on_cuda(causal: bool, window: int | None) -> None:
+    segments = Segments((3, 70, 5, 5, 1))
+    window = window if causal else None
+    generator = torch.Generator().manual_seed(0)
+    query, key, value = (torch.randn(count, 84, 64, generator=generator) for count in (4, 2, 2))
+    reference = plain(query, key, value, segments, causal, 0.125, window)
+    half = [stream.cuda().bfloat16().requires_grad_() for stream in (query, key, value)]
+    ours = packed_attention(*half, segments, causal=causal, scale=0.125, window=window)
+    torch.testing.assert_close(ours.float().cpu(), reference, atol=2e-2, rtol=2e-2)
+    ours.float().square().sum().backward()
+    full = [stream.requires_grad_() for stream in (query, key, value)]
+    plain(*full, segments, causal, 0.125, window).square().sum().backward()
+    for mine, theirs in zip(half, full, strict=True):
+        assert mine.grad is not None
+        assert theirs.grad is not None
+        torch.testing.assert_close(mine.grad.float().cpu(), theirs.grad, atol=5e-2, rtol=5e-2)

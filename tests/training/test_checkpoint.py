@@ -1,0 +1,153 @@
+"""Checkpoints and the run log: whole or not there, and trimmed to what a resumed run knows."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+from torch import nn
+
+from vitrail.contracts.errors import WeightsError
+from vitrail.models.weights import load_model, load_tensors
+from vitrail.training import checkpoint, runlog
+from vitrail.training.checkpoint import State
+from vitrail.training.config import StageConfig
+from vitrail.training.runlog import RunLog
+
+STATE = State(
+    stage=1,
+    step=4,
+    total_steps=9,
+    tokens=12345,
+    epochs=0.1 + 0.2,
+    cursor=(1, 2, 3),
+    ledger={"counts": {"drawn": {"used": 3}}, "rows": [{"id": "é", "source": "s", "fate": "too_long", "reason": "r"}]},
+    counters={"seconds": 1.5},
+    device={"name": "cpu"},
+)
+
+
+def model() -> nn.Module:
+    torch.manual_seed(0)
+    return nn.Linear(3, 5)
+
+
+@pytest.fixture
+def saved(tmp_path: Path) -> Path:
+    return checkpoint.save(tmp_path, "00000009-step", model(), {"exp_avg.weight": torch.ones(5, 3).T}, STATE)
+
+
+def test_what_is_saved_comes_back(saved: Path) -> None:
+    assert checkpoint.load_state(saved) == STATE
+    other = nn.Linear(3, 5)
+    load_model(other, saved / "model.safetensors")
+    assert torch.equal(other.weight, model().weight)
+    assert torch.equal(load_tensors(saved / "optimizer.safetensors")["exp_avg.weight"], torch.ones(3, 5))
+    assert [path.name for path in saved.parent.iterdir()] == [saved.name]
+
+
+def test_an_optimizer_without_state_is_saved_too(tmp_path: Path) -> None:
+    folder = checkpoint.save(tmp_path, "00000009-align", model(), {}, STATE)
+    assert load_tensors(folder / "optimizer.safetensors") == {}
+
+
+def test_a_checkpoint_of_the_same_name_is_replaced(saved: Path) -> None:
+    (saved / "more").touch()
+    again = checkpoint.save(saved.parent, saved.name, model(), {}, State(stage=3))
+    assert checkpoint.load_state(again).stage == 3
+    assert sorted(path.name for path in again.iterdir()) == ["model.safetensors", "optimizer.safetensors", "state.json"]
+
+
+def test_the_latest_is_the_one_with_the_highest_number(tmp_path: Path) -> None:
+    assert checkpoint.latest(tmp_path / "nowhere") is None
+    assert checkpoint.latest(tmp_path) is None
+    for name in ("00000008-zebra", "00000012-step", "00000010-align"):
+        checkpoint.save(tmp_path, name, model(), {}, STATE)
+    (tmp_path / "00000099-step").mkdir()  # without its state, which is written last
+    (tmp_path / ".00000100-step.17").mkdir()
+    found = checkpoint.latest(tmp_path)
+    assert found is not None
+    assert found.name == "00000012-step"
+
+
+def test_pruning_keeps_the_ends_of_stages(tmp_path: Path) -> None:
+    """And clears away what a kill in the middle of a save left behind."""
+    names = ("00000004-step", "00000005-align", "00000008-step", "00000010-step")
+    for name in names:
+        checkpoint.save(tmp_path, name, model(), {}, STATE)
+    half_made = tmp_path / ".00000007-step.4711"
+    half_made.mkdir()
+    (half_made / "model.safetensors").touch()
+    checkpoint.prune(tmp_path, keep=tmp_path / "00000010-step")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["00000005-align", "00000010-step"]
+
+
+@pytest.mark.parametrize(
+    "text", ["", '{"layout": 1, "stage"', "[]", "7", "{}", '{"layout": 1, "colour": 3, "cursor": []}']
+)
+def test_a_torn_state(saved: Path, text: str) -> None:
+    (saved / "state.json").write_text(text, encoding="utf-8")
+    with pytest.raises(WeightsError, match=r"00000009-step' is damaged: ") as caught:
+        checkpoint.load_state(saved)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_state_of_another_version(saved: Path) -> None:
+    data = json.loads((saved / "state.json").read_text(encoding="utf-8"))
+    (saved / "state.json").write_text(json.dumps({**data, "layout": 99}), encoding="utf-8")
+    with pytest.raises(WeightsError, match="has checkpoint layout 99, this version reads 1"):
+        checkpoint.load_state(saved)
+
+
+@pytest.mark.parametrize("file", ["model.safetensors", "optimizer.safetensors"])
+def test_torn_tensors(saved: Path, file: str) -> None:
+    path = saved / file
+    path.write_bytes(path.read_bytes()[:-1])
+    with pytest.raises(WeightsError, match=f"{file}' is damaged: "):
+        load_tensors(path)
+
+
+@pytest.mark.parametrize("name", ["step", "a/b", "..", "", "two words", "a.b"])
+def test_a_stage_must_not_spoil_the_names_of_checkpoints(name: str) -> None:
+    with pytest.raises(ValueError, match=r"name is .*must be letters, digits, - and _"):
+        StageConfig(name, {"encoder": 1.0}, steps=1)
+    assert StageConfig("align-2_é", {"encoder": 1.0}, steps=1).name == "align-2_é"
+
+
+def record(stage: int, step: int) -> dict[str, float]:
+    return {"stage_number": stage, "step": step, "loss": stage + step / 10}
+
+
+def test_a_resumed_log_keeps_what_its_checkpoint_knows(tmp_path: Path) -> None:
+    """Steps count from 1: a checkpoint after step 2 knows steps 1 and 2."""
+    path = tmp_path / "run" / "log.jsonl"
+    written = [record(0, 1), record(0, 2), record(0, 3), record(1, 1), record(1, 2), record(1, 3)]
+    log = RunLog(path, 0, 0)
+    for entry in written:
+        log.write(entry)
+    log.close()
+    with path.open("a", encoding="utf-8") as file:
+        file.write('{"stage_number": 1, "st')  # torn by a kill
+    assert runlog.read(path) == written
+    RunLog(path, 1, 2).close()
+    assert runlog.read(path) == written[:5]
+    log = RunLog(path, 1, 0)
+    log.write(record(1, 1))
+    log.close()
+    assert runlog.read(path) == written[:4]
+    RunLog(path, 0, 0).close()
+    assert runlog.read(path) == []
+    assert [entry.name for entry in path.parent.iterdir()] == ["log.jsonl"]
+
+
+def test_a_record_is_on_disk_at_once(tmp_path: Path) -> None:
+    log = RunLog(tmp_path / "log.jsonl", 0, 0)
+    log.write(record(0, 1))
+    assert runlog.read(tmp_path / "log.jsonl") == [record(0, 1)]
+    log.close()
+
+
+def test_no_log_has_no_records(tmp_path: Path) -> None:
+    assert runlog.read(tmp_path / "log.jsonl") == []
