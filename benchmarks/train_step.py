@@ -2,10 +2,10 @@
 
     python benchmarks/train_step.py [--json] [--model FOLDER_OR_ID] [--rounds 3] [--samples 32]
 
-Both train SmolLM2-135M-Instruct on the same samples of 96 to 512 tokens, a sixth of them labelled. Theirs: padded batches
-of 8, `model(...).loss`, AdamW; once in float32 and, where the hardware multiplies bfloat16, once under bf16 autocast. Ours: the
-same samples packed, the number format that `vitrail train` would choose here, compiled where a compiler is found. Padding
-does not count as useful. Ratios are medians over rounds. Takes some minutes.
+Both train SmolLM2-135M-Instruct on the same samples of 96 to 512 tokens, a sixth of them labelled. Theirs: padded
+batches of 8, `model(...).loss`, AdamW; once in float32 and, where the hardware multiplies bfloat16, once under bf16
+autocast. Ours: the same samples packed, in the number format that `vitrail train` would choose here, eager and, where a
+compiler is found, compiled. Padding does not count as useful. Ratios are of medians over rounds. Takes some minutes.
 """
 
 from __future__ import annotations

@@ -48,7 +48,7 @@ from vitrail.training.device import Device
 from vitrail.training.loop import Stage
 from vitrail.training.objectives import NextToken, Objective
 
-transformers_logging.disable_progress_bar()  # type: ignore[no-untyped-call]
+transformers_logging.disable_progress_bar()
 
 OWN_TOKENIZERS = {"bytes": byte_tokenizer, "small": small_tokenizer}
 DESCRIPTION = "vitrail.yaml"

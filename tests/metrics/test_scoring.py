@@ -10,8 +10,8 @@ from vitrail.contracts.errors import DataError
 from vitrail.metrics import Answer, measure, summarise
 
 
-def answer(prediction: str, *truths: str, kind: str = "colour", id: str = "q1") -> Answer:
-    return Answer(id=id, kind=kind, question="?", prediction=prediction, truths=truths)
+def answer(prediction: str, *truths: str, kind: str = "colour", name: str = "q1") -> Answer:
+    return Answer(id=name, kind=kind, question="?", prediction=prediction, truths=truths)
 
 
 def test_text_and_boxes_are_counted_apart() -> None:
@@ -49,4 +49,4 @@ def test_a_sentence_with_a_box_is_text() -> None:
 
 def test_an_answer_without_truths_is_named() -> None:
     with pytest.raises(DataError, match="'receipt-7'"):
-        summarise([answer("x", id="receipt-7")])
+        summarise([answer("x", name="receipt-7")])

@@ -93,6 +93,9 @@ def test_packed_is_one_by_one(tiny_model: Make, tiny_encode: Encode, samples: li
     model = tiny_model()
     packed = batch_of(samples, tiny_encode, pad_to)
     assert packed.padding == max(0, pad_to - sum(map(len, samples)))
+    # Rotary positions are relative, so only the numbers themselves tell that they start anew.
+    starts = [torch.arange(length) for length in packed.text.segments.lengths]
+    assert torch.equal(packed.text.positions, torch.cat(starts))
     loss, gradients = loss_and_gradients(model, [packed])
     alone_loss, alone = loss_and_gradients(model, [batch_of([sample], tiny_encode) for sample in samples])
     assert loss == pytest.approx(alone_loss, rel=1e-5)

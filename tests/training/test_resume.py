@@ -138,17 +138,18 @@ def test_a_finished_run_has_nothing_left_to_do(
 
 # The same through the command line, in processes of their own, ended by real signals.
 
-LONGER = ("stages.0.steps=30", "stages.1.steps=50", "stages.1.accumulate=1", "training.checkpoint_every=2")
+LONGER = ("stages.0.steps=30", "stages.1.steps=50", "stages.1.accumulate=1")
 
 
-def start(recipe: Path, folder: Path) -> subprocess.Popen[str]:
-    command = [sys.executable, "-m", "vitrail", "train", str(recipe), f"run={folder}", *LONGER]
+def start(recipe: Path, folder: Path, every: int) -> subprocess.Popen[str]:
+    overrides = (f"run={folder}", f"training.checkpoint_every={every}", *LONGER)
+    command = [sys.executable, "-m", "vitrail", "train", str(recipe), *overrides]
     return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
 
-def here(recipe: Path, folder: Path) -> Path:
+def here(recipe: Path, folder: Path, every: int) -> Path:
     """The same in this process, which has torch imported already."""
-    train(read_recipe(str(recipe), [f"run={folder}", *LONGER]))
+    train(read_recipe(str(recipe), [f"run={folder}", f"training.checkpoint_every={every}", *LONGER]))
     return folder
 
 
@@ -178,7 +179,7 @@ def whole(tmp_path_factory: pytest.TempPathFactory, tiny_recipe_text: str) -> Pa
     """The run that nobody disturbed, made in this process."""
     base = tmp_path_factory.mktemp("whole")
     (base / "tiny.yaml").write_text(tiny_recipe_text, encoding="utf-8")
-    return here(base / "tiny.yaml", base / "run")
+    return here(base / "tiny.yaml", base / "run", every=7)
 
 
 @pytest.mark.parametrize("kills", [3, pytest.param(20, marks=pytest.mark.long)])
@@ -187,7 +188,7 @@ def test_killed_at_random(kills: int, whole: Path, tiny_recipe_file: Path, tmp_p
     chance = random.Random(kills)
     folder, done = tmp_path / "run", 0
     for _ in range(kills):
-        process = start(tiny_recipe_file, folder)
+        process = start(tiny_recipe_file, folder, every=2)
         # Most kills fall a few steps on; the last must still find the run at work.
         enough = min(reached(folder) + chance.randrange(1 + 40 // kills), 70)
         assert wait_for_steps(process, folder, enough), process.communicate()
@@ -197,7 +198,7 @@ def test_killed_at_random(kills: int, whole: Path, tiny_recipe_file: Path, tmp_p
         assert process.returncode == -signal.SIGKILL
         assert reached(folder) >= done, "what was saved is never lost"
         done = reached(folder)
-    here(tiny_recipe_file, folder)
+    here(tiny_recipe_file, folder, every=2)
     assert results(folder) == results(whole)
     assert log_of(folder) == log_of(whole)
     assert {path.name for path in (folder / "checkpoints").iterdir()} == {"00000030-align", "00000080-instruct"}
@@ -206,7 +207,7 @@ def test_killed_at_random(kills: int, whole: Path, tiny_recipe_file: Path, tmp_p
 def test_asked_to_end(whole: Path, tiny_recipe_file: Path, tmp_path: Path) -> None:
     """SIGTERM: the step in progress is finished, a checkpoint is left, and the exit status says so."""
     folder = tmp_path / "run"
-    process = start(tiny_recipe_file, folder)
+    process = start(tiny_recipe_file, folder, every=1000)
     assert wait_for_steps(process, folder, 32), process.communicate()
     process.send_signal(signal.SIGTERM)
     _, errors = process.communicate()
@@ -218,7 +219,7 @@ def test_asked_to_end(whole: Path, tiny_recipe_file: Path, tmp_path: Path) -> No
     assert f"stopped: stage instruct, step {logged['step']}; checkpoint" in said
     assert "Give the same command again to go on." in said
     assert "Traceback" not in errors
-    again = start(tiny_recipe_file, folder)
+    again = start(tiny_recipe_file, folder, every=1000)
     _, errors = again.communicate()
     assert again.returncode == 0, errors
     assert results(folder) == results(whole)

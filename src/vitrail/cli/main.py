@@ -1,4 +1,4 @@
-"""`vitrail`: the verbs, and how mistakes are shown. Verbs import torch only once their arguments are known to be right."""
+"""`vitrail`: the verbs, and how mistakes are shown. A verb imports torch once its arguments are known to be right."""
 
 from __future__ import annotations
 

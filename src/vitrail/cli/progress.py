@@ -1,4 +1,4 @@
-"""A run on the terminal: lines and bars with rich. Where output is no terminal, a line now and then instead of a bar."""
+"""A run on the terminal: lines and bars with rich; where output is no terminal, a line now and then instead."""
 
 from __future__ import annotations
 
@@ -78,11 +78,11 @@ def facts(record: dict[str, Any]) -> str:
 
 
 def _lines(terminal: Terminal, label: str) -> Callable[[dict[str, Any]], None]:
-    last = {"time": 0.0, "stage": ""}
+    last: dict[str, Any] = {"time": 0.0, "stage": ""}
 
     def on_step(record: dict[str, Any]) -> None:
         now = time.monotonic()
-        due = now - float(last["time"]) >= QUIET_SECONDS
+        due = now - last["time"] >= QUIET_SECONDS
         if due or record["stage"] != last["stage"] or record["progress"] >= 1:
             last.update(time=now, stage=record["stage"])
             terminal.say(f"{label}: {record['stage']} {min(1.0, record['progress']):4.0%}  {facts(record)}")

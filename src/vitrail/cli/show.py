@@ -109,7 +109,8 @@ def _sample(console: Console, sample: Sample, tokenizer: Tokenizer) -> None:
             flush()
             view = slots[position]
             text.append(
-                f"[picture {view.height} x {view.width} px, {view.rows} x {view.columns} patches, {view.tokens} tokens]",
+                f"[picture {view.height} x {view.width} px, {view.rows} x {view.columns} patches, "
+                f"{view.tokens} tokens]",
                 SLOT,
             )
             position += view.tokens
@@ -184,8 +185,5 @@ def _terms(console: Console, pack: Pack, stream: Stream, recipe: Recipe, vocabul
 def _short(value: Any) -> str:
     if hasattr(value, "shape"):
         return f"{value.dtype}{list(value.shape)}"
-    if isinstance(value, list | tuple):
-        text = f"[{', '.join(_short(item) for item in value)}]"
-    else:
-        text = str(value)
+    text = f"[{', '.join(map(_short, value))}]" if isinstance(value, list | tuple) else str(value)
     return text if len(text) <= LONGEST else text[:LONGEST] + " ..."

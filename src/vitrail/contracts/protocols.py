@@ -17,7 +17,10 @@ if TYPE_CHECKING:
 class Tokenizer(Protocol):
     """Text to ids and back. Text can never become a special token; those are asked for by name."""
 
-    vocabulary: int
+    @property
+    def vocabulary(self) -> int:
+        """Ids it can make."""
+        ...
 
     def encode(self, text: str) -> list[int]:
         """Ids of plain text. A special token spelled in `text` stays text."""
@@ -37,7 +40,7 @@ class Tokenizer(Protocol):
 
 
 class MediaRule(Protocol):
-    """The one place that knows what a picture becomes. The model's description states it; data and prompts are handed it."""
+    """The one place that knows what a picture becomes; the model's description states it, data and prompts get it."""
 
     patch: int
     merge: int

@@ -66,7 +66,7 @@ def recognise(row: Row) -> str:
     )
 
 
-def dialect_of(source: Source, rows: int = 5) -> str:
+def dialect_of(source: Source, rows: int = 5) -> DialectName:
     """The dialect of a source's first rows. Raises DataError when they disagree, or when none can be read.
 
     A bad row among good ones is the ledger's business, here as anywhere else in the source.
@@ -91,7 +91,7 @@ def dialect_of(source: Source, rows: int = 5) -> str:
     if len(seen) > 1:
         places = ", ".join(f"row {index} is {name}" for name, index in sorted(seen.items(), key=lambda item: item[1]))
         raise DataError(f"{source.name}: rows are written in different dialects ({places}); name one with `dialect:`")
-    return next(iter(seen))
+    return "openai" if "openai" in seen else "sharegpt" if "sharegpt" in seen else "tags"
 
 
 def _openai(row: Row) -> tuple[Message, ...]:

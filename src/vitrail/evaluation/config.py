@@ -10,8 +10,9 @@ class EvaluationConfig:
     """What is measured on data.held_out.
 
     answers: ask every held-out question and score the answers. losses: loss of the held-out answers with the right
-    picture, with another row's and with none. before: also measure the untrained model. blind: also train and measure the
-    blind baseline, the same recipe with every picture withheld. max_tokens: of an answer. examples: pictures shown in the report.
+    picture, with another row's and with none. before: also measure the untrained model. blind: also train and measure
+    the blind baseline, the same recipe with every picture withheld. max_tokens: of an answer. examples: pictures shown
+    in the report.
     """
 
     answers: bool = True

@@ -28,7 +28,7 @@ def about(path: Path) -> str:
 
 
 def find(name: str, asking: Path) -> Path:
-    """The file of a bundled recipe: `demo`, `demo.yaml` or `recipes/demo.yaml`. Raises RecipeError for an unknown one."""
+    """The file of a bundled recipe: `demo`, `demo.yaml` or `recipes/demo.yaml`. Raises RecipeError for unknown ones."""
     known = names()
     short = name.removeprefix("recipes/").removesuffix(".yaml")
     if short in known:

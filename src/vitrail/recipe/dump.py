@@ -19,7 +19,8 @@ def dump(value: object) -> dict[str, Any]:
     Tuples become lists, paths text, enums their values. Fields that the class computes itself (`init=False`) are left
     out, and the options of a `__custom__` dataclass stand beside its kind, as they are written in a recipe.
     """
-    assert dataclasses.is_dataclass(value) and not isinstance(value, type), f"dump takes a dataclass, got {type(value)}"
+    if not dataclasses.is_dataclass(value) or isinstance(value, type):
+        raise AssertionError(f"dump takes a dataclass, got {type(value)}")
     if getattr(value, "__custom__", False):
         return {"kind": getattr(value, "kind"), **plain(getattr(value, "options"))}  # noqa: B009
     return {f.name: plain(getattr(value, f.name)) for f in dataclasses.fields(value) if f.init}

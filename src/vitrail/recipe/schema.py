@@ -14,7 +14,7 @@ from vitrail.training.config import StageConfig, TrainingConfig
 
 @dataclass(frozen=True)
 class Recipe:
-    """A model and how it comes to be. run: folder of the run. seed: of weights, order and everything else drawn by chance."""
+    """A model and how it comes to be. run: the run's folder. seed: of weights, order and all else drawn by chance."""
 
     run: Path
     model: ModelConfig

@@ -49,10 +49,12 @@ class Mark:
 
     @property
     def is_override(self) -> bool:
+        """Whether it was written on the command line."""
         return self.line == 0
 
     @property
     def origin(self) -> Origin:
+        """The same place as an origin."""
         return Origin("override", "command line") if self.is_override else Origin("recipe", str(self))
 
     def __str__(self) -> str:
@@ -70,6 +72,7 @@ class Scalar:
 
     @property
     def is_null(self) -> bool:
+        """Whether it spells null."""
         return not self.quoted and self.text in _NULL
 
 

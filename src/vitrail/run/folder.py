@@ -48,7 +48,7 @@ class RunFolder:
         return self.path / "answers" / f"{which}.jsonl"
 
     def claim(self, resolved: Resolved[Recipe]) -> None:
-        """Makes the folder the run's own. Raises RecipeError when it holds a run of another recipe, or something else."""
+        """Makes the folder the run's own. Raises RecipeError when it holds another recipe's run, or something else."""
         if self.recipe.is_file():
             started = read(Recipe, self.recipe).value
             # Where the run lies may change (a folder moved or copied); what it is may not.

@@ -159,7 +159,7 @@ def measure_losses(run: Run, model: ChatModel) -> None:
 
 
 def blind_baseline(run: Run) -> None:
-    """The same recipe with every picture withheld. Stages that leave the backbone frozen have nothing to learn from then."""
+    """The same recipe with every picture withheld; stages that freeze the backbone have nothing to learn then."""
     if "blind" in run.folder.results():
         return
     stages = [stage for stage in run.recipe.stages if "backbone" in stage.train]

@@ -62,7 +62,7 @@ class DrawnConfig:
     caption: adds a caption turn to train pictures, before the questions in half of them and after them in the others.
         The test split has none.
     kinds: kinds of question to ask; empty = all of `KINDS`.
-    easy_first: over so many of the first train rows, pictures of a single shape give way to the whole mixture. For a
+    easy_first: over so many of the first train rows, captions of a single shape give way to the whole mixture. For a
         stage that takes the rows in order (shuffle: false).
     shuffle: whether a run mixes the rows of the whole split, or only those of a window.
 

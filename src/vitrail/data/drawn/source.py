@@ -54,7 +54,7 @@ class DrawnSource:
         if not 0 <= index < self.config.rows:
             raise IndexError(f"row {index} of {self.config.rows}")
         dice = self._dice("scene", index)
-        easy = dice.chance(self._easy(index))
+        easy = self._is_easy(index)
         kind, answer = self._aim(dice, index, easy)
         width, height = self.picture_size(index)
         return _DRAW[SCENE_OF_KIND[kind]](dice, Frame(self.config.split, kind, answer, width, height, easy))
@@ -68,7 +68,8 @@ class DrawnSource:
         """
         scene = self.scene(index)
         dice = self._dice("turns", index)
-        asks = self._choose(dice, scene)
+        # An easy row has its caption alone: answers that can be copied from it would teach reading, not looking.
+        asks = [] if self.config.caption and self._is_easy(index) else self._choose(dice, scene)
         turns = [(ask.question, ask.answer) for ask in asks]
         if self.config.caption and self.config.split == "train":
             request = (dice.pick(CAPTION_REQUESTS), scene.caption)
@@ -94,10 +95,12 @@ class DrawnSource:
         """A stream of its own for each purpose, so that what one draws never shifts another."""
         return Dice(purpose, self.config.split, self.config.seed, index)
 
-    def _easy(self, index: int) -> float:
-        """Chance that a row is an easy one: 1 over the first half of `easy_first`, then falling to 0."""
+    def _is_easy(self, index: int) -> bool:
+        """Always over the first half of `easy_first`, then ever more seldom."""
         first = self.config.easy_first
-        return max(0.0, min(1.0, 2 - 2 * index / first)) if first and self.config.split == "train" else 0.0
+        if self.config.split != "train" or index >= first:
+            return False
+        return self._dice("easy", index).chance(2 - 2 * index / first)
 
     def _aim(self, dice: Dice, index: int, easy: bool) -> tuple[str, int]:
         """The kind that a row's scene is drawn for, and which of its answers: in turn for test, by lot for train."""

@@ -36,7 +36,8 @@ class VisionTransformer(nn.Module):
 
     def compilable(self) -> list[nn.Module]:
         """What `training.compiling` may compile."""
-        return [piece for block in self.blocks for piece in (block.attention_norm, block.mlp_norm, block.mlp)]
+        blocks = [block for block in self.blocks if isinstance(block, Block)]
+        return [piece for block in blocks for piece in (block.attention_norm, block.mlp_norm, block.mlp)]
 
     def forward(self, stream: VisionStream) -> Tensor:
         """Features of every patch, float[P, width]."""
