@@ -36,8 +36,8 @@ model:
 prompt: {template: terse}
 data:
   train: {kind: drawn, rows: 16, size: [64, 128]}
-  pack: {length: 240, patches: 512, window: 6}
-  max_lost: 0.5
+  pack: {length: 280, patches: 512, window: 6}
+  max_lost: 1.0
 stages:
   - name: align
     train: {projector: 1.0e-2}

@@ -31,13 +31,13 @@ BLIND_LIMIT = 0.10
 PINNED = [
     [
         {"role": "user", "content": "<image>\nWhat is in the picture?"},
-        {"role": "assistant", "content": "The number 242 in green."},
-        {"role": "user", "content": "Read the number."},
-        {"role": "assistant", "content": "242"},
+        {"role": "assistant", "content": "6 purple moons."},
+        {"role": "user", "content": "How many purple moons do you see?"},
+        {"role": "assistant", "content": "6"},
     ],
     [
-        {"role": "user", "content": "<image>\nDraw a box around the orange diamond."},
-        {"role": "assistant", "content": "[62, 750, 266, 984]"},
+        {"role": "user", "content": "<image>\nGive the box of the blue heart."},
+        {"role": "assistant", "content": "[359, 16, 641, 281]"},
     ],
 ]
 _NAMES = re.compile(r"\b(" + "|".join([*COLOURS, *map(plural, SHAPES), *SHAPES]) + r")\b")
@@ -60,7 +60,7 @@ def asked(source: DrawnSource) -> Iterable[tuple[str, str, str]]:
 
 @pytest.fixture(scope="module")
 def train_asked() -> list[tuple[str, str, str]]:
-    return list(asked(DrawnSource(DrawnConfig(rows=5000))))
+    return list(asked(DrawnSource(DrawnConfig(rows=12_000))))
 
 
 @pytest.fixture(scope="module")
@@ -158,7 +158,9 @@ def test_what_is_held_out_does_not_depend_on_the_seed() -> None:
     other = DrawnSource(DrawnConfig(split="test", rows=300, seed=99))
     for index in range(300):
         scene = other.scene(index)
-        assert split_of(scene.layout) == "test"
+        # A lone shape's layout is held out by its place and size, not by lot.
+        if scene.name != "shapes" or len(scene.boxes) > 1:
+            assert split_of(scene.layout) == "test"
         assert not scene.value or split_of(scene.value) == "test"
 
 
