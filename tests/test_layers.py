@@ -31,7 +31,7 @@ JUNK_DRAWERS = {"utils", "util", "common", "helpers", "helper", "misc"}
 LONGEST_FILE, LONGEST_FUNCTION = 400, 60
 
 # What does not keep the rules yet. These lists only shrink: an entry that is no longer needed fails.
-UPWARD: set[tuple[str, str]] = {("vitrail.cli.main", "vitrail")}  # for __version__
+UPWARD: set[tuple[str, str]] = set()
 LONG_FILES: set[str] = set()
 LONG_FUNCTIONS: set[str] = set()
 

@@ -17,6 +17,7 @@ from vitrail.contracts.errors import (
     MediaError,
     MissingExtraError,
     RecipeError,
+    TrainingError,
     VitrailError,
     WeightsError,
 )
@@ -27,8 +28,6 @@ from vitrail.inference.config import GenerationConfig
 if TYPE_CHECKING:
     from vitrail.build import load
     from vitrail.inference.chat_model import ChatModel
-
-__version__ = "0.1.0"
 
 __all__ = [
     "ChatModel",
@@ -41,6 +40,7 @@ __all__ = [
     "RecipeError",
     "Reply",
     "TextPart",
+    "TrainingError",
     "VitrailError",
     "WeightsError",
     "load",
@@ -48,6 +48,10 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
+    if name == "__version__":
+        from importlib.metadata import version
+
+        return version("vitrail")
     if name == "load":
         from vitrail.build import load
 

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from huggingface_hub.errors import StrictDataclassError
 from safetensors.torch import save_file
 from transformers import AutoConfig
 from transformers.utils import logging as transformers_logging
@@ -43,8 +44,8 @@ from vitrail.prompts.config import PromptConfig
 from vitrail.prompts.templates import template
 from vitrail.recipe.schema import Recipe
 from vitrail.recipe.strict import read, to_yaml
-from vitrail.training.config import NextTokenConfig, StageConfig
-from vitrail.training.device import Device
+from vitrail.training.config import NextTokenConfig, StageConfig, TrainingConfig
+from vitrail.training.device import Device, choose
 from vitrail.training.loop import Stage
 from vitrail.training.objectives import NextToken, Objective
 
@@ -110,14 +111,20 @@ def untrained_backbone(config: DecoderConfig, vocabulary: int, layers: int | Non
 def backbone_config(config: DecoderConfig, vocabulary: int) -> Any:
     """transformers' settings of the language model."""
     if not config.id:
-        return _transformers_config({"vocab_size": vocabulary, **config.config})
+        settings = _transformers_config({"vocab_size": vocabulary, **config.config})
+        if settings.vocab_size < vocabulary:
+            raise RecipeError(
+                f"model.backbone.config.vocab_size is {settings.vocab_size}, the tokenizer has {vocabulary} pieces; "
+                "leave it out to have it set"
+            )
+        return settings
     try:
         return AutoConfig.from_pretrained(local_or_hub(config.id), trust_remote_code=False)
-    except OSError as error:
+    except (OSError, ValueError) as error:
         raise _cannot_load(config.id, error) from error
 
 
-def _cannot_load(place: str, error: OSError) -> WeightsError:
+def _cannot_load(place: str, error: Exception) -> WeightsError:
     return WeightsError(f"model.backbone.id: cannot load '{place}': {str(error).strip().splitlines()[0]}")
 
 
@@ -125,13 +132,21 @@ def _transformers_config(settings: Mapping[str, Any]) -> Any:
     rest = {key: value for key, value in settings.items() if key != "model_type"}
     try:
         return AutoConfig.for_model(settings["model_type"], **rest)
-    except (ValueError, TypeError, KeyError) as error:
-        raise RecipeError(f"model.backbone.config: {str(error).splitlines()[0]}") from error
+    except (ValueError, TypeError, KeyError, StrictDataclassError) as error:
+        # Checks of transformers' settings say which one was wrong first, and what was expected of it last.
+        lines = str(error).strip().splitlines()
+        raise RecipeError(f"model.backbone.config: {' '.join(dict.fromkeys((lines[0], lines[-1].strip())))}") from error
 
 
 def build_model(config: ModelConfig, vocabulary: int, seed: int, backbone: Decoder | None = None) -> MultimodalModel:
     """The assembled model in float32, on the default device. seed: of every random weight."""
-    torch.manual_seed(seed)
+    # The seed is this model's own business: a caller's stream of chance goes on as if nothing had been drawn.
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        return _assembled(config, vocabulary, backbone)
+
+
+def _assembled(config: ModelConfig, vocabulary: int, backbone: Decoder | None) -> MultimodalModel:
     if backbone is None:
         backbone = build_backbone(config.backbone, vocabulary)
     media = config.media
@@ -241,6 +256,6 @@ def load(place: str | Path, device: str = "auto") -> ChatModel:
     model = build_model(description.model, backbone.vocabulary, seed=0, backbone=backbone)
     load_model(model, folder / WEIGHTS)
     if device == "auto":
-        device = "cuda" if torch.cuda.is_available() else "cpu"
+        device = choose(TrainingConfig()).name
     encode = build_encode(description.model, description.prompt, tokenizer)
     return ChatModel(model.to(device).eval(), encode, device)

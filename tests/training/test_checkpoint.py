@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from pathlib import Path
 
 import pytest
@@ -70,6 +71,25 @@ def test_the_latest_is_the_one_with_the_highest_number(tmp_path: Path) -> None:
     found = checkpoint.latest(tmp_path)
     assert found is not None
     assert found.name == "00000012-step"
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="no limit to the size of files")
+@pytest.mark.parametrize("room", [0, 50, 1000])
+def test_a_full_disk_costs_nothing_that_was_there(saved: Path, room: int) -> None:
+    """Here files may grow to so many bytes; the tensors, or the state after them, do not fit."""
+    import resource
+
+    larger = State(stage=3, ledger={"counts": {}, "rows": ["row"] * 1000})
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (room, before[1]))
+    try:
+        with pytest.raises(WeightsError, match=r"^cannot write the checkpoint '.*00000009-step': ") as caught:
+            checkpoint.save(saved.parent, saved.name, model(), {}, larger)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert "\n" not in str(caught.value)
+    assert checkpoint.load_state(saved) == STATE
+    assert [path.name for path in saved.parent.iterdir()] == [saved.name]
 
 
 def test_pruning_keeps_the_ends_of_stages(tmp_path: Path) -> None:

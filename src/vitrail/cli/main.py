@@ -8,7 +8,6 @@ from typing import Annotated
 
 import typer
 
-import vitrail
 from vitrail.cli import chat, data, env, evaluate, plan, recipes, show, train
 from vitrail.contracts.errors import VitrailError
 
@@ -35,7 +34,9 @@ def options(
 ) -> None:
     """Assemble, train, measure and talk to multimodal language models."""
     if version:
-        typer.echo(vitrail.__version__)
+        from importlib import metadata
+
+        typer.echo(metadata.version("vitrail"))
         raise typer.Exit
     if debug:
         os.environ["VITRAIL_DEBUG"] = "1"

@@ -26,6 +26,10 @@ class WeightsError(VitrailError):
     """Weights or a checkpoint are missing, truncated, or made for another model."""
 
 
+class TrainingError(VitrailError):
+    """Training cannot go on, for example because the loss is no number any more."""
+
+
 class MissingExtraError(VitrailError):
     """An optional library is not installed. The message carries the `pip install` line."""
 

@@ -90,7 +90,10 @@ def render(
     writer = _Writer(tokenizer)
     pictures = iter(enumerate(views))
     for message in messages:
-        _turn(writer, message, template, pictures, conversation)
+        # When the model is asked, an earlier answer may be empty: it may have said nothing.
+        if message.role == "assistant" and not ask and not message.text.strip():
+            raise DataError(f"{conversation.place or conversation.id}: empty answer")
+        _turn(writer, message, template, pictures)
     if ask:
         writer.pieces(template.before["assistant"])
     writer.flush()
@@ -104,7 +107,6 @@ def _turn(
     message: Message,
     template: Template,
     pictures: Iterator[tuple[int, Sequence[View]]],
-    conversation: Conversation,
 ) -> None:
     """Writes one turn; of an assistant's turn the text and the closing token are learnt."""
     assistant = message.role == "assistant"
@@ -112,8 +114,6 @@ def _turn(
     if assistant:
         # The prompt ends here when the model is asked, so what comes before must be tokenised apart from the answer.
         writer.flush()
-        if not message.text.strip():
-            raise DataError(f"{conversation.place or conversation.id}: empty answer")
     # Any id of the vocabulary will do as filler: fusion puts the picture in its place.
     filler = writer.tokenizer.special(template.end.name)
     for part in message.parts:

@@ -12,6 +12,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+from safetensors import SafetensorError
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
@@ -44,18 +45,25 @@ class State:
 
 
 def save(folder: Path, name: str, model: nn.Module, optimizer: dict[str, Tensor], state: State) -> Path:
-    """Writes a checkpoint and returns its folder. An existing one of that name is replaced."""
+    """Writes a checkpoint and returns its folder. An existing one of that name is replaced.
+
+    Raises WeightsError when it cannot be written, a full disk for one; older checkpoints stay as they are then.
+    """
     target, making = folder / name, folder / f".{name}.{os.getpid()}"
     shutil.rmtree(making, ignore_errors=True)
-    making.mkdir(parents=True)
-    save_file(unshared(model), making / "model.safetensors")
-    save_file({key: value.contiguous() for key, value in optimizer.items()}, making / "optimizer.safetensors")
-    (making / "state.json").write_text(json.dumps({"layout": LAYOUT, **asdict(state)}), encoding="utf-8")
-    for file in making.iterdir():
-        with file.open("r+b") as opened:
-            os.fsync(opened.fileno())
-    shutil.rmtree(target, ignore_errors=True)
-    making.rename(target)
+    try:
+        making.mkdir(parents=True)
+        save_file(unshared(model), making / "model.safetensors")
+        save_file({key: value.contiguous() for key, value in optimizer.items()}, making / "optimizer.safetensors")
+        (making / "state.json").write_text(json.dumps({"layout": LAYOUT, **asdict(state)}), encoding="utf-8")
+        for file in making.iterdir():
+            with file.open("r+b") as opened:
+                os.fsync(opened.fileno())
+        shutil.rmtree(target, ignore_errors=True)
+        making.rename(target)
+    except (OSError, SafetensorError) as error:
+        shutil.rmtree(making, ignore_errors=True)
+        raise WeightsError(f"cannot write the checkpoint '{target}': {error}") from error
     return target
 
 

@@ -7,6 +7,7 @@ and thread count.
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager
@@ -16,7 +17,7 @@ from typing import Any
 
 from torch import Tensor
 
-from vitrail.contracts.errors import RecipeError
+from vitrail.contracts.errors import RecipeError, TrainingError
 from vitrail.data.ledger import Ledger
 from vitrail.data.loader import Cursor, Item, Stream, prefetched
 from vitrail.models.assembled import MultimodalModel
@@ -172,6 +173,12 @@ class Trainer:
                 loss.backward()
                 idle = False
             value += float(loss.detach())
+        if not math.isfinite(value):
+            # Before the optimizer moves: the last checkpoint is sound, and going on from it with lower rates may be.
+            raise TrainingError(
+                f"stage {stage.config.name}, step {self.state.step + 1}: the loss is {value}; lower the learning rates "
+                f"of stages.{stage.config.name}.train"
+            )
         self._idle = self._idle + 1 if idle else 0
         if self._idle == min(IDLE_STEPS, stage.config.steps or IDLE_STEPS):
             named = ", ".join(stage.config.train)
