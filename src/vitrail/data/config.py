@@ -18,7 +18,7 @@ class JsonlConfig:
 
     path: the file; a plain string in a recipe means this. pictures: folder that relative picture paths start from;
     null means the file's own. dialect: how conversations are written; `auto` looks at the first rows. rows: use only
-    this many from the start, 0 for all. shuffle: false takes rows in the file's order, mixed only within a window.
+    this many from the start, 0 for all. shuffle: false takes rows in the file's order, but for how a window packs.
     """
 
     path: Path

@@ -21,3 +21,7 @@ class EvaluationConfig:
     blind: bool = True
     max_tokens: int = 64
     examples: int = 12
+
+    def __post_init__(self) -> None:
+        if self.max_tokens < 1 or self.examples < 0:
+            raise ValueError("max_tokens must be 1 or more, examples 0 or more")

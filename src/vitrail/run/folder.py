@@ -48,8 +48,17 @@ class RunFolder:
         return self.path / "answers" / f"{which}.jsonl"
 
     def claim(self, resolved: Resolved[Recipe]) -> None:
-        """Makes the folder the run's own. Raises RecipeError when it holds another recipe's run, or something else."""
-        if self.recipe.is_file():
+        """Makes the folder the run's own.
+
+        Raises RecipeError when it holds another recipe's run that has begun, or something else, or cannot be written.
+        """
+        try:
+            self._claim(resolved)
+        except OSError as error:
+            raise RecipeError(f"run: cannot write to '{self.path}': {error.strerror or error}") from error
+
+    def _claim(self, resolved: Resolved[Recipe]) -> None:
+        if self.recipe.is_file() and any(path != self.recipe for path in self.path.iterdir()):
             started = read(Recipe, self.recipe).value
             # Where the run lies may change (a folder moved or copied); what it is may not.
             changed = differences(dataclasses.replace(started, run=resolved.value.run), resolved.value)
@@ -59,7 +68,7 @@ class RunFolder:
                     "choose another folder with run=..., or delete it"
                 )
             return
-        if self.path.is_dir() and any(self.path.iterdir()):
+        if self.path.is_dir() and any(path != self.recipe for path in self.path.iterdir()):
             raise RecipeError(f"'{self.path}' is not empty and holds no run; choose another folder with run=...")
         self.path.mkdir(parents=True, exist_ok=True)
         self.recipe.write_text(annotated(resolved), encoding="utf-8")

@@ -53,13 +53,13 @@ class StagePlan:
 class Plan:
     """parameters: by component. packing: share of real tokens in packs.
 
-    from_data: False when the recipe's data is not there and a pack was made up.
+    missing: why the recipe's data could not be opened, and a pack was made up; "" when it was measured.
     """
 
     parameters: Mapping[str, int]
     stages: Sequence[StagePlan]
     packing: float
-    from_data: bool
+    missing: str
 
 
 @dataclass(frozen=True)
@@ -88,7 +88,7 @@ class Load:
     batch: Batch
     packs_per_epoch: float
     packing: float
-    from_data: bool
+    missing: str = ""
 
 
 def make_plan(recipe: Recipe, device: Device) -> Plan:
@@ -101,7 +101,7 @@ def make_plan(recipe: Recipe, device: Device) -> Plan:
     parameters = {name: _count(child) for name, child in whole.named_children() if _count(child)}
     load = _load(recipe, encode, device)
     stages = [_stage(recipe, stage, whole, tokenizer.vocabulary, load, device) for stage in recipe.stages]
-    return Plan(parameters, stages, load.packing, load.from_data)
+    return Plan(parameters, stages, load.packing, load.missing)
 
 
 def _stage(
@@ -190,18 +190,18 @@ def _load(recipe: Recipe, encode: Encode, device: Device) -> Load:
     length = recipe.data.pack.length
     try:
         stream = build.build_stages(recipe, encode, device)[0].stream
-        packs, _ = stream.window(0, 0)
-    except DataError:
+    except DataError as error:
         batch, _ = collate(_made_up(encode, length, recipe.data.pack.patches), encode.media)
         assert batch is not None, "made-up samples can be read"
-        return Load(batch, 1.0, batch.tokens / length, from_data=False)
+        return Load(batch, 1.0, batch.tokens / length, missing=str(error))
+    packs, _ = stream.window(0, 0)
     batch = collate(packs[len(packs) // 2], encode.media, stream.pad_to)[0] if packs else None
     if batch is None:
         raise DataError("no usable row in the first window; `vitrail show RECIPE --at pack` says why")
     # The last pack of a window holds what is left over.
     full = packs[:-1] or packs
     packing = sum(pack.tokens for pack in full) / (length * len(full))
-    return Load(batch, float(len(packs) * stream.windows), packing, from_data=True)
+    return Load(batch, float(len(packs) * stream.windows), packing)
 
 
 def _made_up(encode: Encode, length: int, patches: int) -> Pack:

@@ -59,8 +59,12 @@ def train(resolved: Resolved[Recipe], screen: Screen | None = None) -> RunFolder
     """Runs a recipe to its end, from wherever its folder stands. Raises Stopped when a signal ended it sooner."""
     recipe, folder = resolved.value, RunFolder(resolved.value.run)
     screen = screen or Silent()
-    folder.claim(resolved)
+    # Everything that a mistake could be in is opened before the folder is taken and before any time is spent.
+    sources = [stage.data or recipe.data.train for stage in recipe.stages]
+    for source in [*sources, *([recipe.data.held_out] if recipe.data.held_out else [])]:
+        build.build_source(source)
     device = same_device(choose(recipe.training), folder, screen)
+    folder.claim(resolved)
     torch.set_num_threads(device.threads)
     tokenizer = build.build_tokenizer(recipe.model.backbone, recipe.prompt)
     encode = build.build_encode(recipe.model, recipe.prompt, tokenizer)

@@ -10,6 +10,8 @@ from typing import Literal
 from vitrail.data.config import SourceConfig
 from vitrail.models.config import CustomConfig
 
+DeviceName = Literal["auto", "cpu", "cuda", "mps"]
+
 
 @dataclass(frozen=True)
 class CosineConfig:
@@ -72,6 +74,10 @@ class AdamWConfig:
     weight_decay: float = 0.05
     clip: float = 1.0
 
+    def __post_init__(self) -> None:
+        if self.clip < 0 or self.weight_decay < 0 or self.eps <= 0:
+            raise ValueError("clip and weight_decay must be 0 or more, eps more than 0")
+
 
 @dataclass(frozen=True)
 class NextTokenConfig:
@@ -112,6 +118,9 @@ class StageConfig:
             raise ValueError("accumulate must be at least 1")
         if not self.train:
             raise ValueError("train names no component: the stage would learn nothing")
+        for component, rate in self.train.items():
+            if not rate > 0:
+                raise ValueError(f"the learning rate of {component} is {rate}; leave a component out to freeze it")
 
 
 @dataclass(frozen=True)
@@ -124,8 +133,14 @@ class TrainingConfig:
     checkpoints, besides those at the end of each stage.
     """
 
-    device: Literal["auto", "cpu", "cuda", "mps"] = "auto"
+    device: DeviceName = "auto"
     dtype: Literal["auto", "float32", "bfloat16"] = "auto"
     compile: Literal["auto", "on", "off"] = "auto"
     threads: int = 0
     checkpoint_every: int = 200
+
+    def __post_init__(self) -> None:
+        if self.threads < 0:
+            raise ValueError(f"threads is {self.threads}; allowed: 1 or more, or 0 for as many as cores")
+        if self.checkpoint_every < 1:
+            raise ValueError(f"checkpoint_every is {self.checkpoint_every}; allowed: 1 or more steps")

@@ -64,7 +64,7 @@ class DrawnConfig:
     kinds: kinds of question to ask; empty = all of `KINDS`.
     easy_first: over so many of the first train rows, captions of a single shape give way to the whole mixture. For a
         stage that takes the rows in order (shuffle: false).
-    shuffle: whether a run mixes the rows of the whole split, or only those of a window.
+    shuffle: whether a run mixes the rows, or takes them in order but for how a window packs.
 
     Raises DataError when a value is not allowed.
     """
