@@ -55,7 +55,7 @@ class Item:
 class Stream:
     """Batches without end, epoch after epoch, in an order fixed by the seed.
 
-    pad_to: fixed length of every text stream, 0 for none. shuffle: over the whole source, or else within windows alone.
+    pad_to: fixed length of every text stream, 0 for none. shuffle: else in the source's own order.
     """
 
     source: Source

@@ -128,7 +128,7 @@ class TrainingConfig:
     """How the stages are run.
 
     device: auto takes CUDA, then MPS, then the CPU. dtype: auto takes bfloat16 where the device multiplies it in
-    hardware. compile: auto compiles where a compiler is found and the run is long enough to earn it back.
+    hardware. compile: auto compiles on CUDA where a compiler is found; on compiles on the CPU too.
     threads: 0 for as many as cores; a run goes on with the number it started with. checkpoint_every: steps between
     checkpoints, besides those at the end of each stage.
     """
