@@ -12,7 +12,7 @@ import vitrail
 from vitrail.contracts import errors
 
 PACKAGE = Path(vitrail.__file__).parent
-NO_MISTAKE_OF_THE_USER = {"Stopped"}
+NO_MISTAKE_OF_THE_USER = {"Stopped", "UnfitError"}
 """Exceptions that are no errors."""
 
 

@@ -11,7 +11,7 @@ import json
 import os
 import sys
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -22,10 +22,13 @@ from transformers import AutoConfig
 from transformers.utils import logging as transformers_logging
 
 from vitrail.contracts.errors import RecipeError, WeightsError
-from vitrail.contracts.protocols import MediaRule, Source
+from vitrail.contracts.protocols import MediaRule, Source, Tokenizer
 from vitrail.data.config import DialectName, SourceConfig
 from vitrail.data.dialects import dialect_of
-from vitrail.data.drawn.config import DrawnConfig
+from vitrail.data.drawn.config import DrawnConfig, LinesConfig
+from vitrail.data.drawn.documents.config import DocumentsConfig
+from vitrail.data.drawn.documents.source import DocumentsSource
+from vitrail.data.drawn.lines import LinesSource
 from vitrail.data.drawn.source import DrawnSource
 from vitrail.data.encode import Encode
 from vitrail.data.loader import Stream
@@ -33,22 +36,40 @@ from vitrail.data.sources import JsonlSource
 from vitrail.inference.chat_model import ChatModel
 from vitrail.media.native import NativeResolution
 from vitrail.models.assembled import MultimodalModel
+from vitrail.models.backbones import adapters
 from vitrail.models.backbones.decoder import Decoder, decoder_from_config, decoder_from_pretrained
 from vitrail.models.backbones.tokenizer import HFTokenizer, byte_tokenizer, load_tokenizer, small_tokenizer
-from vitrail.models.backbones.weights_source import local_or_hub
-from vitrail.models.config import CustomConfig, DecoderConfig, MLPProjectorConfig, ModelConfig, VisionTransformerConfig
+from vitrail.models.backbones.weights_source import local_folder, local_or_hub
+from vitrail.models.config import (
+    CustomConfig,
+    DecoderConfig,
+    MLPProjectorConfig,
+    ModelConfig,
+    PatchMergerConfig,
+    VisionTransformerConfig,
+)
+from vitrail.models.contrast import Contrast
 from vitrail.models.encoders.vision_transformer import VisionTransformer
 from vitrail.models.fusion.splice import Splice
 from vitrail.models.projectors.mlp import MLPProjector
-from vitrail.models.weights import load_model, unshared
+from vitrail.models.projectors.patch_merger import PatchMerger
+from vitrail.models.weights import finished, load_component, load_model
 from vitrail.prompts.config import PromptConfig
 from vitrail.prompts.templates import template
 from vitrail.recipe.schema import Recipe
 from vitrail.recipe.strict import read, to_yaml
-from vitrail.training.config import DeviceName, NextTokenConfig, StageConfig, TrainingConfig
+from vitrail.systems.folder import is_official
+from vitrail.systems.opening import open_official
+from vitrail.training.config import (
+    ContrastiveCaptionConfig,
+    DeviceName,
+    NextTokenConfig,
+    StageConfig,
+    TrainingConfig,
+)
 from vitrail.training.device import Device, choose
 from vitrail.training.loop import Stage
-from vitrail.training.objectives import NextToken, Objective
+from vitrail.training.objectives import ContrastiveCaption, NextToken, Objective
 
 transformers_logging.disable_progress_bar()
 
@@ -56,6 +77,8 @@ OWN_TOKENIZERS = {"bytes": byte_tokenizer, "small": small_tokenizer}
 DESCRIPTION = "vitrail.yaml"
 WEIGHTS = "model.safetensors"
 LAYOUT = 1
+STARTER = Path(__file__).parent / "starter"
+"""The encoder and projector that come with the package."""
 
 
 def custom(kind: str, where: str, **arguments: Any) -> Any:
@@ -84,13 +107,13 @@ def build_media(config: ModelConfig) -> MediaRule:
 
 def build_tokenizer(config: DecoderConfig, prompt: PromptConfig) -> HFTokenizer:
     """The backbone's tokenizer. Raises WeightsError when it lacks a special token of the prompt's template."""
-    chat = template(prompt.template)
+    specials = (*template(prompt.template).specials, *prompt.picture.specials)
     if config.tokenizer in OWN_TOKENIZERS:
-        return OWN_TOKENIZERS[config.tokenizer](chat.specials)
+        return OWN_TOKENIZERS[config.tokenizer](specials)
     place = config.tokenizer or config.id
     assert place, "a backbone without an id has a tokenizer of its own"
     tokenizer = load_tokenizer(local_or_hub(place))
-    for name in chat.specials:
+    for name in specials:
         tokenizer.special(name)
     return tokenizer
 
@@ -168,21 +191,56 @@ def _assembled(config: ModelConfig, vocabulary: int, backbone: Decoder | None) -
     match config.projector:
         case MLPProjectorConfig() as mlp:
             projector = MLPProjector(mlp, encoder.width, backbone.width, media.merge)
+        case PatchMergerConfig() as merger:
+            projector = PatchMerger(merger, encoder.width, backbone.width, media.merge)
         case CustomConfig(kind=kind, options=options):
             widths = {"encoder_width": encoder.width, "backbone_width": backbone.width, "merge": media.merge}
             projector = custom(kind, "model.projector", **widths, **options)
-    return MultimodalModel(encoder, projector, Splice(), backbone)
+    contrast = Contrast(config.contrast, backbone.width, backbone.width) if config.contrast else None
+    if config.backbone.lora:
+        # Last, so that what else is drawn by chance is the same without adapters.
+        backbone.add_adapters(config.backbone.lora)
+    spotter = torch.nn.Linear(encoder.width, backbone.vocabulary, bias=False) if config.spotter else None
+    return MultimodalModel(encoder, projector, Splice(), backbone, contrast, spotter)
 
 
-def build_encode(config: ModelConfig, prompt: PromptConfig, tokenizer: HFTokenizer) -> Encode:
+def starting_model(config: ModelConfig, vocabulary: int, seed: int) -> MultimodalModel:
+    """The model before training: as `build_model` makes it, with the components that `weights` takes from elsewhere.
+
+    Raises WeightsError for a place that holds no such component, or one of another shape.
+    """
+    model = build_model(config, vocabulary, seed)
+    for component, place in config.weights.items():
+        load_component(model, component, weights_folder(place) / WEIGHTS)
+    return model
+
+
+def weights_folder(place: str | Path) -> Path:
+    """The folder of a finished model: a run's `weights`, the folder itself, or the bundled `starter`.
+
+    Raises WeightsError when there is none.
+    """
+    if place == STARTER.name:
+        return STARTER
+    for folder in (Path(place) / "weights", Path(place)):
+        if (folder / DESCRIPTION).is_file():
+            return folder
+    raise WeightsError(f"'{place}' holds no finished model: neither {DESCRIPTION} nor weights/{DESCRIPTION} is there")
+
+
+def build_encode(config: ModelConfig, prompt: PromptConfig, tokenizer: Tokenizer) -> Encode:
     """What turns a conversation into a sample, for this model."""
-    return Encode(build_media(config), template(prompt.template), tokenizer, prompt.system)
+    return Encode(build_media(config), template(prompt.template), tokenizer, prompt)
 
 
 def build_source(config: SourceConfig) -> tuple[Source, DialectName]:
     """A source and the dialect of its rows."""
     if isinstance(config, DrawnConfig):
         return DrawnSource(config), "tags"
+    if isinstance(config, LinesConfig):
+        return LinesSource(config), "tags"
+    if isinstance(config, DocumentsConfig):
+        return DocumentsSource(config), "tags"
     source = JsonlSource(config)
     dialect = config.dialect if config.dialect != "auto" else dialect_of(source)
     return source, dialect
@@ -190,19 +248,29 @@ def build_source(config: SourceConfig) -> tuple[Source, DialectName]:
 
 def build_objective(stage: StageConfig) -> Objective:
     """What the stage minimises."""
-    if isinstance(stage.objective, NextTokenConfig):
-        return NextToken()
+    match stage.objective:
+        case NextTokenConfig():
+            return NextToken()
+        case ContrastiveCaptionConfig(contrastive=contrastive, caption=caption, spotting=spotting):
+            return ContrastiveCaption(contrastive, caption, spotting)
     where = f"stages.{stage.name}.objective"
     objective: Objective = custom(stage.objective.kind, where, **stage.objective.options)
     return objective
 
 
-def build_stages(recipe: Recipe, encode: Encode, device: Device) -> list[Stage]:
-    """The stages with their streams; each draws its order from a seed of its own."""
+Sources = Mapping[SourceConfig, tuple[Source, DialectName]]
+"""Opened sources, with the dialects of their rows."""
+
+
+def build_stages(recipe: Recipe, encode: Encode, device: Device, opened: Sources | None = None) -> list[Stage]:
+    """The stages with their streams; each draws its order from a seed of its own.
+
+    opened: sources that need not be opened again.
+    """
     stages = []
     for number, config in enumerate(recipe.stages):
         chosen = config.data or recipe.data.train
-        source, dialect = build_source(chosen)
+        source, dialect = opened[chosen] if opened else build_source(chosen)
         pack = recipe.data.pack
         stream = Stream(
             source,
@@ -231,31 +299,53 @@ class Description:
 def save_weights(
     model: MultimodalModel, encode: Encode, config: ModelConfig, prompt: PromptConfig, folder: Path
 ) -> None:
-    """A finished model: weights, tokenizer, and a description from which `load` builds it without the recipe."""
+    """A finished model: weights, tokenizer, and a description from which `load` builds it without the recipe.
+
+    Adapters are merged: what is written is a model without.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     settings = json.loads(model.backbone.lm.config.to_json_string(use_diff=True))
     encode.tokenizer.save(str(folder))
     making = folder / "model.safetensors.part"
-    save_file(unshared(model), making)
+    save_file(finished(model), making)
     making.rename(folder / WEIGHTS)
-    text = to_yaml(Description(LAYOUT, config, prompt, settings))
+    # Where components once came from, and how they learnt, is the run's business; the weights here are whole.
+    described = replace(config, weights={}, backbone=replace(config.backbone, lora=None))
+    text = to_yaml(Description(LAYOUT, described, prompt, settings))
     (folder / DESCRIPTION).write_text(text, encoding="utf-8")
 
 
+def save_adapter(model: MultimodalModel, config: ModelConfig, folder: Path) -> None:
+    """The adapter of the language model alone, in peft's layout, beside the model it was trained on."""
+    # Random weights, and those of another run, are nowhere that peft could open.
+    base = config.backbone.id if "backbone" not in config.weights else None
+    adapters.save_adapter(model.backbone.lm, base and local_or_hub(base), folder)
+
+
 def load(place: str | Path, device: DeviceName = "auto") -> ChatModel:
-    """Opens a finished model: a run's folder, or its `weights` folder.
+    """Opens a finished model: a run's folder, its `weights` folder, a folder in the layout of a published system that
+    is known, or a hub id of either.
 
     Raises WeightsError when there is none, or it does not fit its description; RecipeError for a device that is not
-    there.
+    there. A folder without a tokenizer, or with a chat format that is not ours, opens for its model alone: asking it
+    raises WeightsError.
     """
+    return load_described(place, device)[0]
+
+
+def load_described(place: str | Path, device: DeviceName = "auto") -> tuple[ChatModel, ModelConfig]:
+    """The same, with the model's components."""
     name = choose(TrainingConfig(device=device)).name
-    folder = Path(place)
-    if (folder / "weights").is_dir():
-        folder = folder / "weights"
-    if not (folder / DESCRIPTION).is_file():
-        raise WeightsError(
-            f"'{place}' holds no finished model: neither {DESCRIPTION} nor weights/{DESCRIPTION} is there"
-        )
+    folder = local_folder(place)
+    own = any((path / DESCRIPTION).is_file() for path in (folder / "weights", folder))
+    if not own and is_official(folder):
+        model, encode, config = _official_model(folder)
+    else:
+        model, encode, config = _own_model(weights_folder(folder if folder.exists() else place))
+    return ChatModel(model.to(name).eval(), encode, name), config
+
+
+def _own_model(folder: Path) -> tuple[MultimodalModel, Encode, ModelConfig]:
     try:
         description = read(Description, folder / DESCRIPTION).value
     except RecipeError as error:
@@ -263,8 +353,17 @@ def load(place: str | Path, device: DeviceName = "auto") -> ChatModel:
     if description.layout != LAYOUT:
         raise WeightsError(f"'{folder}' has layout {description.layout}, this version reads {LAYOUT}")
     tokenizer = load_tokenizer(str(folder))
-    backbone = decoder_from_config(_transformers_config(description.backbone), initialise=False)
-    model = build_model(description.model, backbone.vocabulary, seed=0, backbone=backbone)
+    model = _to_fill(description.model, description.backbone)
     load_model(model, folder / WEIGHTS)
-    encode = build_encode(description.model, description.prompt, tokenizer)
-    return ChatModel(model.to(name).eval(), encode, name)
+    return model, build_encode(description.model, description.prompt, tokenizer), description.model
+
+
+def _official_model(folder: Path) -> tuple[MultimodalModel, Encode, ModelConfig]:
+    model, described, tokenizer = open_official(folder, _to_fill)
+    return model, build_encode(described.model, described.prompt, tokenizer), described.model
+
+
+def _to_fill(config: ModelConfig, settings: Mapping[str, Any]) -> MultimodalModel:
+    """A model whose weights come from elsewhere; settings: transformers' own, of the language model."""
+    backbone = decoder_from_config(_transformers_config(settings), initialise=False)
+    return build_model(config, backbone.vocabulary, seed=0, backbone=backbone)

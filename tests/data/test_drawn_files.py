@@ -10,26 +10,50 @@ from typing import Any
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, ImageFont
 
 from vitrail.contracts.errors import DataError
 from vitrail.data.drawn.config import DrawnConfig
 from vitrail.data.drawn.export import MARK, export
 from vitrail.data.drawn.source import DrawnSource
-from vitrail.data.drawn.typefaces import FOLDER, TYPEFACES
+from vitrail.data.drawn.typefaces import DOCUMENT_TYPEFACES, FOLDER, TYPEFACES, reading_typefaces, typefaces
 
 
 def test_every_font_has_its_licence_and_its_line() -> None:
+    faces = TYPEFACES + DOCUMENT_TYPEFACES
     files = sorted(FOLDER.glob("*.ttf"))
     readme = (FOLDER / "README.md").read_text(encoding="utf-8")
-    assert [path.stem for path in files] == sorted(face.name for face in TYPEFACES)
-    for face in TYPEFACES:
+    assert [path.stem for path in files] == sorted(face.name for face in faces)
+    for face in faces:
         licence = (FOLDER / f"{face.name}.LICENSE.txt").read_text(encoding="utf-8")
         assert "SIL OPEN FONT LICENSE" in licence
-        assert "with Reserved Font Name" not in licence.split("-----")[0]
+        assert "reserved font name" not in licence.split("-----")[0].lower()
         (line,) = [line for line in readme.splitlines() if f"| {face.name}.ttf |" in line]
         assert line.endswith(f"| {face.split} |")
-    assert sum(path.stat().st_size for path in FOLDER.iterdir()) < 400_000
+    assert sum(path.stat().st_size for path in FOLDER.iterdir()) < 2_000_000
+
+
+def test_no_family_is_in_both_splits() -> None:
+    train, test = ({face.name.split("-")[0] for face in reading_typefaces(split)} for split in ("train", "test"))
+    assert not train & test
+
+
+@pytest.mark.parametrize("split", ["train", "test"])
+def test_documents_have_more_fonts_than_shapes(split: str) -> None:
+    shapes, documents = typefaces(split), reading_typefaces(split)
+    assert documents[: len(shapes)] == shapes
+    assert len(documents) > len(shapes)
+    assert {face.split for face in documents} == {split}
+
+
+def test_every_font_has_every_character_and_says_how_high_its_capitals_are() -> None:
+    written = [chr(code) for code in range(0x21, 0x7F)] + list("£€¥°×÷–—…•±§©")  # noqa: RUF001
+    for face in TYPEFACES + DOCUMENT_TYPEFACES:
+        font = ImageFont.truetype(str(face.path), 200, layout_engine=ImageFont.Layout.BASIC)
+        absent = bytes(font.getmask("\u4e2d"))
+        assert [sign for sign in written if bytes(font.getmask(sign)) == absent] == [], face.name
+        _, top, _, bottom = font.getbbox("H")
+        assert abs((bottom - top) / 200 - face.cap) < 0.03, face.name
 
 
 @pytest.mark.parametrize(

@@ -17,6 +17,7 @@ from vitrail.contracts.samples import IGNORE, MediaSlot, Sample, View
 from vitrail.data.config import Overlong
 from vitrail.data.dialects import to_conversation
 from vitrail.data.encode import Encode, fit, without_pictures
+from vitrail.prompts.config import PromptConfig
 
 Paint = Callable[[Path, int, int], Path]
 POLICIES: tuple[Overlong, ...] = ("drop", "truncate_text", "error")
@@ -75,7 +76,7 @@ def test_withheld_pictures_leave_the_words(tmp_path: Path, encode: Encode) -> No
 
 
 def test_the_system_text_of_the_recipe_is_used(tmp_path: Path, encode: Encode) -> None:
-    instructed = dataclasses.replace(encode, system="Be brief.", withhold=True)
+    instructed = dataclasses.replace(encode, prompt=PromptConfig(system="Be brief."), withhold=True)
     sample = instructed.row(row(tmp_path), "mine", "tags")
     assert encode.tokenizer.decode(sample.ids.tolist()).startswith("Be brief.")
 

@@ -56,9 +56,16 @@ def test_every_sample_is_packed_once_within_both_budgets(
 @given(measures=windows())
 def test_order_is_the_windows_order(make_sample: MakeSample, measures: list[tuple[int, int]]) -> None:
     packs = names(pack_window(window(make_sample, measures), LENGTH, PATCHES))
-    assert all(pack == sorted(pack) for pack in packs)
-    firsts = [pack[0] for pack in packs]
+    firsts = [min(pack) for pack in packs]
     assert firsts == sorted(firsts)
+
+
+@settings(deadline=None)
+@given(measures=windows())
+def test_samples_of_equal_size_are_neighbours(make_sample: MakeSample, measures: list[tuple[int, int]]) -> None:
+    for pack in pack_window(window(make_sample, measures), LENGTH, PATCHES):
+        sizes = [(sample.patches, len(sample)) for sample in pack.samples]
+        assert sizes == sorted(sizes)
 
 
 @settings(deadline=None)
@@ -83,7 +90,7 @@ def test_no_samples_no_packs() -> None:
 
 def test_the_patch_budget_alone_can_open_a_pack(make_sample: MakeSample) -> None:
     samples = window(make_sample, [(4, 60), (4, 60), (4, 40), (4, 0)])
-    assert names(pack_window(samples, LENGTH, PATCHES)) == [[0, 2, 3], [1]]
+    assert names(pack_window(samples, LENGTH, PATCHES)) == [[3, 2, 0], [1]]
 
 
 @pytest.mark.parametrize("seed", range(5))

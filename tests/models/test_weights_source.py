@@ -16,7 +16,7 @@ from vitrail.contracts.errors import MissingExtraError, RecipeError, VitrailErro
 from vitrail.contracts.samples import Segments
 from vitrail.models.backbones.decoder import decoder_from_pretrained
 from vitrail.models.backbones.tokenizer import load_tokenizer
-from vitrail.models.backbones.weights_source import cache_folder, local_or_hub
+from vitrail.models.backbones.weights_source import cache_folder, local_folder, local_or_hub
 from vitrail.models.config import DecoderConfig
 from vitrail.prompts.config import PromptConfig
 
@@ -165,3 +165,39 @@ def test_the_gguf_file_that_a_package_carries_becomes_safetensors(
     ids = torch.tensor(tokenizer.encode("The capital of France is"))
     hidden = decoder(decoder.embed(ids), torch.arange(len(ids)), Segments((len(ids),)))
     assert tokenizer.decode([int((hidden[-1] @ decoder.head_weight().T).argmax())]) == " Paris"
+
+
+# Finished models
+
+
+def test_a_hub_id_is_fetched_without_code(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    asked = []
+
+    def snapshot(place: str, allow_patterns: list[str]) -> str:
+        asked.append((place, allow_patterns))
+        return str(tmp_path)
+
+    monkeypatch.setattr("huggingface_hub.snapshot_download", snapshot)
+    assert local_folder("owner/a.model-1") == tmp_path
+    ((place, patterns),) = asked
+    assert place == "owner/a.model-1"
+    assert not any("model.py".endswith(pattern.lstrip("*")) for pattern in patterns)
+
+
+@pytest.mark.parametrize("place", ["model", "runs/model", "./model", "a/b/c", "/owner/model", "~/model", "here/model"])
+def test_a_path_is_not_asked_of_the_hub(place: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("huggingface_hub.snapshot_download", None)
+    (tmp_path / "here").mkdir()
+    assert local_folder(place) == Path(place).expanduser()
+
+
+@pytest.mark.parametrize("error", [ConnectionError("offline\nmore"), ValueError("offline\nmore")])
+def test_a_hub_out_of_reach_is_one_line(error: Exception, monkeypatch: pytest.MonkeyPatch) -> None:
+    def snapshot(*_: object, **__: object) -> None:
+        raise error
+
+    monkeypatch.setattr("huggingface_hub.snapshot_download", snapshot)
+    with pytest.raises(WeightsError) as caught:
+        build.load("owner/model")
+    assert str(caught.value) == "'owner/model' is no folder here, and cannot be fetched from the hub: offline"

@@ -13,6 +13,7 @@ from vitrail.contracts.errors import DataError, RecipeError
 from vitrail.contracts.messages import Conversation, ImagePart, Message, Part, Role, TextPart
 from vitrail.contracts.samples import IGNORE, View
 from vitrail.models.backbones.tokenizer import HFTokenizer, byte_tokenizer
+from vitrail.prompts.config import PictureConfig, PromptConfig
 from vitrail.prompts.render import Rendered, render
 from vitrail.prompts.templates import TEMPLATES, Special, Template, template
 
@@ -49,7 +50,9 @@ def views_of(conversation: Conversation) -> list[Sequence[View]]:
 
 
 def rendered(conversation: Conversation, chat: Template, *, system: str = "", ask: bool = False) -> Rendered:
-    return render(conversation, views_of(conversation), chat, TOKENIZERS[chat.name], system=system, ask=ask)
+    return render(
+        conversation, views_of(conversation), chat, TOKENIZERS[chat.name], PromptConfig(system=system), ask=ask
+    )
 
 
 def shown(ids: Sequence[int] | np.ndarray, chat: Template, *, show_special: bool = True) -> str:
@@ -137,7 +140,7 @@ def test_names_of_templates() -> None:
         named = [*chat.before.values(), *chat.after.values()]
         assert {piece.name for row in named for piece in row if isinstance(piece, Special)} <= set(chat.specials)
     with pytest.raises(
-        RecipeError, match=r"unknown template 'chatlm' \(did you mean 'chatml'\?\); known: chatml, terse"
+        RecipeError, match=r"unknown template 'chatlm' \(did you mean 'chatml'\?\); known: chatml, mistral, terse"
     ):
         template("chatlm")
 
@@ -291,3 +294,16 @@ def test_only_the_format_makes_special_tokens(chat: Template, conversation: Conv
     tokenizer = TOKENIZERS[chat.name]
     made, tame = rendered(conversation, chat), rendered(Conversation("talk", plain), chat)
     assert count_specials(made, tokenizer, chat) == count_specials(tame, tokenizer, chat)
+
+
+def test_rows_of_a_picture_are_parted_and_closed_as_asked() -> None:
+    chat = template("terse")
+    around = PictureConfig(token="<|at|>", row_break="<|row|>", end="<|done|>")
+    tokenizer = byte_tokenizer((*chat.specials, *around.specials))
+    conversation = talk(Message("user", (ImagePart("a"), TextPart("?"))), turn("assistant", "2"))
+    view = View(height=32, width=48, rows=4, columns=6, tokens=6)
+    out = render(conversation, [(view,)], chat, tokenizer, PromptConfig(picture=around))
+    at, row, done = map(tokenizer.special, around.specials)
+    assert out.ids[:8].tolist() == [at, at, at, row, at, at, at, done]
+    assert [out.ids[place] for place in out.slots[0].places] == [at] * 6
+    assert (out.slots[0].start, out.slots[0].end) == (0, 7)

@@ -7,7 +7,12 @@ from typing import Annotated
 
 import typer
 
-from vitrail.data.drawn.config import KINDS, DrawnConfig
+from vitrail.contracts.errors import DataError, nearest
+from vitrail.data.drawn.config import KINDS, DrawnConfig, LinesConfig
+from vitrail.data.drawn.documents.config import ASKS, DOCUMENTS, DocumentsConfig
+
+WHAT = ("drawn", "lines", "documents")
+"""What can be drawn: the names that a recipe has for it as `kind`."""
 
 app = typer.Typer(no_args_is_help=True, help="Draw data, and look at it.")
 
@@ -23,14 +28,24 @@ def draw(
     rows: Annotated[int, typer.Option(help="Pictures.", min=1)] = 1000,
     split: Annotated[str, typer.Option(help="train or test: they share no value, layout or font.")] = "train",
     seed: Annotated[int, typer.Option(help="Other seeds draw other pictures.")] = 0,
-    smallest: Annotated[int, typer.Option(help="Smallest side, px: 64 to 128, a multiple of 16.")] = 64,
-    largest: Annotated[int, typer.Option(help="Largest side, px.")] = 64,
+    smallest: Annotated[int, typer.Option(help="Smallest side of drawn scenes, px: 64 to 128, a multiple of 16.")] = 64,
+    largest: Annotated[int, typer.Option(help="Largest side of drawn scenes, px.")] = 64,
+    what: Annotated[
+        str, typer.Option(help="What to draw: drawn (shapes, counts, words, bars), lines (of text), or documents.")
+    ] = "drawn",
     kind: Annotated[
-        list[str] | None, typer.Option(help=f"Only this kind of question (repeatable): {', '.join(KINDS)}.")
+        list[str] | None,
+        typer.Option(
+            help=f"Only this kind of question (repeatable): {', '.join(KINDS)}; of documents: {', '.join(ASKS)}."
+        ),
+    ] = None,
+    document: Annotated[
+        list[str] | None, typer.Option(help=f"Only this kind of document (repeatable): {', '.join(DOCUMENTS)}.")
     ] = None,
 ) -> None:
-    """Draw small pictures with captions, questions, answers and boxes."""
-    config = DrawnConfig(split=split, rows=rows, seed=seed, size=(smallest, largest), kinds=tuple(kind or ()))
+    """Draw small pictures with questions, answers and boxes."""
+    kinds, documents = tuple(kind or ()), tuple(document or ())
+    config = _config(what, split, rows, seed, (smallest, largest), kinds, documents)
 
     from vitrail.cli.progress import Terminal
     from vitrail.data.drawn.export import export
@@ -38,3 +53,26 @@ def draw(
     with Terminal().counting("drawing", rows) as on_row:
         path = export(config, out, lambda count: on_row())
     typer.echo(f"{path}")
+
+
+def _config(
+    what: str,
+    split: str,
+    rows: int,
+    seed: int,
+    size: tuple[int, int],
+    kinds: tuple[str, ...],
+    documents: tuple[str, ...],
+) -> DrawnConfig | LinesConfig | DocumentsConfig:
+    """The settings of what is to be drawn. Raises DataError for a choice that it does not have."""
+    if documents and what != "documents":
+        raise DataError(f"--document is given with --what {what}, allowed: only with --what documents")
+    if what == "documents":
+        return DocumentsConfig(split=split, rows=rows, seed=seed, documents=documents, ask=kinds)
+    if what == "lines":
+        if kinds:
+            raise DataError("--kind is given with --what lines, allowed: only with drawn or documents")
+        return LinesConfig(split=split, rows=rows, seed=seed, ask=True)
+    if what != "drawn":
+        raise DataError(f"--what is '{what}'{nearest(what, WHAT)}, allowed: {', '.join(WHAT)}")
+    return DrawnConfig(split=split, rows=rows, seed=seed, size=size, kinds=kinds)

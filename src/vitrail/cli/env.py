@@ -8,7 +8,7 @@ from importlib.metadata import PackageNotFoundError, version
 
 import typer
 
-PACKAGES = ("vitrail", "torch", "transformers", "tokenizers", "safetensors", "numpy", "pillow", "typer", "gguf")
+PACKAGES = ("vitrail", "torch", "transformers", "peft", "tokenizers", "safetensors", "numpy", "pillow", "typer", "gguf")
 
 
 def env() -> None:

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from vitrail.cli import chat, data, env, evaluate, plan, recipes, show, train
+from vitrail.cli import chat, data, env, evaluate, export, plan, recipes, show, train
 from vitrail.contracts.errors import VitrailError
 
 app = typer.Typer(
@@ -21,6 +21,7 @@ app.command("plan")(plan.plan)
 app.command("train")(train.train)
 app.command("chat")(chat.chat)
 app.command("eval")(evaluate.evaluate)
+app.command("export")(export.export)
 app.command("show")(show.show)
 app.add_typer(recipes.app, name="recipes")
 app.add_typer(data.app, name="data")

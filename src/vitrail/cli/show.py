@@ -94,7 +94,7 @@ def _sample(console: Console, sample: Sample, tokenizer: Tokenizer) -> None:
         markup=False,
         style="bold",
     )
-    slots = {slot.start: slot.view for slot in sample.slots}
+    slots = {slot.start: slot for slot in sample.slots}
     text, position = Text(), 0
     run: list[int] = []
     learns = False
@@ -107,13 +107,13 @@ def _sample(console: Console, sample: Sample, tokenizer: Tokenizer) -> None:
     while position < len(sample):
         if position in slots:
             flush()
-            view = slots[position]
+            view = slots[position].view
             text.append(
                 f"[picture {view.height} x {view.width} px, {view.rows} x {view.columns} patches, "
                 f"{view.tokens} tokens]",
                 SLOT,
             )
-            position += view.tokens
+            position = slots[position].end
             continue
         # labels[t] is the id at t + 1: this token is learnt when the place before it carries its label.
         now = position > 0 and bool(sample.weights[position - 1] > 0)

@@ -38,10 +38,23 @@ class TextPart:
 
 
 @dataclass(frozen=True)
+class Mark:
+    """A character and the middle of where it stands in a picture. x, y: shares of the width and the height."""
+
+    text: str
+    x: float
+    y: float
+
+
+@dataclass(frozen=True)
 class ImagePart:
-    """A picture inside a message: a file, its bytes, a uint8[H, W, 3] array, or an opened Pillow image."""
+    """A picture inside a message: a file, its bytes, a uint8[H, W, 3] array, or an opened Pillow image.
+
+    marks: what is known to stand where in it, for objectives that learn from places.
+    """
 
     image: str | Path | bytes | np.ndarray | Image.Image
+    marks: tuple[Mark, ...] = ()
 
 
 Part = TextPart | ImagePart

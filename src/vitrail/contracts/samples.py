@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from functools import cached_property
+from math import isqrt
 from typing import TYPE_CHECKING, TypeVar
 
 if TYPE_CHECKING:
@@ -39,14 +40,36 @@ class View:
         """Patches the encoder works on."""
         return self.rows * self.columns
 
+    @property
+    def token_columns(self) -> int:
+        """Tokens in a row, where the patches of a square become one token."""
+        return self.columns // isqrt(self.patches // self.tokens)
+
 
 @dataclass(frozen=True)
 class MediaSlot:
-    """Where a view's tokens stand in a sample: `ids[start : start + view.tokens]` are placeholders."""
+    """Where a view's tokens stand in a sample, as placeholders, row by row from `start`.
+
+    gap: other tokens between two rows, such as a row break.
+    """
 
     start: int
     picture: int
     view: View
+    gap: int = 0
+
+    @property
+    def places(self) -> range | list[int]:
+        """Where in the sample each of the view's tokens stands."""
+        if not self.gap:
+            return range(self.start, self.start + self.view.tokens)
+        columns = self.view.token_columns
+        return [self.start + token + self.gap * (token // columns) for token in range(self.view.tokens)]
+
+    @property
+    def end(self) -> int:
+        """The place after the last of them."""
+        return self.places[-1] + 1
 
 
 @dataclass(frozen=True)
@@ -55,6 +78,7 @@ class Sample:
 
     ids: int64[T]. labels: int64[T], the id to predict at t, or IGNORE. weights: float32[T], 0 where labels are IGNORE.
     slots: where pictures go, in reading order; `slot.picture` indexes `pictures`.
+    marks: for each picture the marks in it, as (id, x, y); () where no picture has any.
     cut: why its text was cut; "" when it was not.
     """
 
@@ -65,6 +89,7 @@ class Sample:
     weights: NDArray[np.float32]
     slots: tuple[MediaSlot, ...] = ()
     pictures: tuple[ImagePart, ...] = ()
+    marks: tuple[tuple[tuple[int, float, float], ...], ...] = ()
     place: str = ""
     cut: str = ""
 
@@ -134,13 +159,15 @@ class VisionStream:
 
     patches: float32[P, 3 * patch * patch], normalised. positions: int64[P, 2], row and column within the view.
     segments: one per view. token_index: int64[M], the place in the text stream of each token the projector makes.
-    Patches that merge into one token lie together (`media.patches`).
+    Patches that merge into one token lie together (`media.patches`). marks: int64[P], the id of the character that
+    stands on each patch, IGNORE where none is known; None when no picture has marks.
     """
 
     patches: torch.Tensor
     positions: torch.Tensor
     segments: Segments
     token_index: torch.Tensor
+    marks: torch.Tensor | None = None
 
 
 @dataclass(frozen=True)

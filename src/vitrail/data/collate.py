@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from vitrail.contracts.errors import MediaError
 from vitrail.contracts.protocols import MediaRule
-from vitrail.contracts.samples import IGNORE, Batch, Pack, Sample, Segments, TextStream, VisionStream
+from vitrail.contracts.samples import IGNORE, Batch, MediaSlot, Pack, Sample, Segments, TextStream, VisionStream
 from vitrail.data.ledger import Event
 from vitrail.media import image
 from vitrail.media.native import patchify
@@ -80,12 +80,37 @@ def _text(samples: Sequence[Sample], pad_to: int) -> tuple[TextStream, int]:
 def _vision(samples: Sequence[Sample], pixels: Pixels, media: MediaRule) -> VisionStream:
     patches, positions = zip(*(patchify(view, media.patch, media.merge) for view in pixels), strict=True)
     index, offset = [], 0
+    marks = [marked(sample, slot) for sample in samples for slot in sample.slots]
     for sample in samples:
-        index += [np.arange(slot.start, slot.start + slot.view.tokens) + offset for slot in sample.slots]
+        index += [np.asarray(slot.places) + offset for slot in sample.slots]
         offset += len(sample)
     return VisionStream(
         patches=torch.from_numpy(np.concatenate(patches)),
         positions=torch.from_numpy(np.concatenate(positions)),
         segments=Segments(tuple(len(view) for view in patches)),
         token_index=torch.from_numpy(np.concatenate(index)),
+        marks=_on_patches(marks, positions) if any(sample.marks for sample in samples) else None,
     )
+
+
+def marked(sample: Sample, slot: MediaSlot) -> NDArray[np.int64]:
+    """int64[rows, columns]: the id of the character that stands on each patch of a view, IGNORE where none is known.
+
+    Where several stand on one patch, the one nearest to its middle counts.
+    """
+    view = slot.view
+    found = np.full((view.rows, view.columns), IGNORE, np.int64)
+    nearest = np.full((view.rows, view.columns), np.inf)
+    for number, x, y in sample.marks[slot.picture] if sample.marks else ():
+        across, down = x * view.columns, y * view.rows
+        row, column = min(view.rows - 1, int(down)), min(view.columns - 1, int(across))
+        away = (across - column - 0.5) ** 2 + (down - row - 0.5) ** 2
+        if away < nearest[row, column]:
+            found[row, column], nearest[row, column] = number, away
+    return found
+
+
+def _on_patches(marks: Sequence[NDArray[np.int64]], positions: Sequence[NDArray[np.int64]]) -> torch.Tensor:
+    """Marks of each view in the order of its patches, int64[P]."""
+    pairs = zip(marks, positions, strict=True)
+    return torch.from_numpy(np.concatenate([grid[place[:, 0], place[:, 1]] for grid, place in pairs]))

@@ -6,7 +6,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
-from vitrail.data.drawn.config import DrawnConfig
+from vitrail.data.drawn.config import DrawnConfig, LinesConfig
+from vitrail.data.drawn.documents.config import DocumentsConfig
 
 Overlong = Literal["drop", "truncate_text", "error"]
 DialectName = Literal["auto", "openai", "sharegpt", "tags"]
@@ -38,7 +39,7 @@ class JsonlConfig:
             raise ValueError(f"rows must be 0 (all of them) or more, got {self.rows}")
 
 
-SourceConfig = JsonlConfig | DrawnConfig
+SourceConfig = JsonlConfig | DrawnConfig | LinesConfig | DocumentsConfig
 
 
 @dataclass(frozen=True)

@@ -171,7 +171,9 @@ def _images(row: Row) -> list[ImagePart]:
 
 
 def _image(given: Any, row: Row) -> ImagePart:
-    """A path, a data URL, {"path": ...} or {"bytes": ...} as `datasets` writes it, or pixels."""
+    """A path, a data URL, {"path": ...} or {"bytes": ...} as `datasets` writes it, pixels, or an ImagePart."""
+    if isinstance(given, ImagePart):
+        return given
     if isinstance(given, Mapping):
         given = given.get("bytes") or given.get("path") or given.get("url")
     if isinstance(given, str):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
@@ -13,6 +13,7 @@ from vitrail.contracts.samples import IGNORE, Sample, View
 from vitrail.data.config import DialectName, Overlong
 from vitrail.data.dialects import to_conversation
 from vitrail.media import image
+from vitrail.prompts.config import PromptConfig
 from vitrail.prompts.render import Rendered, render
 from vitrail.prompts.templates import Template
 
@@ -24,7 +25,7 @@ class Encode:
     media: MediaRule
     template: Template
     tokenizer: Tokenizer
-    system: str = ""
+    prompt: PromptConfig = field(default_factory=PromptConfig)
     withhold: bool = False
 
     def row(self, row: Row, source: str, dialect: DialectName) -> Sample:
@@ -42,6 +43,7 @@ class Encode:
             weights=rendered.weights,
             slots=rendered.slots,
             pictures=conversation.pictures,
+            marks=self._marks(conversation.pictures),
             place=conversation.place,
         )
 
@@ -50,8 +52,15 @@ class Encode:
         if self.withhold:
             conversation = without_pictures(conversation)
         views = [self._views(part, conversation) for part in conversation.pictures]
-        prompt = render(conversation, views, self.template, self.tokenizer, system=self.system, ask=ask)
+        prompt = render(conversation, views, self.template, self.tokenizer, self.prompt, ask=ask)
         return prompt, conversation
+
+    def _marks(self, pictures: tuple[ImagePart, ...]) -> tuple[tuple[tuple[int, float, float], ...], ...]:
+        """A character of several tokens is known by its first."""
+        if not any(picture.marks for picture in pictures):
+            return ()
+        ids = self.tokenizer.encode
+        return tuple(tuple((ids(mark.text)[0], mark.x, mark.y) for mark in picture.marks) for picture in pictures)
 
     def _views(self, part: ImagePart, conversation: Conversation) -> tuple[View, ...]:
         try:
@@ -84,7 +93,7 @@ def fit(sample: Sample, length: int, patches: int, policy: Overlong) -> tuple[Sa
         reason = f"{where}: {sample.patches} picture patches, a pack holds {patches} (data.pack.patches)"
     if policy == "error":
         raise DataError(reason)
-    whole = all(slot.start + slot.view.tokens <= length for slot in sample.slots)
+    whole = all(slot.end <= length for slot in sample.slots)
     if policy == "truncate_text" and whole and sample.patches <= patches:
         labels = sample.labels[:length].copy()
         labels[-1] = IGNORE

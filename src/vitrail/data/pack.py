@@ -10,8 +10,9 @@ from vitrail.contracts.samples import Pack, Sample
 def pack_window(samples: Sequence[Sample], length: int, patches: int) -> list[Pack]:
     """Packs every sample exactly once, longest first, each into the fullest pack that still takes it.
 
-    Packs come out by the earliest sample in them, and samples within a pack in the window's order: the result is a
-    function of the window alone. Every sample must fit a pack by itself (`encode.fit` sees to it).
+    Packs come out by the earliest sample in them: the result is a function of the window alone. Within a pack samples
+    lie by size, since attention takes neighbours of equal length as one batch. Every sample must fit a pack by itself
+    (`encode.fit` sees to it).
     """
     bins: list[list[int]] = []
     room: list[tuple[int, int]] = []
@@ -29,5 +30,9 @@ def pack_window(samples: Sequence[Sample], length: int, patches: int) -> list[Pa
             room.append((length, patches))
         bins[best].append(number)
         room[best] = room[best][0] - tokens, room[best][1] - views
-    ordered = sorted(sorted(members) for members in bins)
-    return [Pack(tuple(samples[number] for number in members)) for members in ordered]
+    by_size = sorted(range(len(samples)), key=lambda number: (samples[number].patches, len(samples[number]), number))
+    place = {number: rank for rank, number in enumerate(by_size)}
+    return [
+        Pack(tuple(samples[number] for number in sorted(members, key=place.__getitem__)))
+        for members in sorted(bins, key=min)
+    ]

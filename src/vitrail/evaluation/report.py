@@ -16,6 +16,7 @@ from vitrail.evaluation.report_costs import ledger, recipe, where_it_went
 from vitrail.evaluation.report_curves import loss, peak_memory, small_charts
 from vitrail.evaluation.report_data import Example, Report
 from vitrail.evaluation.report_examples import examples
+from vitrail.evaluation.report_language import language
 from vitrail.evaluation.report_scores import by_kind, captions, headline
 from vitrail.evaluation.report_text import escape
 
@@ -28,6 +29,7 @@ def render(report: Report) -> str:
     sections = [
         ("result", "Result", headline(report.results)),
         ("kinds", "Scores by kind of question", by_kind(report.results)),
+        ("language", "Did the language suffer?", language(report.text)),
         ("pictures", "Does the picture matter?", captions(report.captions)),
         ("loss", "Loss", loss(steps, report.blind_steps)),
         ("training", "Rates and speed", small_charts(steps)),

@@ -43,6 +43,7 @@ class Report:
     tokens: positions by sort, over the whole run: text, picture, padding; "labelled" is the part of the text that is
     learned from, and is counted in text as well.
     captions: held-out loss (nats a token) as `Score.to_json` with the "right", a "shuffled" and a "withheld" picture.
+    text: loss on plain text "before" and "after" training (`plain_text.text_loss`) and its "change" (`text_change`).
     """
 
     title: str
@@ -56,3 +57,4 @@ class Report:
     time: Mapping[str, float]
     tokens: Mapping[str, int]
     captions: Mapping[str, Any] | None = None
+    text: Mapping[str, Any] | None = None

@@ -54,7 +54,14 @@ class ChatModel:
         """What the model reads when asked. Raises MediaError for a damaged picture."""
         rendered, shown = self.encode.rendered(asked, ask=True)
         sample = Sample(
-            asked.id, "", rendered.ids, rendered.labels, rendered.weights, rendered.slots, shown.pictures, asked.place
+            id=asked.id,
+            source="",
+            ids=rendered.ids,
+            labels=rendered.labels,
+            weights=rendered.weights,
+            slots=rendered.slots,
+            pictures=shown.pictures,
+            place=asked.place,
         )
         batch, events = collate(Pack((sample,)), self.encode.media)
         if batch is None:

@@ -1,6 +1,7 @@
 """Native resolution: a picture keeps its aspect ratio and gets as many tokens as its size asks for.
 
-Source: the resize rule of Qwen2-VL (sides rounded to multiples of patch x merge, area held between two limits).
+Source: the resize rule of Qwen2-VL (sides rounded to multiples of patch x merge, area held between two limits). With
+`sides: up` and `max_side` it is Pixtral's (arXiv 2410.07073; transformers `get_resize_output_image_size`).
 """
 
 from __future__ import annotations
@@ -26,6 +27,8 @@ class NativeResolution:
     def __init__(self, config: NativeResolutionConfig) -> None:
         self.patch, self.merge = config.patch, config.merge
         self._limits = config.min_tokens, config.max_tokens
+        self._max_side = config.max_side
+        self._whole = math.ceil if config.sides == "up" else round
         self._mean = np.asarray(config.mean, np.float32)
         self._std = np.asarray(config.std, np.float32)
 
@@ -45,7 +48,10 @@ class NativeResolution:
         """
         least, most = self._limits
         unit = self.patch * self.merge
-        rows, columns = max(1, round(height / unit)), max(1, round(width / unit))
+        if self._max_side and max(width, height) > self._max_side:
+            ratio = max(width, height) / self._max_side
+            width, height = max(1, math.floor(width / ratio)), max(1, math.floor(height / ratio))
+        rows, columns = max(1, self._whole(height / unit)), max(1, self._whole(width / unit))
         if rows * columns > most:
             scale = math.sqrt(height * width / (most * unit * unit))
             # Both rounded down they fit; where one side is held at a single token, the other alone must.

@@ -4,28 +4,56 @@ from __future__ import annotations
 
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 from vitrail.contracts.protocols import LayerCache
-from vitrail.contracts.samples import Batch, Segments
+from vitrail.contracts.samples import Batch, Segments, VisionStream
+from vitrail.models.contrast import Contrast
 from vitrail.models.ops.vocabulary_loss import VocabularyLoss
 
 
 class MultimodalModel(nn.Module):
-    """Encoder, projector, fusion and backbone, by name. Any of them may be a class of the user's own."""
+    """Encoder, projector, fusion and backbone, by name. Any of them may be a class of the user's own.
 
-    def __init__(self, encoder: Any, projector: Any, fusion: Any, backbone: Any) -> None:
+    contrast, spotter: only models whose objective uses them have one. spotter: encoder features to characters.
+    """
+
+    def __init__(
+        self,
+        encoder: Any,
+        projector: Any,
+        fusion: Any,
+        backbone: Any,
+        contrast: Contrast | None = None,
+        spotter: nn.Linear | None = None,
+    ) -> None:
         super().__init__()
         self.encoder, self.projector, self.fusion, self.backbone = encoder, projector, fusion, backbone
+        self.contrast, self.spotter = contrast, spotter
         self.vocabulary_loss = VocabularyLoss()
 
-    def embed(self, batch: Batch) -> Tensor:
-        """What the backbone reads: text embeddings with the pictures in their places, float[T, D]."""
+    def pictures(self, vision: VisionStream) -> Tensor:
+        """The tokens that pictures become, float[M, D]."""
+        tokens: Tensor = self.projector(self.encoder(vision), vision)
+        return tokens
+
+    def spotting_loss_sum(self, features: Tensor, marks: Tensor) -> Tensor:
+        """Summed cross-entropy of the marked patches' characters, float32[]. features: float[P, encoder width]."""
+        assert self.spotter is not None, "build.py gives a model with this objective its spotter"
+        loss: Tensor = self.vocabulary_loss(features, self.spotter.weight, marks, torch.ones_like(marks).float())
+        return loss
+
+    def embed(self, batch: Batch, pictures: Tensor | None = None) -> Tensor:
+        """What the backbone reads: text embeddings with the pictures in their places, float[T, D].
+
+        pictures: their tokens, where they are at hand already.
+        """
         embeddings: Tensor = self.backbone.embed(batch.text.ids)
         if batch.vision is None:
             return embeddings
-        pictures = self.projector(self.encoder(batch.vision), batch.vision)
-        fused: Tensor = self.fusion(embeddings, pictures, batch.vision)
+        tokens = self.pictures(batch.vision) if pictures is None else pictures
+        fused: Tensor = self.fusion(embeddings, tokens, batch.vision)
         return fused
 
     def forward(self, batch: Batch, cache: LayerCache | None = None) -> Tensor:
@@ -42,8 +70,9 @@ class MultimodalModel(nn.Module):
         logits: Tensor = (hidden @ self.backbone.head_weight().T).float()
         return logits
 
-    def loss_sum(self, batch: Batch) -> Tensor:
+    def loss_sum(self, batch: Batch, pictures: Tensor | None = None) -> Tensor:
         """Weighted sum of the vocabulary losses, float32[]; divide by `batch.text.weights.sum()` for the mean."""
         text = batch.text
-        loss: Tensor = self.vocabulary_loss(self(batch), self.backbone.head_weight(), text.labels, text.weights)
+        hidden = self.run(self.embed(batch, pictures), text.positions, text.segments)
+        loss: Tensor = self.vocabulary_loss(hidden, self.backbone.head_weight(), text.labels, text.weights)
         return loss

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 
 import torch
@@ -10,6 +11,8 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from vitrail.contracts.errors import WeightsError
+from vitrail.models.backbones.adapters import merged, without_adapters
+from vitrail.models.config import LoraConfig
 
 
 def unshared(model: nn.Module) -> dict[str, Tensor]:
@@ -19,6 +22,17 @@ def unshared(model: nn.Module) -> dict[str, Tensor]:
     for name, tensor in model.state_dict().items():
         if seen.setdefault(tensor.data_ptr(), name) == name or tensor.numel() == 0:
             tensors[name] = tensor.contiguous()
+    return tensors
+
+
+def finished(model: nn.Module) -> dict[str, Tensor]:
+    """`unshared` as of a model without adapters: those of a component are merged into it."""
+    tensors = unshared(model)
+    for component, child in model.named_children():
+        if isinstance(lora := getattr(child, "lora", None), LoraConfig):
+            own = {name: tensor for name, tensor in tensors.items() if name.startswith(f"{component}.")}
+            rest = {name: tensor for name, tensor in tensors.items() if name not in own}
+            tensors = {**rest, **merged(own, lora)}
     return tensors
 
 
@@ -34,8 +48,30 @@ def load_tensors(path: Path) -> dict[str, Tensor]:
 
 def load_model(model: nn.Module, path: Path) -> None:
     """Loads weights into a model of the same make. Raises WeightsError naming the first tensor that does not fit."""
-    tensors = load_tensors(path)
-    expected = unshared(model)
+    _fill(unshared(model), load_tensors(path), path)
+
+
+def fill_model(model: nn.Module, tensors: Mapping[str, Tensor], place: Path) -> None:
+    """Copies tensors that are at hand into a model of the same make; place: where they are from, for messages.
+
+    Raises WeightsError naming the first tensor that does not fit.
+    """
+    _fill(unshared(model), tensors, place)
+
+
+def load_component(model: nn.Module, name: str, path: Path) -> None:
+    """Loads one component's weights out of a finished model's. Raises WeightsError where they do not fit."""
+    tensors = {key: tensor for key, tensor in load_tensors(path).items() if key.startswith(f"{name}.")}
+    if not tensors:
+        raise WeightsError(f"'{path}' holds no component '{name}'")
+    expected = {key: tensor for key, tensor in unshared(model).items() if key.startswith(f"{name}.")}
+    if isinstance(getattr(model.get_submodule(name), "lora", None), LoraConfig):
+        expected = without_adapters(expected)
+    _fill(expected, tensors, path)
+
+
+def _fill(expected: Mapping[str, Tensor], tensors: Mapping[str, Tensor], path: Path) -> None:
+    """Copies tensors into those of a model, once every name and shape is found to fit."""
     missing, unknown = sorted(expected.keys() - tensors.keys()), sorted(tensors.keys() - expected.keys())
     if missing or unknown:
         what = f"lacks '{missing[0]}'" if missing else f"has '{unknown[0]}', which the model has not"

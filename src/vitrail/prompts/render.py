@@ -15,6 +15,7 @@ from vitrail.contracts.errors import DataError
 from vitrail.contracts.messages import Conversation, ImagePart, Message, TextPart
 from vitrail.contracts.protocols import Tokenizer
 from vitrail.contracts.samples import IGNORE, MediaSlot, View
+from vitrail.prompts.config import PictureConfig, PromptConfig
 from vitrail.prompts.templates import Piece, Special, Template
 
 
@@ -36,6 +37,8 @@ class _Writer:
     """Collects tokens. Neighbouring text is tokenised in one piece, as it would be if the template were one string."""
 
     tokenizer: Tokenizer
+    picture: PictureConfig
+    filler: int
     ids: list[int] = field(default_factory=list)
     learnt: list[bool] = field(default_factory=list)
     slots: list[MediaSlot] = field(default_factory=list)
@@ -60,10 +63,16 @@ class _Writer:
             else:
                 self.text(piece)
 
-    def view(self, picture: int, view: View, filler: int) -> None:
-        self.flush()
-        self.slots.append(MediaSlot(len(self.ids), picture, view))
-        self._extend([filler] * view.tokens, learn=False)
+    def view(self, picture: int, view: View) -> None:
+        """Leaves places for a view's tokens, row by row."""
+        row_break = self._optional(self.picture.row_break)
+        self.slots.append(MediaSlot(len(self.ids), picture, view, gap=len(row_break)))
+        row = [self.filler] * view.token_columns
+        rows = view.tokens // view.token_columns
+        self._extend((row + row_break) * (rows - 1) + row + self._optional(self.picture.end), learn=False)
+
+    def _optional(self, name: str) -> list[int]:
+        return [self.tokenizer.special(name)] if name else []
 
     def _extend(self, ids: Sequence[int], learn: bool) -> None:
         self.ids.extend(ids)
@@ -75,20 +84,25 @@ def render(
     views: Sequence[Sequence[View]],
     template: Template,
     tokenizer: Tokenizer,
+    prompt: PromptConfig | None = None,
     *,
-    system: str = "",
     ask: bool = False,
 ) -> Rendered:
     """Renders a conversation.
 
-    views: for each picture in reading order, its views. ask: end with an opened assistant's turn, for generation.
+    views: for each picture in reading order, its views. prompt: the system turn and the tokens around pictures.
+    ask: end with an opened assistant's turn, for generation.
     Raises DataError for an empty answer, or when there is nothing to learn (unless `ask`).
     """
     messages = conversation.messages
-    if system and (not messages or messages[0].role != "system"):
-        messages = (Message("system", (TextPart(system),)), *messages)
-    writer = _Writer(tokenizer)
+    prompt = prompt or PromptConfig()
+    if prompt.system and (not messages or messages[0].role != "system"):
+        messages = (Message("system", (TextPart(prompt.system),)), *messages)
+    # Without a token of its own any id will do as filler: fusion puts the picture in its place.
+    filler = tokenizer.special(prompt.picture.token or template.end.name)
+    writer = _Writer(tokenizer, prompt.picture, filler)
     pictures = iter(enumerate(views))
+    writer.pieces(template.start)
     for message in messages:
         # When the model is asked, an earlier answer may be empty: it may have said nothing.
         if message.role == "assistant" and not ask and not message.text.strip():
@@ -114,14 +128,12 @@ def _turn(
     if assistant:
         # The prompt ends here when the model is asked, so what comes before must be tokenised apart from the answer.
         writer.flush()
-    # Any id of the vocabulary will do as filler: fusion puts the picture in its place.
-    filler = writer.tokenizer.special(template.end.name)
     for part in message.parts:
         if isinstance(part, ImagePart):
             writer.flush(learn=assistant)
             number, views = next(pictures)
             for view in views:
-                writer.view(number, view, filler)
+                writer.view(number, view)
         else:
             writer.text(part.text)
     if assistant:

@@ -25,17 +25,20 @@ class Template:
 
     before: what opens a turn of each role. end: the token that closes an assistant's turn; it is learnt, and it stops
     generation. after: what closes a turn of each role; for the assistant, what follows `end`, not learnt.
+    start: what stands before the first turn.
     """
 
     name: str
     before: Mapping[Role, tuple[Piece, ...]]
     after: Mapping[Role, tuple[Piece, ...]]
     end: Special
+    start: tuple[Piece, ...] = ()
 
     @property
     def specials(self) -> tuple[str, ...]:
         """Names of the special tokens the format needs."""
-        pieces = [self.end, *(piece for turn in (self.before, self.after) for row in turn.values() for piece in row)]
+        turns = (piece for turn in (self.before, self.after) for row in turn.values() for piece in row)
+        pieces = [self.end, *self.start, *turns]
         return tuple(dict.fromkeys(piece.name for piece in pieces if isinstance(piece, Special)))
 
 
@@ -52,6 +55,14 @@ TEMPLATES = {
         },
         after={"system": (_CLOSE, "\n"), "user": (_CLOSE, "\n"), "assistant": ("\n",)},
         end=_CLOSE,
+    ),
+    # Source: the chat template of mistralai/Mistral-Small-3.1-24B-Instruct-2503 (the format "V7-Tekken").
+    "mistral": Template(
+        name="mistral",
+        before={"system": (Special("[SYSTEM_PROMPT]"),), "user": (Special("[INST]"),), "assistant": ()},
+        after={"system": (Special("[/SYSTEM_PROMPT]"),), "user": (Special("[/INST]"),), "assistant": ()},
+        end=Special("</s>"),
+        start=(Special("<s>"),),
     ),
     # For models trained from nothing on bytes, where every token of format is a token to pay for.
     "terse": Template(

@@ -10,8 +10,9 @@ from vitrail.prompts.templates import template
 from vitrail.recipe.bundled import find
 from vitrail.recipe.schema import Recipe
 from vitrail.recipe.strict import Resolved, read
+from vitrail.training.config import ContrastiveCaptionConfig
 
-COMPONENTS = ("encoder", "projector", "fusion", "backbone")
+COMPONENTS = ("encoder", "projector", "fusion", "backbone", "contrast", "spotter")
 
 
 def read_recipe(name: str, overrides: Sequence[str] = ()) -> Resolved[Recipe]:
@@ -27,16 +28,19 @@ def check(recipe: Recipe) -> None:
     template(recipe.prompt.template)
     if not recipe.stages:
         raise RecipeError("stages: a recipe needs at least one stage")
+    for component in recipe.model.weights:
+        _known(component, "model.weights")
     names = [stage.name for stage in recipe.stages]
     for number, stage in enumerate(recipe.stages):
         if stage.name in names[:number]:
             raise RecipeError(f"stages[{number}].name: '{stage.name}' is taken by an earlier stage")
         for component in stage.train:
-            if component not in COMPONENTS:
-                raise RecipeError(
-                    f"stages.{stage.name}.train: unknown component '{component}'{nearest(component, COMPONENTS)}; "
-                    f"known: {', '.join(COMPONENTS)}"
-                )
+            _known(component, f"stages.{stage.name}.train")
+        if isinstance(stage.objective, ContrastiveCaptionConfig):
+            if stage.objective.contrastive and not recipe.model.contrast:
+                raise RecipeError(f"stages.{stage.name}.objective: a contrastive term needs model.contrast")
+            if stage.objective.spotting and not recipe.model.spotter:
+                raise RecipeError(f"stages.{stage.name}.objective: a spotting term needs model.spotter: true")
     pack, media = recipe.data.pack, recipe.model.media
     if media.max_tokens >= pack.length:
         raise RecipeError(
@@ -47,4 +51,11 @@ def check(recipe: Recipe) -> None:
         raise RecipeError(
             f"data.pack.patches ({pack.patches}) holds no picture of model.media.max_tokens "
             f"({media.max_tokens} tokens are {media.max_tokens * media.merge**2} patches)"
+        )
+
+
+def _known(component: str, where: str) -> None:
+    if component not in COMPONENTS:
+        raise RecipeError(
+            f"{where}: unknown component '{component}'{nearest(component, COMPONENTS)}; known: {', '.join(COMPONENTS)}"
         )

@@ -1,15 +1,20 @@
 """Where a run keeps what, and whether it is the run that a recipe describes.
 
-<run>/recipe.yaml  log.jsonl  ledger.jsonl  results.json  report.html  answers/  checkpoints/  weights/  blind/
+<run>/recipe.yaml  log.jsonl  ledger.jsonl  results.json  report.html
+      answers/  checkpoints/  weights/  adapter/  blind/
 """
 
 from __future__ import annotations
 
 import dataclasses
 import json
+from collections.abc import Generator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+from filelock import FileLock, Timeout
 
 from vitrail.contracts.errors import RecipeError
 from vitrail.recipe.annotated import annotated
@@ -29,6 +34,11 @@ class RunFolder:
         return self.path / "recipe.yaml"
 
     @property
+    def lock(self) -> Path:
+        """Held by the process that trains here."""
+        return self.path / ".lock"
+
+    @property
     def blind(self) -> RunFolder:
         """The blind baseline's own folder."""
         return RunFolder(self.path / "blind")
@@ -37,6 +47,11 @@ class RunFolder:
     def weights(self) -> Path:
         """The finished model."""
         return self.path / "weights"
+
+    @property
+    def adapter(self) -> Path:
+        """The adapter of its language model alone, where it has one."""
+        return self.path / "adapter"
 
     @property
     def report(self) -> Path:
@@ -58,7 +73,7 @@ class RunFolder:
             raise RecipeError(f"run: cannot write to '{self.path}': {error.strerror or error}") from error
 
     def _claim(self, resolved: Resolved[Recipe]) -> None:
-        if self.recipe.is_file() and any(path != self.recipe for path in self.path.iterdir()):
+        if self.recipe.is_file() and self._begun():
             started = read(Recipe, self.recipe).value
             # Where the run lies may change (a folder moved or copied); what it is may not.
             changed = differences(dataclasses.replace(started, run=resolved.value.run), resolved.value)
@@ -68,10 +83,27 @@ class RunFolder:
                     "choose another folder with run=..., or delete it"
                 )
             return
-        if self.path.is_dir() and any(path != self.recipe for path in self.path.iterdir()):
+        if self.path.is_dir() and self._begun():
             raise RecipeError(f"'{self.path}' is not empty and holds no run; choose another folder with run=...")
         self.path.mkdir(parents=True, exist_ok=True)
         self.recipe.write_text(annotated(resolved), encoding="utf-8")
+
+    def _begun(self) -> bool:
+        return any(path not in (self.recipe, self.lock) for path in self.path.iterdir())
+
+    @contextmanager
+    def locked(self) -> Generator[None]:
+        """Keeps a second process out; the system lifts the lock when this one ends, however it ends.
+
+        Raises RecipeError when another process trains here.
+        """
+        try:
+            with FileLock(self.lock, timeout=0):
+                yield
+        except Timeout:
+            raise RecipeError(
+                f"another process is training in '{self.path}': wait for it, or choose another folder with run=..."
+            ) from None
 
     def results(self) -> dict[str, Any]:
         """What was measured so far."""

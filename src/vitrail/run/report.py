@@ -51,6 +51,7 @@ def write(resolved: Resolved[Recipe], folder: RunFolder) -> None:
             if key.startswith("tokens: ")
         },
         captions=results.get("losses"),
+        text={name: results[f"text_{name}"] for name in ("before", "after", "change") if f"text_{name}" in results},
     )
     page.write(report, folder.report)
 
@@ -77,7 +78,9 @@ def _time(state: State, results: Mapping[str, Any]) -> dict[str, float]:
         key.removeprefix("seconds: "): value for key, value in state.counters.items() if key.startswith("seconds: ")
     }
     spent["evaluation"] = sum(
-        results[name].get("seconds", 0.0) for name in ("before", "after", "blind") if name in results
+        results[name].get("seconds", 0.0)
+        for name in ("before", "after", "blind", "text_before", "text_after")
+        if name in results
     )
     spent["evaluation"] += results.get("losses_seconds", 0.0)
     if "blind_training_seconds" in results:

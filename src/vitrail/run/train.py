@@ -19,6 +19,7 @@ from vitrail.data.encode import Encode
 from vitrail.data.ledger import Ledger
 from vitrail.evaluation import answers as asking
 from vitrail.evaluation.losses import held_out_losses
+from vitrail.evaluation.plain_text import read_text, text_change, text_loss
 from vitrail.inference.chat_model import ChatModel
 from vitrail.metrics.scoring import summarise
 from vitrail.models.assembled import MultimodalModel
@@ -35,7 +36,7 @@ from vitrail.training.loop import Trainer
 
 @dataclass
 class Run:
-    """What the parts of a run share."""
+    """What the parts of a run share. text: plain text to measure the language on; "" for none."""
 
     recipe: Recipe
     folder: RunFolder
@@ -43,10 +44,12 @@ class Run:
     encode: Encode
     vocabulary: int
     screen: Screen
+    sources: build.Sources
+    text: str
 
     def fresh_model(self) -> MultimodalModel:
         """The model before training: the same weights each time it is asked for."""
-        model = build.build_model(self.recipe.model, self.vocabulary, self.recipe.seed)
+        model = build.starting_model(self.recipe.model, self.vocabulary, self.recipe.seed)
         return model.to(self.device.name, self.device.torch_dtype)
 
     def chat(self, model: MultimodalModel, *, blind: bool = False) -> ChatModel:
@@ -60,30 +63,42 @@ def train(resolved: Resolved[Recipe], screen: Screen | None = None) -> RunFolder
     recipe, folder = resolved.value, RunFolder(resolved.value.run)
     screen = screen or Silent()
     # Everything that a mistake could be in is opened before the folder is taken and before any time is spent.
-    sources = [stage.data or recipe.data.train for stage in recipe.stages]
-    for source in [*sources, *([recipe.data.held_out] if recipe.data.held_out else [])]:
-        build.build_source(source)
+    wanted = [*(stage.data or recipe.data.train for stage in recipe.stages), recipe.data.held_out]
+    sources = {config: build.build_source(config) for config in wanted if config}
+    text = read_text(recipe.evaluate.text)
     device = same_device(choose(recipe.training), folder, screen)
     folder.claim(resolved)
-    torch.set_num_threads(device.threads)
-    tokenizer = build.build_tokenizer(recipe.model.backbone, recipe.prompt)
-    encode = build.build_encode(recipe.model, recipe.prompt, tokenizer)
-    run = Run(recipe, folder, device, encode, tokenizer.vocabulary, screen)
+    with folder.locked():
+        torch.set_num_threads(device.threads)
+        tokenizer = build.build_tokenizer(recipe.model.backbone, recipe.prompt)
+        encode = build.build_encode(recipe.model, recipe.prompt, tokenizer)
+        _go_on(Run(recipe, folder, device, encode, tokenizer.vocabulary, screen, sources, text))
+        report.write(resolved, folder)
+    return folder
+
+
+def _go_on(run: Run) -> None:
+    """Every part of the run that is not done yet."""
+    recipe, folder = run.recipe, run.folder
     model = run.fresh_model()
     measures = recipe.evaluate if recipe.data.held_out else None
     if measures and measures.answers and measures.before:
         score(run, run.chat(model), "before")
+    if run.text:
+        measure_text(run, run.chat(model), "before")
     seconds = train_stages(run, folder, model, recipe.stages)
-    build.save_weights(model, encode, recipe.model, recipe.prompt, folder.weights)
+    build.save_weights(model, run.encode, recipe.model, recipe.prompt, folder.weights)
+    if recipe.model.backbone.lora:
+        build.save_adapter(model, recipe.model, folder.adapter)
     folder.add_result("training_seconds", seconds)
     if measures and measures.answers:
         score(run, run.chat(model), "after")
+    if run.text:
+        measure_text(run, run.chat(model), "after")
     if measures and measures.losses and "losses" not in folder.results():
         measure_losses(run, run.chat(model))
     if measures and measures.answers and measures.blind:
         blind_baseline(run)
-    report.write(resolved, folder)
-    return folder
 
 
 def same_device(device: Device, folder: RunFolder, screen: Screen) -> Device:
@@ -114,7 +129,7 @@ def train_stages(
     with run.screen.training(label) as on_step:
         trainer = Trainer(
             model.train(),
-            build.build_stages(recipe, encode, run.device),
+            build.build_stages(recipe, encode, run.device, run.sources),
             folder.path,
             run.device,
             recipe.training.checkpoint_every,
@@ -139,7 +154,7 @@ def score(run: Run, model: ChatModel, which: str) -> None:
     if which in run.folder.results():
         return
     assert run.recipe.data.held_out, "scores need held-out rows"
-    source, dialect = build.build_source(run.recipe.data.held_out)
+    source, dialect = run.sources[run.recipe.data.held_out]
     started = time.perf_counter()
     with run.screen.counting(f"questions, {which}", len(source)) as on_answer:
         given = asking.ask(model, source, dialect, run.recipe.evaluate.max_tokens, on_answer)
@@ -152,7 +167,7 @@ def score(run: Run, model: ChatModel, which: str) -> None:
 def measure_losses(run: Run, model: ChatModel) -> None:
     """Loss of the held-out answers with the right, a wrong and no picture."""
     assert run.recipe.data.held_out, "losses need held-out rows"
-    source, dialect = build.build_source(run.recipe.data.held_out)
+    source, dialect = run.sources[run.recipe.data.held_out]
     started = time.perf_counter()
     with run.screen.counting("held-out losses", len(source)) as on_row:
         losses = held_out_losses(model, source, dialect, on_row)
@@ -160,6 +175,19 @@ def measure_losses(run: Run, model: ChatModel) -> None:
     run.folder.add_result("losses_seconds", time.perf_counter() - started)
     texts = [f"{name} {value['value']:.3f} [{value['low']:.3f}, {value['high']:.3f}]" for name, value in losses.items()]
     run.screen.say(f"held-out loss by picture: {', '.join(texts)}")
+
+
+def measure_text(run: Run, model: ChatModel, which: str) -> None:
+    """Loss on plain text, under the name `text_<which>`, unless it is there; once both are, by how much it changed."""
+    name = f"text_{which}"
+    if name in run.folder.results():
+        return
+    started = time.perf_counter()
+    found = text_loss(model, run.text)
+    if which == "after":
+        run.folder.add_result("text_change", text_change(run.folder.results()["text_before"], found))
+    run.folder.add_result(name, {**found, "seconds": time.perf_counter() - started})
+    run.screen.say(f"plain text, {which}: {found['value']:.3f} nats a token, {found['bits_per_byte']:.3f} bits a byte")
 
 
 def blind_baseline(run: Run) -> None:

@@ -87,6 +87,26 @@ class NextTokenConfig:
 
 
 @dataclass(frozen=True)
+class ContrastiveCaptionConfig:
+    """A picture against the texts of a pack, and its own text word by word; the numbers are the weights of the terms.
+
+    The model needs a `contrast`. Every sample of a pack is a negative of the others: accumulate must be 1.
+    spotting: weight of a third term, for pictures with marks: each patch names the character that stands on it. It
+    needs a `spotter`.
+    """
+
+    kind: Literal["contrastive_caption"] = "contrastive_caption"
+    contrastive: float = 1.0
+    caption: float = 1.0
+    spotting: float = 0.0
+
+    def __post_init__(self) -> None:
+        weights = (self.contrastive, self.caption, self.spotting)
+        if min(weights) < 0 or not sum(weights):
+            raise ValueError("contrastive, caption and spotting are weights: 0 or more, and not all 0")
+
+
+@dataclass(frozen=True)
 class StageConfig:
     """One stage. name: letters, digits, - and _. train: component -> learning rate; what is not named is frozen.
 
@@ -102,7 +122,7 @@ class StageConfig:
     accumulate: int = 1
     schedule: ScheduleConfig = field(default_factory=CosineConfig)
     optimizer: AdamWConfig = field(default_factory=AdamWConfig)
-    objective: NextTokenConfig | CustomConfig = field(default_factory=NextTokenConfig)
+    objective: NextTokenConfig | ContrastiveCaptionConfig | CustomConfig = field(default_factory=NextTokenConfig)
     data: SourceConfig | None = None
 
     def __post_init__(self) -> None:
@@ -116,6 +136,11 @@ class StageConfig:
             raise ValueError(f"{given[0]} must be more than 0")
         if self.accumulate < 1:
             raise ValueError("accumulate must be at least 1")
+        if isinstance(self.objective, ContrastiveCaptionConfig) and self.accumulate > 1:
+            raise ValueError(
+                f"accumulate is {self.accumulate}; a contrastive objective compares the samples of one pack, so it "
+                "must be 1: raise data.pack.length instead"
+            )
         if not self.train:
             raise ValueError("train names no component: the stage would learn nothing")
         for component, rate in self.train.items():

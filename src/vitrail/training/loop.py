@@ -128,7 +128,7 @@ class Trainer:
         with self._timed("data"):
             taken = [next(items) for _ in range(stage.config.accumulate)]
         with self._timed("forward and backward"):
-            loss = self._backward(stage, [item.batch for item in taken])
+            values = self._backward(stage, [item.batch for item in taken])
         rate_factor = factor(stage.config.schedule, done)
         with self._timed("optimizer"):
             norm = optimizer.step(rate_factor)
@@ -148,7 +148,8 @@ class Trainer:
             "step": state.step,
             "total_steps": state.total_steps,
             "progress": progress(stage.config, state),
-            "loss": loss,
+            "loss": sum(values.values()),
+            "terms": values,
             "gradient_norm": norm,
             "lr": {component: rate * rate_factor for component, rate in stage.config.train.items()},
             "tokens": int(state.counters["tokens: text"] + state.counters["tokens: picture"]),
@@ -157,22 +158,27 @@ class Trainer:
             "memory_gib": memory_gib(self.device.name),
         }
 
-    def _backward(self, stage: Stage, batches: Sequence[Any]) -> float:
+    def _backward(self, stage: Stage, batches: Sequence[Any]) -> dict[str, float]:
         """Accumulates gradients over the packs of one step; each term is divided once, by its count over all.
+
+        Returns each term's share of the loss.
 
         Raises RecipeError when nothing has moved for too long.
         """
         counts = [stage.objective.counts(batch) for batch in batches]
         totals = {name: sum(count[name] for count in counts) for name in counts[0]}
-        value, idle = 0.0, True
+        values, idle = dict.fromkeys(totals, 0.0), True
         for batch in batches:
             terms = stage.objective(self.model, batch.to(self.device.name))
-            loss = sum(term.weight * term.loss_sum / max(totals[name], 1e-9) for name, term in terms.items())
+            shares = {name: term.weight * term.loss_sum / max(totals[name], 1e-9) for name, term in terms.items()}
+            loss = sum(shares.values())
             assert isinstance(loss, Tensor), "an objective returns at least one term"
             if loss.requires_grad:
                 loss.backward()
                 idle = False
-            value += float(loss.detach())
+            for name, share in shares.items():
+                values[name] += float(share.detach())
+        value = sum(values.values())
         if not math.isfinite(value):
             # Before the optimizer moves: the last checkpoint is sound, and going on from it with lower rates may be.
             raise TrainingError(
@@ -183,7 +189,7 @@ class Trainer:
         if self._idle == min(IDLE_STEPS, stage.config.steps or IDLE_STEPS):
             named = ", ".join(stage.config.train)
             raise RecipeError(f"stages.{stage.config.name}.train: {named} take no part in the loss of this data")
-        return value
+        return values
 
     def _count(self, item: Item) -> None:
         batch = item.batch

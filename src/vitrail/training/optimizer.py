@@ -18,7 +18,10 @@ MOMENTS = ("exp_avg", "exp_avg_sq")
 
 
 def freeze_all_but(model: nn.Module, components: Mapping[str, float], stage: str) -> None:
-    """Sets requires_grad by component. Raises RecipeError for a component the model has not."""
+    """Sets requires_grad by component: of all its parameters, or of those that it names in `trainable_parameters()`.
+
+    Raises RecipeError for a component the model has not.
+    """
     known = [name for name, child in model.named_children() if any(True for _ in child.parameters())]
     for name in components:
         if name not in known:
@@ -26,7 +29,10 @@ def freeze_all_but(model: nn.Module, components: Mapping[str, float], stage: str
                 f"stages.{stage}.train: unknown component '{name}'{nearest(name, known)}; known: {', '.join(known)}"
             )
     for name, child in model.named_children():
-        child.requires_grad_(name in components)
+        child.requires_grad_(False)
+        if name in components:
+            for parameter in getattr(child, "trainable_parameters", child.parameters)():
+                parameter.requires_grad_(True)
 
 
 class Optimizer:

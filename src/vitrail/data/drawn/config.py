@@ -111,5 +111,41 @@ class DrawnConfig:
         return tuple(lesson for lesson, weight in kept for _ in range(weight) if lesson)
 
 
+@dataclass(frozen=True)
+class LinesConfig:
+    """Settings of the drawn lines of text.
+
+    split: "train" or "test"; the two share no word, number or font. rows: how many crops. seed: another seed gives
+    other crops of the same split. lines: most lines on a crop. longest: most characters in a line. grow: over so many
+    of the first rows, single letters grow into whole crops; for a stage that takes the rows in order (shuffle: false).
+    wear: 0 for clean pictures, 1 for bad photocopies. unit: sides are whole multiples of it, px. ask: puts a request
+    before the answer; without one the picture is all the prompt there is.
+
+    Raises DataError when a value is not allowed.
+    """
+
+    split: str = "train"
+    rows: int = 10_000
+    seed: int = 0
+    lines: int = 3
+    longest: int = 20
+    grow: int = 0
+    wear: float = 0.5
+    unit: int = 28
+    ask: bool = False
+    shuffle: bool = True
+    kind: Literal["lines"] = "lines"
+
+    def __post_init__(self) -> None:
+        """Refuses what cannot be drawn."""
+        if self.split not in SPLITS:
+            raise DataError(f"drawn lines: split is '{self.split}', allowed: train, test{nearest(self.split, SPLITS)}")
+        for name, least in (("rows", 0), ("grow", 0), ("lines", 1), ("longest", 1), ("unit", 1)):
+            if getattr(self, name) < least:
+                raise DataError(f"drawn lines: {name} is {getattr(self, name)}, allowed: {least} or more")
+        if not 0 <= self.wear <= 1:
+            raise DataError(f"drawn lines: wear is {self.wear}, allowed: 0 to 1")
+
+
 def _is_side(side: int) -> bool:
     return SMALLEST <= side <= LARGEST and side % STEP == 0

@@ -19,6 +19,8 @@ from transformers.initialization import no_init_weights
 from vitrail.contracts.errors import RecipeError, WeightsError
 from vitrail.contracts.protocols import LayerCache
 from vitrail.contracts.samples import Segments
+from vitrail.models.backbones import adapters
+from vitrail.models.config import LoraConfig
 from vitrail.models.ops.attention import packed_attention
 
 FAMILIES = ("llama", "mistral", "qwen2", "qwen3")
@@ -58,6 +60,18 @@ class Decoder(nn.Module):
         self.lm = lm
         self.width: int = lm.config.hidden_size
         self.vocabulary: int = lm.config.vocab_size
+        self.lora: LoraConfig | None = None
+
+    def add_adapters(self, config: LoraConfig) -> None:
+        """Gives the layers adapters, with random numbers drawn here. Raises RecipeError for unknown targets."""
+        assert self.lora is None, "the layers have adapters already"
+        adapters.inject(self.lm, config)
+        self.lora = config
+
+    def trainable_parameters(self) -> list[nn.Parameter]:
+        """What a stage moves that trains the backbone: with adapters, these alone."""
+        named = self.lm.named_parameters()
+        return [parameter for name, parameter in named if self.lora is None or adapters.of_adapter(name)]
 
     def embed(self, ids: Tensor) -> Tensor:
         """int64[T] to float[T, D]."""

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import cached_property
 from importlib.resources import files
+from typing import Any, NoReturn
 
 from tokenizers import Tokenizer as FastTokenizer
 from tokenizers import decoders, models, pre_tokenizers
@@ -55,6 +56,46 @@ class HFTokenizer:
     def save(self, folder: str) -> None:
         """Writes the tokenizer in transformers' layout."""
         self.hf.save_pretrained(folder)
+
+    def formatted(self, messages: Sequence[Mapping[str, Any]]) -> str:
+        """What the chat template that came with it makes of OpenAI's messages, ending with an opened answer.
+
+        Raises what that template raises, ValueError when none came.
+        """
+        text = self.hf.apply_chat_template(list(messages), tokenize=False, add_generation_prompt=True)
+        assert isinstance(text, str)
+        return text
+
+
+class NoTokenizer:
+    """Stands where a tokenizer cannot be had: whatever it is asked, it says why. The model beside it runs on ids."""
+
+    def __init__(self, reason: str) -> None:
+        self._reason = reason
+
+    def _refuse(self) -> NoReturn:
+        raise WeightsError(self._reason)
+
+    @property
+    def vocabulary(self) -> int:
+        """Raises WeightsError."""
+        self._refuse()
+
+    def encode(self, text: str) -> list[int]:
+        """Raises WeightsError."""
+        self._refuse()
+
+    def special(self, name: str) -> int:
+        """Raises WeightsError."""
+        self._refuse()
+
+    def decode(self, ids: Sequence[int], *, show_special: bool = False) -> str:
+        """Raises WeightsError."""
+        self._refuse()
+
+    def save(self, folder: str) -> None:
+        """Raises WeightsError."""
+        self._refuse()
 
 
 def byte_tokenizer(specials: Sequence[str]) -> HFTokenizer:

@@ -8,12 +8,16 @@ from __future__ import annotations
 
 import importlib.util
 import os
+import re
 import shutil
 from pathlib import Path
 
 from vitrail.contracts.errors import MissingExtraError, RecipeError, WeightsError
 
 WHEEL = "wheel:"
+HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
+MODEL_FILES = ("*.json", "*.jinja", "*.yaml", "model*.safetensors", "tokenizer.model")
+"""What is fetched of a model on the hub: no code, and no second copy of the weights in another layout."""
 
 
 def cache_folder() -> Path:
@@ -37,6 +41,24 @@ def local_or_hub(place: str) -> str:
             f"model.backbone.id: '{place}' is neither a folder, a .gguf file, a hub id (owner/name) nor wheel:<module>"
         )
     return place
+
+
+def local_folder(place: str | Path) -> Path:
+    """Where the files of a finished model lie: the folder itself, or what the hub has under an id, fetched once.
+
+    A name whose first part is a folder here, or where runs are kept, is a path. Raises WeightsError when the hub cannot
+    be reached, or has none such.
+    """
+    path = Path(place).expanduser()
+    if not HUB_ID.fullmatch(str(place)) or path.parts[0] in (".", "..", "runs") or path.parent.is_dir():
+        return path
+    from huggingface_hub import snapshot_download
+
+    try:
+        return Path(snapshot_download(str(place), allow_patterns=list(MODEL_FILES)))
+    except (OSError, ValueError) as error:
+        first = str(error).strip().splitlines()[0]
+        raise WeightsError(f"'{place}' is no folder here, and cannot be fetched from the hub: {first}") from error
 
 
 def _carried_by(module: str) -> Path:

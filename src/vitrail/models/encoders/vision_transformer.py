@@ -7,9 +7,12 @@ positions.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from math import isqrt
+
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import silu
+from torch.nn.functional import gelu, silu
 
 from vitrail.contracts.samples import Segments, VisionStream
 from vitrail.models.config import VisionTransformerConfig
@@ -17,6 +20,11 @@ from vitrail.models.ops.attention import packed_attention
 from vitrail.models.ops.positions import axial_angles, rotate, sines
 
 NORM_EPS = 1e-5
+BRANCH = 0.1
+"""What the blocks' outputs are scaled by before training."""
+BLUR = 1.5
+"""Deviation of the blur of the first filters, px."""
+ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {"silu": silu, "gelu": gelu}
 
 
 class VisionTransformer(nn.Module):
@@ -33,6 +41,7 @@ class VisionTransformer(nn.Module):
         self.stem_norm = nn.RMSNorm(config.width, eps=NORM_EPS)
         self.blocks = nn.ModuleList(Block(config) for _ in range(config.depth))
         self.apply(_initialise)
+        _smooth(self.stem.weight)
 
     def compilable(self) -> list[nn.Module]:
         """What `training.compiling` may compile."""
@@ -52,7 +61,7 @@ class VisionTransformer(nn.Module):
 
 
 class Block(nn.Module):
-    """Attention within each view, then a SwiGLU; both added to the stream."""
+    """Attention within each view, then a gated MLP; both added to the stream."""
 
     def __init__(self, config: VisionTransformerConfig) -> None:
         super().__init__()
@@ -61,7 +70,7 @@ class Block(nn.Module):
         self.query_key_value = nn.Linear(config.width, 3 * config.width, bias=False)
         self.attention_out = nn.Linear(config.width, config.width, bias=False)
         self.mlp_norm = nn.RMSNorm(config.width, eps=NORM_EPS)
-        self.mlp = SwiGLU(config.width, config.mlp_width)
+        self.mlp = GatedMLP(config.width, config.mlp_width, config.activation)
 
     def forward(self, x: Tensor, turn: tuple[Tensor, Tensor], segments: Segments) -> Tensor:
         """float[P, width] to the same; turn: (cos, sin), each float[P, head width]."""
@@ -76,18 +85,19 @@ class Block(nn.Module):
         return out
 
 
-class SwiGLU(nn.Module):
-    """A gated MLP: down(silu(gate(x)) * up(x)), gate and up in one product."""
+class GatedMLP(nn.Module):
+    """down(activation(gate(x)) * up(x)), gate and up in one product; a SwiGLU where the activation is silu."""
 
-    def __init__(self, width: int, inner: int) -> None:
+    def __init__(self, width: int, inner: int, activation: str) -> None:
         super().__init__()
         self.gate_up = nn.Linear(width, 2 * inner, bias=False)
         self.down = nn.Linear(inner, width, bias=False)
+        self.activation = ACTIVATIONS[activation]
 
     def forward(self, x: Tensor) -> Tensor:
         """float[P, width] to the same."""
         gate, up = self.gate_up(x).chunk(2, dim=-1)
-        out: Tensor = self.down(silu(gate) * up)
+        out: Tensor = self.down(self.activation(gate) * up)
         return out
 
 
@@ -95,3 +105,27 @@ class SwiGLU(nn.Module):
 def _initialise(module: nn.Module) -> None:
     if isinstance(module, nn.Linear):
         nn.init.normal_(module.weight, std=module.in_features**-0.5)
+    if isinstance(module, Block):
+        # Blocks that begin by changing little learn letters in a third of the steps (docs/log.md).
+        module.attention_out.weight *= BRANCH
+        module.mlp.down.weight *= BRANCH
+
+
+@torch.no_grad()
+def _smooth(stem: Tensor) -> None:
+    """Fills float[width, 3 * patch * patch] with blurred noise of one tint each, most of it without a mean.
+
+    Filters of white noise answer anew to a letter that moved by one pixel, and all of them answer to the paper's
+    colour; these do neither. One in ten keeps its mean, so that blank paper is still seen.
+    """
+    width, values = stem.shape
+    patch = isqrt(values // 3)
+    offsets = torch.arange(patch, device=stem.device, dtype=torch.float32)
+    blur = torch.exp(-((offsets[:, None] - offsets) ** 2) / (2 * BLUR**2))
+    filters = blur @ torch.randn(width, 1, patch, patch, device=stem.device) @ blur
+    most = slice(width // 10, None)
+    filters[most] -= filters[most].mean((2, 3), keepdim=True)
+    tint = torch.ones(width, 3, 1, 1, device=stem.device)
+    tint[-(width // 10) :] = torch.randn(width // 10, 3, 1, 1, device=stem.device) if width >= 10 else 1.0
+    filters = (filters * tint).flatten(1)
+    stem.copy_(filters / filters.norm(dim=1, keepdim=True))

@@ -1,0 +1,29 @@
+"""`vitrail export`: a finished model in a layout that other programs read."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+
+from vitrail.cli.arguments import RunName
+from vitrail.contracts.errors import WeightsError
+
+
+def export(
+    run: RunName,
+    out: Annotated[Path, typer.Argument(help="Folder to write; must be new or empty.")],
+    to: Annotated[Literal["hf"], typer.Option(help="hf: the published layout that the model's structure fits.")] = "hf",
+    dtype: Annotated[Literal["float32", "bfloat16"], typer.Option(help="Number format of the weights.")] = "float32",
+) -> None:
+    """Write a trained model as a folder that transformers opens by itself."""
+    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+        raise WeightsError(f"'{out}' exists already and is not empty; choose another")
+
+    from vitrail import build
+    from vitrail.export import official
+
+    model, config = build.load_described(run, "cpu")
+    layout = official.export(model.model, model.encode, config, out, dtype)
+    typer.echo(f"{out}: {layout}")

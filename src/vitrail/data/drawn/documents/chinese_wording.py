@@ -1,0 +1,72 @@
+"""How each question is put in Chinese: the topics of `wording`, for readers of Chinese."""
+
+# ruff: noqa: RUF001 (the punctuation of Chinese is not that of English)
+
+from __future__ import annotations
+
+CHINESE: dict[str, tuple[str, ...]] = {
+    "value": ("{name}是多少？", "请读出{name}。"),
+    "entry": ("“{name}”一栏写的是什么？", "{name}是什么？"),
+    "shop": ("这是哪家店的？", "店名是什么？"),
+    "price": ("{name}多少钱？", "{name}的价格是多少？"),
+    "client": ("账单开给谁？", "谁要付款？"),
+    "sender": ("账单是谁开的？", "开票方是谁？"),
+    "signed": ("最后一行是什么？", "请读出最后一行。"),
+    "title": ("标题是什么？", "请读出标题。"),
+    "cell": ("{row}的{column}是多少？", "请读出{row}的{column}。"),
+    "bar": ("{name}的数值是多少？", "{name}有多高？"),
+    "point": ("{name}的数值是多少？", "{name}处的线有多高？"),
+    "shortcut": ("{name}的快捷键是什么？", "{name}用哪个键？"),
+    "price sum": ("{one}和{two}一共多少钱？", "把{one}和{two}的价格相加。"),
+    "cell sum": ("{one}和{two}的{column}一共是多少？", "把{one}和{two}的{column}相加。"),
+    "value sum": ("{one}和{two}一共是多少？", "把{one}和{two}的数值相加。"),
+    "dearest": ("哪一项最贵？", "最贵的是什么？"),
+    "cheapest": ("哪一项最便宜？", "最便宜的是什么？"),
+    "first item": ("第一项是什么？", "哪一项排在最前？"),
+    "last item": ("最后一项是什么？", "哪一项排在最后？"),
+    "most": ("哪个的{column}最高？", "{column}最高的是哪个？"),
+    "least": ("哪个的{column}最低？", "{column}最低的是哪个？"),
+    "highest": ("哪个最高？", "最高的是哪个？"),
+    "lowest": ("哪个最低？", "最低的是哪个？"),
+    "peak": ("哪里最高？", "什么时候最高？"),
+    "trough": ("哪里最低？", "什么时候最低？"),
+    "higher line": ("{name}处哪条线更高？", "{name}时哪条线领先？"),
+    "below": ("{name}下面是什么？", "{name}后面是什么？"),
+    "above": ("{name}上面是什么？", "{name}前面是什么？"),
+    "field below": ("{name}下面是哪一栏？", "{name}后面是哪一栏？"),
+    "field above": ("{name}上面是哪一栏？", "{name}前面是哪一栏？"),
+    "field number": ("第{number}栏是什么？", "说出第{number}栏。"),
+    "button below": ("{name}下面是哪个按钮？", "说出{name}下面的按钮。"),
+    "button above": ("{name}上面是哪个按钮？", "说出{name}上面的按钮。"),
+    "button right": ("{name}右边是哪个按钮？", "说出{name}右边的按钮。"),
+    "button left": ("{name}左边是哪个按钮？", "说出{name}左边的按钮。"),
+    "menu right": ("{name}右边是哪个菜单？", "说出{name}右边的菜单。"),
+    "menu left": ("{name}左边是哪个菜单？", "说出{name}左边的菜单。"),
+    "entry below": ("{name}下面是哪个菜单项？", "说出{name}下面的菜单项。"),
+    "entry above": ("{name}上面是哪个菜单项？", "说出{name}上面的菜单项。"),
+    "file below": ("{name}下面是哪个文件？", "说出{name}下面的文件。"),
+    "file above": ("{name}上面是哪个文件？", "说出{name}上面的文件。"),
+    "under icon": ("{name}图标下面写着什么？", "请读出{name}下面的名称。"),
+    "right": ("{name}右边是什么？", "{name}的右面是什么？"),
+    "left": ("{name}左边是什么？", "{name}的左面是什么？"),
+    "line": ("第{number}行是什么？", "请读出第{number}行。"),
+    "item number": ("第{number}项是什么？", "说出第{number}项。"),
+    "row number": ("第{number}行的名称是什么？", "说出第{number}行的名称。"),
+    "box": ("给出{name}的框。", "{name}在哪里？请给出框。"),
+    "click": ("要{name}点哪里？", "点击{name}。"),
+    "text": ("请读出文字。", "写出所有文字。"),
+    "caption": ("描述这份文件。", "这是什么？"),
+}
+"""Chinese phrasings of the same topics."""
+
+CHINESE_STATEMENTS: dict[str, str] = {
+    "receipt": "{shop}的收据：{count}项，共{total}。",
+    "invoice": "给{client}的账单，共{total}。",
+    "form": "表格：{title}，填了{count}栏。",
+    "table": "表：{title}，{count}行。",
+    "bar chart": "柱状图：{title}，{count}根柱。",
+    "line chart": "折线图：{title}，{count}个点。",
+    "notice": "通知：{title}。",
+    "screen": "屏幕：{title}。",
+}
+"""The same in Chinese."""

@@ -1,0 +1,1 @@
+"""Finished models in the layouts that other programs read."""

@@ -1,0 +1,80 @@
+"""A finished model in the layout of a published system: the folder that transformers and what builds on it open."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from huggingface_hub import save_torch_state_dict
+
+from vitrail.contracts.errors import WeightsError
+from vitrail.data.encode import Encode
+from vitrail.export.chat_template import chat_template
+from vitrail.models.assembled import MultimodalModel
+from vitrail.models.config import ModelConfig
+from vitrail.models.weights import unshared
+from vitrail.systems.folder import fitting, to_official
+from vitrail.systems.system import Described
+
+Dtype = Literal["float32", "bfloat16"]
+
+UNUSED = "contrast."
+"""Tensors of the contrastive objective: an answer does not need them, and no official layout has them."""
+
+
+def export(model: MultimodalModel, encode: Encode, config: ModelConfig, folder: Path, dtype: Dtype = "float32") -> str:
+    """Writes `folder`: weights, configuration, processor, tokenizer, chat template. Returns the official class.
+
+    Holds a second copy of the weights in memory. Raises WeightsError when the folder is there already, or the model
+    does not fit the layout of any system.
+    """
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise WeightsError(f"'{folder}' exists already and is not empty; choose another")
+    end = encode.tokenizer.special(encode.template.end.name)
+    described = Described(config, encode.prompt, _language_settings(model, end))
+    system = fitting(described)
+    files = system.write(described, encode.tokenizer, dtype)
+    ours = {name: tensor for name, tensor in unshared(model).items() if not name.startswith(UNUSED)}
+    tensors = to_official(system, described, ours)
+    making = folder.with_name(f"{folder.name}.part")
+    shutil.rmtree(making, ignore_errors=True)
+    try:
+        making.mkdir(parents=True)
+        encode.tokenizer.save(str(making))
+        for name, content in files.items():
+            (making / name).write_text(json.dumps(content, indent=2, sort_keys=True) + "\n", encoding="utf-8")
+        program = chat_template(encode.template, encode.prompt)
+        (making / "chat_template.jinja").write_text(program, encoding="utf-8")
+        kind = getattr(torch, dtype)
+        save_torch_state_dict({name: tensor.to("cpu", kind) for name, tensor in tensors.items()}, making)
+        if folder.is_dir():
+            folder.rmdir()
+        making.rename(folder)
+    except OSError as error:
+        raise WeightsError(f"cannot write to '{folder}': {error.strerror or error}") from error
+    finally:
+        shutil.rmtree(making, ignore_errors=True)
+    return system.LAYOUT
+
+
+# What transformers keeps for every model there is, language models or not.
+GENERIC = {
+    *("architectures", "chunk_size_feed_forward", "dtype", "id2label", "is_encoder_decoder"),
+    *("label2id", "output_attentions", "output_hidden_states", "problem_type", "return_dict", "transformers_version"),
+}
+
+
+def _language_settings(model: MultimodalModel, end: int) -> dict[str, object]:
+    """transformers' settings of the language model. end: id of the token that closes an answer."""
+    lm = model.backbone.lm
+    settings: dict[str, Any] = json.loads(lm.config.to_json_string(use_diff=False))
+    settings = {key: value for key, value in settings.items() if key not in GENERIC and key[0] != "_"}
+    # Readers of before transformers 5 look for the base of the rotary positions by itself.
+    theta = (settings.get("rope_parameters") or {}).get("rope_theta")
+    if theta is not None:
+        settings.setdefault("rope_theta", theta)
+    # vLLM looks for the class of a language model that is no Mistral.
+    return {**settings, "architectures": [type(lm).__name__], "eos_token_id": end}

@@ -1,0 +1,88 @@
+"""LoRA on the language model's layers, by peft: a pair of small matrices learns beside each frozen one.
+
+In a run the pairs stay apart, so that their gradients and optimizer state are all that training costs; a finished model
+has them merged. Importing peft takes seconds, so it is imported only where a model gets adapters or writes them.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Mapping
+from pathlib import Path
+
+from safetensors.torch import save_file
+from torch import Tensor, nn
+from transformers import PreTrainedModel
+
+from vitrail.contracts.errors import RecipeError, nearest
+from vitrail.models.config import LoraConfig
+
+ADAPTER = "default"
+"""peft's name for the only adapter of a model."""
+DOWN, UP, FROZEN = f".lora_A.{ADAPTER}.weight", f".lora_B.{ADAPTER}.weight", ".base_layer."
+"""How peft names the pair float[rank, in], float[out, rank], and what it puts before the names of the frozen layer."""
+
+
+def inject(lm: PreTrainedModel, config: LoraConfig) -> None:
+    """Gives every layer that `targets` names its pair: the first random, the second zero, so nothing changes yet.
+
+    Raises RecipeError for a target that the layers have not.
+    """
+    linear = (name for name, module in lm.model.layers.named_modules() if isinstance(module, nn.Linear))
+    known = list(dict.fromkeys(name.rpartition(".")[2] for name in linear))
+    for target in config.targets:
+        if target not in known:
+            raise RecipeError(
+                f"model.backbone.lora.targets: the layers of the language model have no '{target}'"
+                f"{nearest(target, known)}; they have: {', '.join(known)}"
+            )
+    import peft
+
+    settings = peft.LoraConfig(
+        task_type="CAUSAL_LM", r=config.rank, lora_alpha=config.alpha, target_modules=list(config.targets)
+    )
+    peft.inject_adapter_in_model(settings, lm, adapter_name=ADAPTER)
+
+
+def of_adapter(name: str) -> bool:
+    """Whether a parameter is one of a pair."""
+    return name.endswith((DOWN, UP))
+
+
+def without_adapters(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """A state dict of the language model, or of what holds it, under the official names; the tensors are the same."""
+    return {name.replace(FROZEN, "."): tensor for name, tensor in tensors.items() if not of_adapter(name)}
+
+
+def merged(tensors: Mapping[str, Tensor], config: LoraConfig) -> dict[str, Tensor]:
+    """`without_adapters`, with every pair added to its matrix, which comes out on the CPU.
+
+    A matrix with a pair is float32 whatever the model computes in: bfloat16 weights lie on a coarse grid, and a small
+    sum would fall back onto the point it started from.
+    """
+    found = without_adapters(tensors)
+    for name, down in tensors.items():
+        if name.endswith(DOWN):
+            layer = name.removesuffix(DOWN)
+            change = tensors[layer + UP].float() @ down.float() * (config.alpha / config.rank)
+            found[f"{layer}.weight"] = (found[f"{layer}.weight"].float() + change).cpu()
+    return found
+
+
+def save_adapter(lm: PreTrainedModel, base: str | None, folder: Path) -> None:
+    """Writes the pairs in peft's layout; base: where transformers finds the model they belong to, if anywhere."""
+    import peft
+
+    folder.mkdir(parents=True, exist_ok=True)
+    settings = copy.copy(lm.peft_config[ADAPTER])
+    settings.base_model_name_or_path, settings.inference_mode = base, True
+    # peft keeps the targets as a set, whose order differs from process to process.
+    settings.target_modules = sorted(settings.target_modules)
+    settings.save_pretrained(str(folder))
+    # The vocabulary is as it was; unless told so, peft asks the hub.
+    tensors = peft.get_peft_model_state_dict(lm, adapter_name=ADAPTER, save_embedding_layers=False)
+    # Source of the prefix: peft's `PeftModel`, which holds its tuner as base_model, and that the language model.
+    named = {f"base_model.model.{name}": tensor.contiguous() for name, tensor in tensors.items()}
+    making = folder / "adapter_model.safetensors.part"
+    save_file(named, making, metadata={"format": "pt"})
+    making.rename(making.with_suffix(""))

@@ -1,0 +1,1 @@
+"""Published systems, one file each: components and sizes, media rule, prompt, map from and to the official layout."""

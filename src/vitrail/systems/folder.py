@@ -1,0 +1,126 @@
+"""Official folders: JSON files and safetensors, read and mapped; no code that lies in them is ever run.
+
+Reading holds the checkpoint and the model in memory at once.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Collection, Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from vitrail.contracts.errors import WeightsError, nearest
+from vitrail.models.weights import load_tensors
+from vitrail.systems import mistral3
+from vitrail.systems.system import Described, Official, System
+
+SYSTEMS: dict[str, System] = {"mistral3": mistral3}
+"""model_type in config.json -> the system. The next system is one file and one line here."""
+
+CONFIG, WEIGHTS, INDEX = "config.json", "model.safetensors", "model.safetensors.index.json"
+FILES = (CONFIG, "processor_config.json", "preprocessor_config.json", "chat_template.json")
+
+
+def is_official(folder: Path) -> bool:
+    """Whether a folder may be one of an official layout."""
+    return (folder / CONFIG).is_file()
+
+
+def system_of(folder: Path) -> System:
+    """The system whose layout a folder has. Raises WeightsError for a layout that is not known."""
+    model_type = _json(folder / CONFIG).get("model_type")
+    if model_type not in SYSTEMS:
+        raise WeightsError(
+            f"'{folder}' has model_type '{model_type}'{nearest(str(model_type), SYSTEMS)}; known: {', '.join(SYSTEMS)}"
+        )
+    return SYSTEMS[model_type]
+
+
+def read_folder(folder: Path) -> Official:
+    """Everything in an official folder that a system asks for. Raises WeightsError for what is missing or damaged."""
+    files = {name: _json(folder / name) for name in FILES if (folder / name).is_file()}
+    index = folder / INDEX
+    shards = sorted({str(shard) for shard in _json(index)["weight_map"].values()}) if index.is_file() else [WEIGHTS]
+    tensors: dict[str, Tensor] = {}
+    for shard in shards:
+        if Path(shard).name != shard:
+            raise WeightsError(f"'{index}' names '{shard}', which is no file beside it")
+        tensors |= load_tensors(folder / shard)
+    return Official(files, tensors)
+
+
+def describe(system: System, official: Official, folder: Path) -> Described:
+    """The system's reading of a folder. Raises WeightsError for settings it does not have, or that make no sense."""
+    try:
+        return system.read(official)
+    except WeightsError as error:
+        raise WeightsError(f"'{folder}': {error}") from error
+    except (TypeError, ValueError, KeyError, AttributeError, ZeroDivisionError) as error:
+        raise WeightsError(f"'{folder / CONFIG}' is not as {system.LAYOUT} has it: {error}") from error
+
+
+def _json(path: Path) -> dict[str, Any]:
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise WeightsError(f"'{path}' cannot be read: {error}") from error
+    if not isinstance(found, dict):
+        raise WeightsError(f"'{path}' holds no JSON object")
+    return found
+
+
+def from_official(
+    system: System, described: Described, tensors: Mapping[str, Tensor], names: Collection[str], place: Path
+) -> dict[str, Tensor]:
+    """Official tensors as ours. names: of our tensors. place: where they are from, for messages.
+
+    Raises WeightsError for a tensor that is missing, left over or of another shape.
+    """
+    official: dict[str, Tensor] = {}
+    for name, tensor in tensors.items():
+        canonical = system.canonical(name)
+        if canonical is not None:
+            if canonical in official:
+                raise WeightsError(f"'{place}' has '{canonical}' twice, under two names")
+            official[canonical] = tensor
+    ours = {}
+    for name in names:
+        kept = system.place(name, described)
+        missing = next((part for part in kept.names if part not in official), None)
+        if missing:
+            raise WeightsError(f"'{place}' lacks '{missing}'")
+        parts = [official.pop(part) for part in kept.names]
+        try:
+            ours[name] = kept.join(parts)
+        except RuntimeError as error:
+            shapes = ", ".join(f"'{part}' {list(one.shape)}" for part, one in zip(kept.names, parts, strict=True))
+            raise WeightsError(f"'{place}' has tensors of a shape its config.json does not give: {shapes}") from error
+    left = sorted(official.keys() - described.redundant)
+    if left:
+        raise WeightsError(f"'{place}' has '{left[0]}', which {system.LAYOUT} has no place for")
+    return ours
+
+
+def to_official(system: System, described: Described, ours: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Our tensors under their official names, as new contiguous tensors."""
+    official: dict[str, Tensor] = {}
+    for name, tensor in ours.items():
+        kept = system.place(name, described)
+        for part, piece in zip(kept.names, kept.split(tensor), strict=True):
+            assert part not in official, f"two of our tensors are kept as '{part}'"
+            official[part] = piece.detach().clone(memory_format=torch.contiguous_format)
+    return official
+
+
+def fitting(described: Described) -> System:
+    """The system whose layout can hold a model. Raises WeightsError that says what stands in the way."""
+    found = {system.LAYOUT: system.obstacles(described) for system in SYSTEMS.values()}
+    for system in SYSTEMS.values():
+        if not found[system.LAYOUT]:
+            return system
+    layout = min(found, key=lambda name: len(found[name]))
+    raise WeightsError(f"this model does not fit {layout}: {'; '.join(found[layout])}")

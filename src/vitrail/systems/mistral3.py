@@ -1,0 +1,340 @@
+"""The layout of Mistral Small 3.1: transformers' `Mistral3ForConditionalGeneration`.
+
+    pictures -> Pixtral vision transformer -> RMSNorm, patch merger, two layers -> splice -> language model
+
+Names here are those on disk (`language_model.model...`), which published checkpoints have and transformers writes; the
+ones of its modules (`model.language_model...`), which some of its versions wrote, are read too.
+Source: transformers 5.23, `models/mistral3`, `models/pixtral`; the block is arXiv 2410.07073's.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from functools import partial
+from importlib.metadata import version
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from vitrail.contracts.errors import WeightsError
+from vitrail.contracts.protocols import Tokenizer
+from vitrail.media.config import NativeResolutionConfig
+from vitrail.models.config import DecoderConfig, ModelConfig, PatchMergerConfig, VisionTransformerConfig
+from vitrail.prompts.config import PictureConfig, PromptConfig
+from vitrail.prompts.templates import template
+from vitrail.systems.system import Described, Json, Official, Place, rows, same
+
+LAYOUT = "Mistral3ForConditionalGeneration"
+
+# What transformers' classes fill in where the files say nothing.
+VISION: dict[str, Any] = {
+    "hidden_size": 1024,
+    "intermediate_size": 4096,
+    "num_hidden_layers": 24,
+    "num_attention_heads": 16,
+    "num_channels": 3,
+    "patch_size": 16,
+    "hidden_act": "gelu",
+    "attention_dropout": 0.0,
+}
+IMAGES: dict[str, Any] = {
+    "image_mean": (0.48145466, 0.4578275, 0.40821073),
+    "image_std": (0.26862954, 0.26130258, 0.27577711),
+    "size": {"longest_edge": 1024},
+    "rescale_factor": 1 / 255,
+    "resample": 3,
+    **dict.fromkeys(("do_resize", "do_rescale", "do_normalize", "do_convert_rgb"), True),
+}
+SPECIALS = {"image_token": "[IMG]", "image_break_token": "[IMG_BREAK]", "image_end_token": "[IMG_END]"}
+ENCODER_EPS = 1e-5
+"""Fixed in transformers' `modeling_pixtral.py`, and in ours."""
+ACTIVATIONS = ("silu", "gelu")
+PLAIN_ROPE = ("default", "axial")
+"""Names of the rotary positions we have; transformers calls them axial since 5.2x."""
+
+HEAD = "language_model.lm_head.weight"
+EMBEDDINGS = "language_model.model.embed_tokens.weight"
+# Names of transformers' modules -> names on disk.
+MODULES = {
+    "model.language_model.": "language_model.model.",
+    "model.vision_tower.": "vision_tower.",
+    "model.multi_modal_projector.": "multi_modal_projector.",
+    "lm_head.": "language_model.lm_head.",
+}
+OUTSIDE = {
+    "encoder.stem_norm": "vision_tower.ln_pre",
+    "projector.norm": "multi_modal_projector.norm",
+    "projector.first": "multi_modal_projector.linear_1",
+    "projector.second": "multi_modal_projector.linear_2",
+}
+IN_BLOCK = {
+    "attention_norm": ("attention_norm",),
+    "query_key_value": ("attention.q_proj", "attention.k_proj", "attention.v_proj"),
+    "attention_out": ("attention.o_proj",),
+    "mlp_norm": ("ffn_norm",),
+    "mlp.gate_up": ("feed_forward.gate_proj", "feed_forward.up_proj"),
+    "mlp.down": ("feed_forward.down_proj",),
+}
+
+
+def read(official: Official) -> Described:
+    """The official description in our words. Raises WeightsError for what we have no component for."""
+    config = official.config
+    vision = {**VISION, **config.get("vision_config", {})}
+    text = dict(config.get("text_config", {}))
+    unknown = [*_unknown(config, vision), *_unknown_pictures(_images(official))]
+    if unknown:
+        raise WeightsError(f"this model of {LAYOUT} has settings that are not supported: {'; '.join(unknown)}")
+    tied = _tied(official)
+    # Number formats are the caller's choice; what else transformers notes about itself is no setting.
+    for key in ("dtype", "torch_dtype", "architectures", "transformers_version", "_name_or_path"):
+        text.pop(key, None)
+    backbone = {"model_type": "mistral", **text, "tie_word_embeddings": tied}
+    model = ModelConfig(
+        backbone=DecoderConfig(config=backbone, tokenizer="bytes"),
+        media=_media(official, vision, config.get("spatial_merge_size", 2)),
+        encoder=VisionTransformerConfig(
+            width=vision["hidden_size"],
+            depth=vision["num_hidden_layers"],
+            heads=vision["num_attention_heads"],
+            mlp_width=vision["intermediate_size"],
+            activation=vision["hidden_act"],
+            rope_theta=float(_rope(vision).get("rope_theta", 10_000.0)),
+        ),
+        projector=PatchMergerConfig(
+            bias=config.get("multimodal_projector_bias", False), norm_eps=text.get("rms_norm_eps", 1e-6)
+        ),
+    )
+    processor = {**SPECIALS, **official.files.get("processor_config.json", {})}
+    picture = PictureConfig(*(processor[name] for name in SPECIALS))
+    redundant = frozenset({HEAD}) if tied else frozenset[str]()
+    return Described(model, PromptConfig(picture=picture), backbone, redundant)
+
+
+def _unknown(config: Json, vision: Json) -> Iterator[str]:
+    """Settings that our components do not have."""
+    wanted: list[tuple[str, Any, Sequence[Any]]] = [
+        ("vision_feature_layer", config.get("vision_feature_layer", -1), (-1, [-1])),
+        ("projector_hidden_act", config.get("projector_hidden_act", "gelu"), ("gelu",)),
+        ("vision_config.model_type", vision.get("model_type", "pixtral"), ("pixtral",)),
+        ("vision_config.hidden_act", vision["hidden_act"], ACTIVATIONS),
+        ("vision_config.num_channels", vision["num_channels"], (3,)),
+        ("vision_config.attention_dropout", vision["attention_dropout"], (0,)),
+        ("vision_config.rope_parameters.rope_type", _rope(vision).get("rope_type", "default"), PLAIN_ROPE),
+    ]
+    width, heads = vision["hidden_size"], vision["num_attention_heads"]
+    if width % heads or width // heads % 4:
+        yield f"vision_config.hidden_size {width} is not num_attention_heads {heads} times a multiple of 4"
+    else:
+        wanted.append(("vision_config.head_dim", vision.get("head_dim") or width // heads, (width // heads,)))
+    yield from _refused(wanted)
+
+
+def _unknown_pictures(images: Json) -> Iterator[str]:
+    """Settings of the image processor that our media rule does not have."""
+    sides = images["size"]
+    wanted: list[tuple[str, Any, Sequence[Any]]] = [
+        ("image processor's resample", images["resample"], (3,)),
+        ("image processor's rescale_factor", round(255 * images["rescale_factor"], 6), (1.0,)),
+        *((f"image processor's {name}", images[name], (True,)) for name in IMAGES if name.startswith("do_")),
+    ]
+    if not (sides.get("longest_edge") or sides.get("height") == sides.get("width") is not None):
+        yield f"image processor's size is {dict(sides)}, supported: longest_edge"
+    yield from _refused(wanted)
+
+
+def _refused(wanted: Sequence[tuple[str, Any, Sequence[Any]]]) -> Iterator[str]:
+    for name, found, allowed in wanted:
+        if found not in allowed:
+            yield f"{name} is {found!r}, supported: {', '.join(map(str, allowed))}"
+
+
+def _rope(vision: Json) -> dict[str, Any]:
+    """Since 5.0 transformers keeps rope_theta among `rope_parameters`, before it stood by itself."""
+    outside = {"rope_theta": vision["rope_theta"]} if "rope_theta" in vision else {}
+    return {**outside, **(vision.get("rope_parameters") or {})}
+
+
+def _images(official: Official) -> Json:
+    """Settings of the image processor: in a file of its own, or since transformers 5 within the processor's."""
+    within = official.files.get("processor_config.json", {}).get("image_processor") or {}
+    return {**IMAGES, **official.files.get("preprocessor_config.json", {}), **within}
+
+
+def _media(official: Official, vision: Json, merge: int) -> NativeResolutionConfig:
+    """Pixtral's rule: the longer side is held to a limit, then both are rounded up to whole tokens."""
+    images = _images(official)
+    if not any(name in official.files for name in ("preprocessor_config.json", "processor_config.json")):
+        # Weights alone: the largest picture they were made for is in the configuration.
+        images = {**images, "size": {"longest_edge": _one_side(vision.get("image_size", 1024))}}
+    patch = _one_side(vision["patch_size"])
+    longest = images["size"].get("longest_edge") or images["size"]["height"]
+    mean, std = (tuple(map(float, images[name])) for name in ("image_mean", "image_std"))
+    return NativeResolutionConfig(
+        patch=patch,
+        merge=merge,
+        min_tokens=1,
+        max_tokens=math.ceil(longest / (patch * merge)) ** 2,
+        sides="up",
+        max_side=longest,
+        mean=(mean[0], mean[1], mean[2]),
+        std=(std[0], std[1], std[2]),
+    )
+
+
+def _one_side(size: Any) -> int:
+    """Sides may be given as one number or as two equal ones."""
+    sides = set(size.values() if isinstance(size, dict) else size if isinstance(size, list | tuple) else (size,))
+    if len(sides) != 1:
+        raise WeightsError(f"this model of {LAYOUT} has patches or pictures of {size} px, supported: squares")
+    return int(sides.pop())
+
+
+def _tied(official: Official) -> bool:
+    """As transformers decides: its setting holds unless the checkpoint has a head that differs from the embeddings."""
+    if not official.config.get("tie_word_embeddings", True):
+        return False
+    named = {canonical(name): tensor for name, tensor in official.tensors.items()}
+    return HEAD not in named or (EMBEDDINGS in named and torch.equal(named[HEAD], named[EMBEDDINGS]))
+
+
+def obstacles(described: Described) -> list[str]:
+    """Why a model of ours cannot be written in this layout, each in a few words; empty when it can."""
+    model, picture, found = described.model, described.prompt.picture, []
+    if not isinstance(model.encoder, VisionTransformerConfig):
+        found.append(f"model.encoder is {model.encoder.kind}, the layout has vision_transformer")
+    elif model.encoder.absolute != "none":
+        found.append(f"model.encoder.absolute is {model.encoder.absolute}, the layout has none")
+    if not isinstance(model.projector, PatchMergerConfig):
+        found.append(f"model.projector is {model.projector.kind}, the layout has patch_merger")
+    # The settings of some language models went through float32 (GGUF): nearly the same number is the same number.
+    elif not math.isclose(model.projector.norm_eps, eps := described.backbone["rms_norm_eps"], rel_tol=1e-6):
+        found.append(
+            f"model.projector.norm_eps is {model.projector.norm_eps:g}, the layout takes the backbone's rms_norm_eps, "
+            f"which is {eps:g}"
+        )
+    missing = [name for name in ("token", "row_break", "end") if not getattr(picture, name)]
+    if missing:
+        found.append(f"prompt.picture.{missing[0]} names no token, the layout has one around every picture")
+    return found
+
+
+def write(described: Described, tokenizer: Tokenizer, dtype: str) -> dict[str, Json]:
+    """The JSON files of the official folder, for a model without obstacles. dtype: of the tensors."""
+    model, picture = described.model, described.prompt.picture
+    assert isinstance(model.encoder, VisionTransformerConfig), obstacles(described)
+    assert isinstance(model.projector, PatchMergerConfig), obstacles(described)
+    encoder, media, longest = model.encoder, model.media, _longest_side(model.media)
+    tied = bool(described.backbone.get("tie_word_embeddings"))
+    config = {
+        "architectures": [LAYOUT],
+        "dtype": dtype,
+        "image_token_index": tokenizer.special(picture.token),
+        "model_type": "mistral3",
+        "multimodal_projector_bias": model.projector.bias,
+        "projector_hidden_act": "gelu",
+        "spatial_merge_size": media.merge,
+        "text_config": {**described.backbone, "dtype": dtype},
+        "tie_word_embeddings": tied,
+        # Readers take a folder of this layout that does not say so for one with a faulty tokenizer of before 5.0.
+        "transformers_version": version("transformers"),
+        "vision_config": {
+            "attention_dropout": 0.0,
+            "head_dim": encoder.width // encoder.heads,
+            "hidden_act": encoder.activation,
+            "hidden_size": encoder.width,
+            "image_size": longest,
+            "intermediate_size": encoder.mlp_width,
+            "model_type": "pixtral",
+            "num_attention_heads": encoder.heads,
+            "num_channels": 3,
+            "num_hidden_layers": encoder.depth,
+            "patch_size": media.patch,
+            # Each reader fills in the name that it has for this kind of position.
+            "rope_theta": encoder.rope_theta,
+        },
+        "vision_feature_layer": -1,
+    }
+    end = tokenizer.special(template(described.prompt.template).end.name)
+    return {
+        "config.json": config,
+        "generation_config.json": {"eos_token_id": end, "pad_token_id": end},
+        **_processor(media, picture, longest),
+    }
+
+
+def _processor(media: NativeResolutionConfig, picture: PictureConfig, longest: int) -> dict[str, Json]:
+    """Two files, as readers of before transformers 5 expect them; those of after read both."""
+    images = {
+        **{name: True for name in IMAGES if name.startswith("do_")},
+        "do_pad": True,
+        "image_mean": list(media.mean),
+        "image_processor_type": "PixtralImageProcessor",
+        "image_std": list(media.std),
+        "patch_size": {"height": media.patch, "width": media.patch},
+        "processor_class": "PixtralProcessor",
+        "resample": IMAGES["resample"],
+        "rescale_factor": IMAGES["rescale_factor"],
+        "size": {"longest_edge": longest},
+    }
+    processor = {
+        "image_break_token": picture.row_break,
+        "image_end_token": picture.end,
+        "image_token": picture.token,
+        "patch_size": media.patch,
+        "processor_class": "PixtralProcessor",
+        "spatial_merge_size": media.merge,
+    }
+    return {"preprocessor_config.json": images, "processor_config.json": processor}
+
+
+def _longest_side(media: NativeResolutionConfig) -> int:
+    """The longest side the official rule may leave, so that no picture gets more tokens than ours allows, px."""
+    within = math.isqrt(media.max_tokens) * media.patch * media.merge
+    return within if media.max_side is None else min(media.max_side, within)
+
+
+def canonical(name: str) -> str | None:
+    """The name on disk. None for frequencies of rotary positions, which old checkpoints keep and everyone computes."""
+    if name.endswith("inv_freq"):
+        return None
+    start = next((start for start in MODULES if name.startswith(start)), None)
+    return name if start is None else MODULES[start] + name.removeprefix(start)
+
+
+def place(name: str, described: Described) -> Place:
+    """Where our tensor `name` is kept."""
+    module, _, kind = name.rpartition(".")
+    media, encoder = described.model.media, described.model.encoder
+    if name.startswith("backbone.lm."):
+        return same(name.replace("backbone.lm.", "language_model.", 1))
+    if module == "encoder.stem":
+        shape = (3, media.patch, media.patch)
+        return Place(
+            ("vision_tower.patch_conv.weight",),
+            lambda tensors: tensors[0].flatten(1),
+            lambda tensor: [tensor.unflatten(1, shape)],
+        )
+    if module == "projector.merger":
+        assert isinstance(encoder, VisionTransformerConfig), "obstacles come first"
+        official = "multi_modal_projector.patch_merger.merging_layer.weight"
+        join, split = partial(_by_patch, width=encoder.width), partial(_by_channel, width=encoder.width)
+        return Place((official,), join, split)
+    if module in OUTSIDE:
+        return same(f"{OUTSIDE[module]}.{kind}")
+    start, number, inside = module.split(".", 3)[1:]
+    assert (module.split(".")[0], start) == ("encoder", "blocks"), f"'{name}' is no tensor of this structure"
+    layer = f"vision_tower.transformer.layers.{number}"
+    return rows(*(f"{layer}.{part}.{kind}" for part in IN_BLOCK[inside]))
+
+
+def _by_patch(tensors: Sequence[Tensor], width: int) -> Tensor:
+    """The merger's columns: channel after channel there (torch's unfold), patch after patch here (see its module)."""
+    ours: Tensor = tensors[0].unflatten(1, (width, -1)).transpose(1, 2).flatten(1)
+    return ours
+
+
+def _by_channel(tensor: Tensor, width: int) -> list[Tensor]:
+    return [tensor.unflatten(1, (-1, width)).transpose(1, 2).flatten(1)]
