@@ -21,8 +21,8 @@ from vitrail.systems.system import Described
 
 Dtype = Literal["float32", "bfloat16"]
 
-UNUSED = "contrast."
-"""Tensors of the contrastive objective: an answer does not need them, and no official layout has them."""
+UNUSED = ("contrast.", "spotter.")
+"""Heads of training objectives: an answer does not need them, and no official layout has them."""
 
 
 def export(model: MultimodalModel, encode: Encode, config: ModelConfig, folder: Path, dtype: Dtype = "float32") -> str:
