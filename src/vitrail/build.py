@@ -53,7 +53,7 @@ from vitrail.models.encoders.vision_transformer import VisionTransformer
 from vitrail.models.fusion.splice import Splice
 from vitrail.models.projectors.mlp import MLPProjector
 from vitrail.models.projectors.patch_merger import PatchMerger
-from vitrail.models.weights import finished, load_component, load_model
+from vitrail.models.weights import fill, finished, load_component, load_model
 from vitrail.prompts.config import PromptConfig
 from vitrail.prompts.templates import template
 from vitrail.recipe.schema import Recipe
@@ -76,6 +76,7 @@ transformers_logging.disable_progress_bar()
 OWN_TOKENIZERS = {"bytes": byte_tokenizer, "small": small_tokenizer}
 DESCRIPTION = "vitrail.yaml"
 WEIGHTS = "model.safetensors"
+ADAPTER = "adapter"
 LAYOUT = 1
 STARTER = Path(__file__).parent / "starter"
 """The encoder and projector that come with the package."""
@@ -197,10 +198,10 @@ def _assembled(config: ModelConfig, vocabulary: int, backbone: Decoder | None) -
             widths = {"encoder_width": encoder.width, "backbone_width": backbone.width, "merge": media.merge}
             projector = custom(kind, "model.projector", **widths, **options)
     contrast = Contrast(config.contrast, backbone.width, backbone.width) if config.contrast else None
+    spotter = torch.nn.Linear(encoder.width, backbone.vocabulary, bias=False) if config.spotter else None
     if config.backbone.lora:
         # Last, so that what else is drawn by chance is the same without adapters.
         backbone.add_adapters(config.backbone.lora)
-    spotter = torch.nn.Linear(encoder.width, backbone.vocabulary, bias=False) if config.spotter else None
     return MultimodalModel(encoder, projector, Splice(), backbone, contrast, spotter)
 
 
@@ -212,7 +213,18 @@ def starting_model(config: ModelConfig, vocabulary: int, seed: int) -> Multimoda
     model = build_model(config, vocabulary, seed)
     for component, place in config.weights.items():
         load_component(model, component, weights_folder(place) / WEIGHTS)
+    lora = config.backbone.lora
+    if lora and lora.weights:
+        folder = adapter_folder(lora.weights)
+        pairs = {name: tensor for name, tensor in model.backbone.lm.state_dict().items() if adapters.of_adapter(name)}
+        fill(pairs, adapters.read_adapter(folder, lora), folder)
     return model
+
+
+def adapter_folder(place: str) -> Path:
+    """The folder of an adapter: a run's, the folder itself, or that of the bundled `starter`."""
+    folder = weights_folder(place) if place == STARTER.name else Path(place)
+    return folder / ADAPTER if (folder / ADAPTER).is_dir() else folder
 
 
 def weights_folder(place: str | Path) -> Path:
@@ -221,6 +233,11 @@ def weights_folder(place: str | Path) -> Path:
     Raises WeightsError when there is none.
     """
     if place == STARTER.name:
+        if not (STARTER / WEIGHTS).is_file():
+            raise WeightsError(
+                "this version comes without starter weights: make them with recipes/starter/encoder.yaml and "
+                "recipes/starter/projector.yaml, and name their run in the place of 'starter'"
+            )
         return STARTER
     for folder in (Path(place) / "weights", Path(place)):
         if (folder / DESCRIPTION).is_file():

@@ -11,7 +11,8 @@ import torch
 from safetensors.torch import load_file
 
 from vitrail import build
-from vitrail.contracts.errors import DataError
+from vitrail.contracts.errors import DataError, WeightsError
+from vitrail.export import components
 from vitrail.models.backbones.adapters import of_adapter
 from vitrail.models.weights import finished, load_model
 from vitrail.recipe.read import read_recipe
@@ -131,3 +132,48 @@ def test_a_text_that_is_not_there_costs_nothing(tiny_recipe_file: Path, tmp_path
     with pytest.raises(DataError, match=r"evaluate\.text: cannot read 'gone\.txt'"):
         train(read_recipe(str(tiny_recipe_file), [f"run={tmp_path / 'run'}", "evaluate.text=gone.txt"]))
     assert not (tmp_path / "run").exists()
+
+
+def test_a_recipe_begins_with_the_adapter_of_another_run(done: Path, tiny_recipe_file: Path) -> None:
+    recipe = recipe_of(tiny_recipe_file, LORA[:-1] + f", weights: {done}}}")
+    vocabulary = build.build_tokenizer(recipe.model.backbone, recipe.prompt).vocabulary
+    pairs = {name for name, _ in build.build_model(recipe.model, vocabulary, 0).named_parameters() if of_adapter(name)}
+    begun = build.starting_model(recipe.model, vocabulary, 0).state_dict()
+    saved = load_file(done / "adapter" / "adapter_model.safetensors")
+    assert len(saved) == len(pairs)
+    for name in pairs:
+        filed = name.replace("backbone.lm.", "base_model.model.").replace(".default.", ".")
+        assert torch.equal(begun[name], saved[filed]), name
+    # The pairs of a new adapter would add nothing.
+    assert any(begun[name].abs().max() > 0 for name in pairs if "lora_B" in name)
+
+
+def test_an_adapter_that_does_not_fit_is_one_line(done: Path, tiny_recipe_file: Path, tmp_path: Path) -> None:
+    for lora, said in (
+        (f"{{rank: 2, alpha: 8, weights: {done}}}", "lora.alpha is 8, the adapter in .* has 4"),
+        (f"{{rank: 4, alpha: 4, weights: {done}}}", r"is \[2, "),
+        (f"{{rank: 2, alpha: 4, weights: {tmp_path}}}", "holds no adapter"),
+    ):
+        recipe = recipe_of(tiny_recipe_file, f"model.backbone.lora={lora}")
+        vocabulary = build.build_tokenizer(recipe.model.backbone, recipe.prompt).vocabulary
+        with pytest.raises(WeightsError, match=said) as caught:
+            build.starting_model(recipe.model, vocabulary, 0)
+        assert "\n" not in str(caught.value)
+
+
+def test_components_are_written_for_other_recipes(done: Path, tiny_recipe_file: Path, tmp_path: Path) -> None:
+    """Encoder, projector and adapter in half the bytes; a recipe that takes them begins where the run ended."""
+    adapter = build.adapter_folder(str(done))
+    components.export(build.weights_folder(done), adapter, ("encoder", "projector"), tmp_path / "parts", torch.bfloat16)
+    parts = load_file(tmp_path / "parts" / "model.safetensors")
+    assert {name.split(".")[0] for name in parts} == {"encoder", "projector"}
+    weights = f"model.weights={{encoder: {tmp_path / 'parts'}, projector: {tmp_path / 'parts'}}}"
+    recipe = recipe_of(tiny_recipe_file, LORA[:-1] + f", weights: {tmp_path / 'parts'}}}", weights)
+    vocabulary = build.build_tokenizer(recipe.model.backbone, recipe.prompt).vocabulary
+    begun = build.starting_model(recipe.model, vocabulary, 0).state_dict()
+    ended = load_file(done / "weights" / "model.safetensors")
+    for name, tensor in parts.items():
+        assert torch.equal(begun[name], ended[name].bfloat16().float())
+        assert torch.equal(begun[name], tensor.float())
+    with pytest.raises(WeightsError, match="no component 'generator'"):
+        components.export(build.weights_folder(done), adapter, ("generator",), tmp_path / "more", torch.float32)

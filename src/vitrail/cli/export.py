@@ -14,15 +14,30 @@ from vitrail.contracts.errors import WeightsError
 def export(
     run: RunName,
     out: Annotated[Path, typer.Argument(help="Folder to write; must be new or empty.")],
-    to: Annotated[Literal["hf"], typer.Option(help="hf: the published layout that the model's structure fits.")] = "hf",
+    to: Annotated[
+        Literal["hf", "components"],
+        typer.Option(
+            help="hf: the published layout that the model's structure fits. components: encoder, projector and adapter "
+            "alone, for model.weights of other recipes."
+        ),
+    ] = "hf",
     dtype: Annotated[Literal["float32", "bfloat16"], typer.Option(help="Number format of the weights.")] = "float32",
 ) -> None:
-    """Write a trained model as a folder that transformers opens by itself."""
+    """Write a trained model as a folder that transformers opens by itself, or its parts for other recipes."""
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise WeightsError(f"'{out}' exists already and is not empty; choose another")
 
     from vitrail import build
-    from vitrail.export import official
+    from vitrail.export import components, official
+
+    if to == "components":
+        import torch
+
+        adapter = build.adapter_folder(run)
+        names = ("encoder", "projector")
+        size = components.export(build.weights_folder(run), adapter, names, out, getattr(torch, dtype))
+        typer.echo(f"{out}: {', '.join(names)} and what adapter there is, {size / 1e6:.1f} MB")
+        return
 
     model, config = build.load_described(run, "cpu")
     layout = official.export(model.model, model.encode, config, out, dtype)

@@ -71,7 +71,8 @@ class LoraConfig:
     """Adapters beside the matrices of the language model: a stage that trains `backbone` moves these and nothing else.
 
     rank: inner width of a pair. alpha: a pair counts alpha / rank times. targets: names of the layers' matrices.
-    dropout: 0 only, since packed layers have none.
+    dropout: 0 only, since packed layers have none. weights: the adapter to begin with, in peft's layout: a folder, a
+    run's folder, or `starter`; null for a new one.
     Source: LoRA, arXiv 2106.09685; which matrices, QLoRA, arXiv 2305.14314.
     """
 
@@ -79,6 +80,7 @@ class LoraConfig:
     alpha: int = 32
     targets: tuple[str, ...] = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
     dropout: float = 0.0
+    weights: str | None = None
 
     def __post_init__(self) -> None:
         if self.rank < 1:

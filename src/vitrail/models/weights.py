@@ -48,7 +48,7 @@ def load_tensors(path: Path) -> dict[str, Tensor]:
 
 def load_model(model: nn.Module, path: Path) -> None:
     """Loads weights into a model of the same make. Raises WeightsError naming the first tensor that does not fit."""
-    _fill(unshared(model), load_tensors(path), path)
+    fill(unshared(model), load_tensors(path), path)
 
 
 def fill_model(model: nn.Module, tensors: Mapping[str, Tensor], place: Path) -> None:
@@ -56,7 +56,7 @@ def fill_model(model: nn.Module, tensors: Mapping[str, Tensor], place: Path) -> 
 
     Raises WeightsError naming the first tensor that does not fit.
     """
-    _fill(unshared(model), tensors, place)
+    fill(unshared(model), tensors, place)
 
 
 def load_component(model: nn.Module, name: str, path: Path) -> None:
@@ -67,11 +67,14 @@ def load_component(model: nn.Module, name: str, path: Path) -> None:
     expected = {key: tensor for key, tensor in unshared(model).items() if key.startswith(f"{name}.")}
     if isinstance(getattr(model.get_submodule(name), "lora", None), LoraConfig):
         expected = without_adapters(expected)
-    _fill(expected, tensors, path)
+    fill(expected, tensors, path)
 
 
-def _fill(expected: Mapping[str, Tensor], tensors: Mapping[str, Tensor], path: Path) -> None:
-    """Copies tensors into those of a model, once every name and shape is found to fit."""
+def fill(expected: Mapping[str, Tensor], tensors: Mapping[str, Tensor], path: Path) -> None:
+    """Copies tensors into those of a model, once every name and shape is found to fit.
+
+    path: where they are from. Raises WeightsError naming the first that does not fit.
+    """
     missing, unknown = sorted(expected.keys() - tensors.keys()), sorted(tensors.keys() - expected.keys())
     if missing or unknown:
         what = f"lacks '{missing[0]}'" if missing else f"has '{unknown[0]}', which the model has not"

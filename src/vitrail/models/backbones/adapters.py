@@ -7,20 +7,23 @@ has them merged. Importing peft takes seconds, so it is imported only where a mo
 from __future__ import annotations
 
 import copy
+import json
 from collections.abc import Mapping
 from pathlib import Path
 
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
-from vitrail.contracts.errors import RecipeError, nearest
+from vitrail.contracts.errors import RecipeError, WeightsError, nearest
 from vitrail.models.config import LoraConfig
 
 ADAPTER = "default"
 """peft's name for the only adapter of a model."""
 DOWN, UP, FROZEN = f".lora_A.{ADAPTER}.weight", f".lora_B.{ADAPTER}.weight", ".base_layer."
 """How peft names the pair float[rank, in], float[out, rank], and what it puts before the names of the frozen layer."""
+PREFIX = "base_model.model."
+"""Of names in a file. Source: peft's `PeftModel`, which holds its tuner as base_model, and that the language model."""
 
 
 def inject(lm: PreTrainedModel, config: LoraConfig) -> None:
@@ -42,6 +45,23 @@ def inject(lm: PreTrainedModel, config: LoraConfig) -> None:
         task_type="CAUSAL_LM", r=config.rank, lora_alpha=config.alpha, target_modules=list(config.targets)
     )
     peft.inject_adapter_in_model(settings, lm, adapter_name=ADAPTER)
+
+
+def read_adapter(folder: Path, config: LoraConfig) -> dict[str, Tensor]:
+    """The pairs of an adapter that peft or `save_adapter` wrote, by their names in the language model.
+
+    Raises WeightsError when there is none, or its pairs count otherwise than `config` says.
+    """
+    settings = folder / "adapter_config.json"
+    if not settings.is_file():
+        raise WeightsError(f"model.backbone.lora.weights: '{folder}' holds no adapter (no {settings.name})")
+    alpha = json.loads(settings.read_text(encoding="utf-8")).get("lora_alpha")
+    if alpha != config.alpha:
+        raise WeightsError(f"model.backbone.lora.alpha is {config.alpha}, the adapter in '{folder}' has {alpha}")
+    tensors = load_file(folder / "adapter_model.safetensors")
+    return {
+        name.removeprefix(PREFIX).replace(".weight", f".{ADAPTER}.weight"): tensor for name, tensor in tensors.items()
+    }
 
 
 def of_adapter(name: str) -> bool:
@@ -81,8 +101,7 @@ def save_adapter(lm: PreTrainedModel, base: str | None, folder: Path) -> None:
     settings.save_pretrained(str(folder))
     # The vocabulary is as it was; unless told so, peft asks the hub.
     tensors = peft.get_peft_model_state_dict(lm, adapter_name=ADAPTER, save_embedding_layers=False)
-    # Source of the prefix: peft's `PeftModel`, which holds its tuner as base_model, and that the language model.
-    named = {f"base_model.model.{name}": tensor.contiguous() for name, tensor in tensors.items()}
+    named = {PREFIX + name: tensor.contiguous() for name, tensor in tensors.items()}
     making = folder / "adapter_model.safetensors.part"
     save_file(named, making, metadata={"format": "pt"})
     making.rename(making.with_suffix(""))

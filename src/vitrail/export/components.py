@@ -1,0 +1,37 @@
+"""Some components of a finished run, for other recipes to begin with: how the bundled starter is made."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+from safetensors.torch import save_file
+
+from vitrail.contracts.errors import WeightsError
+from vitrail.models.weights import load_tensors
+
+
+def export(weights: Path, adapter: Path, names: Sequence[str], folder: Path, dtype: torch.dtype) -> int:
+    """Writes `folder`: the named components, the description, and the adapter in peft's layout where there is one.
+
+    weights: folder of a finished model. adapter: folder of its adapter, there or not. Returns the bytes written.
+    Raises WeightsError for a component that the model has not.
+    """
+    tensors = load_tensors(weights / "model.safetensors")
+    chosen: dict[str, torch.Tensor] = {}
+    for name in names:
+        found = {key: tensor.to(dtype) for key, tensor in tensors.items() if key.startswith(f"{name}.")}
+        if not found:
+            raise WeightsError(f"'{weights}' holds no component '{name}'")
+        chosen.update(found)
+    folder.mkdir(parents=True, exist_ok=True)
+    save_file(chosen, folder / "model.safetensors")
+    shutil.copy2(weights / "vitrail.yaml", folder)
+    if (adapter / "adapter_config.json").is_file():
+        (folder / "adapter").mkdir(exist_ok=True)
+        pairs = {key: tensor.to(dtype) for key, tensor in load_tensors(adapter / "adapter_model.safetensors").items()}
+        save_file(pairs, folder / "adapter" / "adapter_model.safetensors", metadata={"format": "pt"})
+        shutil.copy2(adapter / "adapter_config.json", folder / "adapter")
+    return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
