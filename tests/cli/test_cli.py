@@ -166,7 +166,7 @@ BAD_ROWS = {
     "missing picture": (row(image="gone.png"), "gone.png' does not exist"),
     "not a picture": (row(image="mine.jsonl"), "is not a picture"),
     "more tags than pictures": (row(tags=2), "2 <image> tags but 1 pictures"),
-    "empty answer": (row(answer=" "), "empty answer"),
+    "no answer": ({"images": ["picture.png"], "messages": [{"role": "user", "content": "What?"}]}, "no assistant turn"),
     "too long": (row(answer="x" * 500), "a pack holds 280"),
 }
 

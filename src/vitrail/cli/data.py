@@ -1,4 +1,4 @@
-"""`vitrail data`: pictures drawn by the package, written to a folder as a user's own data would lie there."""
+"""`vitrail data`: pictures drawn by the package, and rows for a user's own pictures."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from vitrail.data.drawn.documents.config import ASKS, DOCUMENTS, DocumentsConfig
 WHAT = ("drawn", "lines", "documents")
 """What can be drawn: the names that a recipe has for it as `kind`."""
 
-app = typer.Typer(no_args_is_help=True, help="Draw data, and look at it.")
+app = typer.Typer(no_args_is_help=True, help="Draw data, or begin with pictures of your own.")
 
 
 @app.callback()
 def group() -> None:
-    """Draw data, and look at it."""
+    """Draw data, or begin with pictures of your own."""
 
 
 @app.command()
@@ -53,6 +53,46 @@ def draw(
     with Terminal().counting("drawing", rows) as on_row:
         path = export(config, out, lambda count: on_row())
     typer.echo(f"{path}")
+
+
+@app.command()
+def template(
+    folder: Annotated[Path, typer.Argument(help="Folder of pictures; folders in it are looked through too.")],
+    out: Annotated[
+        Path | None,
+        typer.Argument(
+            metavar="OUT.jsonl", help="File to write; default: the folder's name, here.", show_default=False
+        ),
+    ] = None,
+    held_out: Annotated[
+        float | None,
+        typer.Option(
+            help="Share of the pictures for a second file, OUT.held_out.jsonl, e.g. 0.2; chosen by their names.",
+            show_default=False,
+        ),
+    ] = None,
+    questions: Annotated[
+        list[str] | None,
+        typer.Option(metavar="TEXT", help="A question to ask of every picture (repeatable).", show_default=False),
+    ] = None,
+    add: Annotated[
+        bool, typer.Option("--add", help="Append the pictures that are not in the files yet, with the same questions.")
+    ] = False,
+) -> None:
+    """Write rows for a folder of pictures, with the answers left empty for you to fill in."""
+    from vitrail.cli.progress import Terminal
+    from vitrail.data.template import TemplateConfig, counted, write_template
+
+    config = TemplateConfig(
+        folder, out or Path(f"{folder.resolve().name}.jsonl"), held_out, tuple(questions or ()), add
+    )
+    made = write_template(config, lambda files: Terminal().counting("looking at files", files))
+    for line in made.left_out:
+        typer.echo(f"left out: {line}", err=True)
+    if made.others:
+        typer.echo(f"no pictures: {counted(made.others)}", err=True)
+    for path, count in made.pictures.items():
+        typer.echo(f"{path}: {count} {'new ' if add else ''}picture{'' if count == 1 else 's'}")
 
 
 def _config(

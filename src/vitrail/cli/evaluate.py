@@ -35,14 +35,16 @@ def evaluate(
 
     from vitrail import build
     from vitrail.cli.progress import Terminal
+    from vitrail.data.unanswered import check_answered
     from vitrail.evaluation.answers import ask
     from vitrail.evaluation.losses import held_out_losses
     from vitrail.metrics.scoring import summarise
     from vitrail.run.screen import Silent
 
     screen = Silent() if as_json else Terminal()
-    model = build.load(run, device)
     source, dialect = build.build_source(source_config)
+    check_answered(source, dialect, allowed=None)
+    model = build.load(run, device)
     with screen.counting("questions", len(source)) as on_answer:
         answers = ask(model.withholding() if withhold else model, source, dialect, max_tokens, on_answer)
     summary = summarise(answers)

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import re
+from collections.abc import Iterator
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +29,7 @@ class JsonlSource:
         self._list: list[Any] | None = None
         self._offsets = np.zeros(0, np.int64)
         self._lines = np.zeros(0, np.int64)
-        if _is_list(self.path):
+        if is_list(self.path):
             self._list = _read_list(self.path)
             count = len(self._list)
         else:
@@ -51,6 +54,17 @@ class JsonlSource:
         name = fields.get("id")
         return Row(str(place.rpartition("/")[2] if name is None else name), fields, self.folder, place)
 
+    def matching(self, pattern: re.Pattern[bytes]) -> Iterator[int]:
+        """Numbers of the rows whose line holds the pattern, in one pass over the file; of a list, every row's."""
+        if self._list is not None:
+            yield from range(self._count)
+            return
+        with self.path.open("rb") as file:
+            lines = (line for line in file if line.strip())
+            for index, line in enumerate(islice(lines, self._count)):
+                if pattern.search(line):
+                    yield index
+
     def _parse(self, index: int, place: str) -> Any:
         try:
             with self.path.open("rb") as file:
@@ -66,7 +80,8 @@ class JsonlSource:
             raise DataError(f"{place}: not JSON: {error}") from error
 
 
-def _is_list(path: Path) -> bool:
+def is_list(path: Path) -> bool:
+    """Whether a file is one JSON list, and not a row a line."""
     with path.open("rb") as file:
         return file.read(64).lstrip(b"\xef\xbb\xbf \t\r\n").startswith(b"[")
 

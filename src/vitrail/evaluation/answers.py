@@ -20,12 +20,15 @@ from vitrail.metrics.scoring import Answer
 def question(row: Row, dialect: DialectName) -> tuple[Conversation, tuple[str, ...]]:
     """The conversation up to its last answer, and the accepted answers: that one and the row's `answers`, if any.
 
-    Raises DataError when the row does not end with an answer, or its `answers` are no list of texts or numbers.
+    Raises DataError when the row does not end with an answer, or with an empty one, or its `answers` are no list of
+    texts or numbers.
     """
     conversation = to_conversation(row, dialect)
     *asked, last = conversation.messages
     if last.role != "assistant" or not asked:
         raise DataError(f"{row.place or row.id}: a held-out row must end with an assistant's turn")
+    if not last.text.strip():
+        raise DataError(f"{row.place or row.id}: empty answer")
     also = conversation.extra.get("answers") or []
     if isinstance(also, str):
         also = [also]

@@ -17,6 +17,7 @@ from vitrail import build
 from vitrail.contracts.errors import RecipeError
 from vitrail.data.encode import Encode
 from vitrail.data.ledger import Ledger
+from vitrail.data.unanswered import check_answered
 from vitrail.evaluation import answers as asking
 from vitrail.evaluation.losses import held_out_losses
 from vitrail.evaluation.plain_text import read_text, text_change, text_loss
@@ -65,6 +66,7 @@ def train(resolved: Resolved[Recipe], screen: Screen | None = None) -> RunFolder
     # Everything that a mistake could be in is opened before the folder is taken and before any time is spent.
     wanted = [*(stage.data or recipe.data.train for stage in recipe.stages), recipe.data.held_out]
     sources = {config: build.build_source(config) for config in wanted if config}
+    check_sources(recipe, sources, screen)
     text = read_text(recipe.evaluate.text)
     device = same_device(choose(recipe.training), folder, screen)
     folder.claim(resolved)
@@ -75,6 +77,15 @@ def train(resolved: Resolved[Recipe], screen: Screen | None = None) -> RunFolder
         _go_on(Run(recipe, folder, device, encode, tokenizer.vocabulary, screen, sources, text))
         report.write(resolved, folder)
     return folder
+
+
+def check_sources(recipe: Recipe, sources: build.Sources, screen: Screen) -> None:
+    """Says how many rows still wait for their answer. Raises DataError where they are too many."""
+    for config, (source, dialect) in sources.items():
+        held_out = config == recipe.data.held_out
+        said = check_answered(source, dialect, None if held_out else recipe.data.max_lost)
+        if said:
+            screen.say(said)
 
 
 def _go_on(run: Run) -> None:
