@@ -60,7 +60,7 @@ from vitrail.data.encode import Encode
 from vitrail.data.ledger import Ledger
 from vitrail.data.loader import Cursor, Stream, prefetched
 from vitrail.data.pack import pack_window
-from vitrail.data.sources import JsonlSource
+from vitrail.data.sources.jsonl import JsonlSource
 from vitrail.export.official import export
 from vitrail.models.assembled import MultimodalModel
 from vitrail.recipe.read import read_recipe

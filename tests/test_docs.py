@@ -104,7 +104,7 @@ def test_components_of_the_page_take_a_step(tmp_path: Path, monkeypatch: pytest.
     encode = build.build_encode(recipe.model, recipe.prompt, tokenizer)
     model = build.build_model(recipe.model, tokenizer.vocabulary, seed=0)
     stage = build.build_stages(recipe, encode, Device("cpu", "float32", 1, compiled=False))[1]
-    (pack,), _ = stage.stream.window(0, 0)
+    (pack,) = stage.stream.first_window().packs
     batch, _ = collate(pack, encode.media)
     assert batch is not None
     (term,) = stage.objective(model, batch).values()

@@ -22,19 +22,15 @@ from transformers import AutoConfig
 from transformers.utils import logging as transformers_logging
 
 from vitrail.contracts.errors import RecipeError, WeightsError
-from vitrail.contracts.protocols import MediaRule, Source, Tokenizer
+from vitrail.contracts.protocols import MediaRule, Source, StreamedSource, Tokenizer
 from vitrail.data.config import DialectName, SourceConfig
-from vitrail.data.dialects import dialect_of
-from vitrail.data.drawn.config import DrawnConfig, LinesConfig
-from vitrail.data.drawn.documents.config import DocumentsConfig
-from vitrail.data.drawn.documents.source import DocumentsSource
-from vitrail.data.drawn.lines import LinesSource
-from vitrail.data.drawn.source import DrawnSource
 from vitrail.data.encode import Encode
 from vitrail.data.loader import Stream
-from vitrail.data.sources import JsonlSource
+from vitrail.data.opening import Opened, Replay, open_mixture, sources_of
+from vitrail.data.sources.opening import open_source
 from vitrail.inference.chat_model import ChatModel
-from vitrail.media.native import NativeResolution
+from vitrail.media.config import FetchConfig
+from vitrail.media.rule import media_rule
 from vitrail.models.assembled import MultimodalModel
 from vitrail.models.backbones import adapters
 from vitrail.models.backbones.decoder import Decoder, decoder_from_config, decoder_from_pretrained
@@ -43,6 +39,7 @@ from vitrail.models.backbones.weights_source import local_folder, local_or_hub
 from vitrail.models.config import (
     CustomConfig,
     DecoderConfig,
+    LinearProjectorConfig,
     MLPProjectorConfig,
     ModelConfig,
     PatchMergerConfig,
@@ -51,11 +48,13 @@ from vitrail.models.config import (
 from vitrail.models.contrast import Contrast
 from vitrail.models.encoders.vision_transformer import VisionTransformer
 from vitrail.models.fusion.splice import Splice
+from vitrail.models.projectors.linear import LinearProjector
 from vitrail.models.projectors.mlp import MLPProjector
 from vitrail.models.projectors.patch_merger import PatchMerger
 from vitrail.models.weights import fill, finished, load_component, load_model
 from vitrail.prompts.config import PromptConfig
-from vitrail.prompts.templates import template
+from vitrail.prompts.program import tokenizer_template
+from vitrail.prompts.templates import TOKENIZER, Template, template
 from vitrail.recipe.schema import Recipe
 from vitrail.recipe.strict import read, to_yaml
 from vitrail.systems.folder import is_official
@@ -103,12 +102,13 @@ def custom(kind: str, where: str, **arguments: Any) -> Any:
 
 def build_media(config: ModelConfig) -> MediaRule:
     """The media rule, stated once; data and prompts are handed the same object."""
-    return NativeResolution(config.media)
+    return media_rule(config.media)
 
 
 def build_tokenizer(config: DecoderConfig, prompt: PromptConfig) -> HFTokenizer:
     """The backbone's tokenizer. Raises WeightsError when it lacks a special token of the prompt's template."""
-    specials = (*template(prompt.template).specials, *prompt.picture.specials)
+    own = prompt.template == TOKENIZER
+    specials = (*(() if own else template(prompt.template).specials), *prompt.specials)
     if config.tokenizer in OWN_TOKENIZERS:
         return OWN_TOKENIZERS[config.tokenizer](specials)
     place = config.tokenizer or config.id
@@ -192,6 +192,8 @@ def _assembled(config: ModelConfig, vocabulary: int, backbone: Decoder | None) -
     match config.projector:
         case MLPProjectorConfig() as mlp:
             projector = MLPProjector(mlp, encoder.width, backbone.width, media.merge)
+        case LinearProjectorConfig() as linear:
+            projector = LinearProjector(linear, encoder.width, backbone.width, media.merge)
         case PatchMergerConfig() as merger:
             projector = PatchMerger(merger, encoder.width, backbone.width, media.merge)
         case CustomConfig(kind=kind, options=options):
@@ -245,22 +247,27 @@ def weights_folder(place: str | Path) -> Path:
     raise WeightsError(f"'{place}' holds no finished model: neither {DESCRIPTION} nor weights/{DESCRIPTION} is there")
 
 
-def build_encode(config: ModelConfig, prompt: PromptConfig, tokenizer: Tokenizer) -> Encode:
+def build_encode(
+    config: ModelConfig, prompt: PromptConfig, tokenizer: Tokenizer, fetch: FetchConfig | None = None
+) -> Encode:
     """What turns a conversation into a sample, for this model."""
-    return Encode(build_media(config), template(prompt.template), tokenizer, prompt)
+    return Encode(build_media(config), build_template(prompt, tokenizer), tokenizer, prompt, fetch=fetch)
 
 
-def build_source(config: SourceConfig) -> tuple[Source, DialectName]:
+def build_template(prompt: PromptConfig, tokenizer: Tokenizer) -> Template:
+    """The chat format by its name, or the tokenizer's own. Raises RecipeError for one that cannot be used."""
+    if prompt.template != TOKENIZER:
+        return template(prompt.template)
+    if not isinstance(tokenizer, HFTokenizer):
+        raise RecipeError(f"prompt.template: '{TOKENIZER}' needs a tokenizer that comes with a chat template")
+    return tokenizer_template(
+        tokenizer.chat_template, tokenizer.names, tokenizer.specials, tokenizer.whole, prompt.picture
+    )
+
+
+def build_source(config: SourceConfig) -> tuple[Source | StreamedSource, DialectName]:
     """A source and the dialect of its rows."""
-    if isinstance(config, DrawnConfig):
-        return DrawnSource(config), "tags"
-    if isinstance(config, LinesConfig):
-        return LinesSource(config), "tags"
-    if isinstance(config, DocumentsConfig):
-        return DocumentsSource(config), "tags"
-    source = JsonlSource(config)
-    dialect = config.dialect if config.dialect != "auto" else dialect_of(source)
-    return source, dialect
+    return open_source(config)
 
 
 def build_objective(stage: StageConfig) -> Objective:
@@ -275,29 +282,30 @@ def build_objective(stage: StageConfig) -> Objective:
     return objective
 
 
-Sources = Mapping[SourceConfig, tuple[Source, DialectName]]
-"""Opened sources, with the dialects of their rows."""
-
-
-def build_stages(recipe: Recipe, encode: Encode, device: Device, opened: Sources | None = None) -> list[Stage]:
+def build_stages(recipe: Recipe, encode: Encode, device: Device, opened: Opened | None = None) -> list[Stage]:
     """The stages with their streams; each draws its order from a seed of its own.
 
-    opened: sources that need not be opened again.
+    opened: sources that need not be opened again. Raises RecipeError for epochs of data that has no end.
     """
+    data = {stage.name: stage.data or recipe.data.train for stage in recipe.stages}
+    if opened is None:
+        opened = {source: build_source(source) for chosen in data.values() for source in sources_of(chosen)}
     stages = []
     for number, config in enumerate(recipe.stages):
-        chosen = config.data or recipe.data.train
-        source, dialect = opened[chosen] if opened else build_source(chosen)
+        replays = tuple(Replay(earlier, data[earlier], share) for earlier, share in config.replay.items())
+        mixture = open_mixture(data[config.name], opened, recipe.seed * 1000 + number, replays)
+        if config.epochs is not None and mixture.rows is None:
+            raise RecipeError(f"stages.{config.name}.epochs: streamed data has no epochs; give steps or tokens")
         pack = recipe.data.pack
         stream = Stream(
-            source,
-            dialect,
+            mixture,
             encode,
             pack,
-            seed=recipe.seed * 1000 + number,
             max_lost=recipe.data.max_lost,
+            resolution=config.resolution,
+            lasts=config.lasts,
             pad_to=pack.length if device.compiled else 0,
-            shuffle=chosen.shuffle,
+            workers=recipe.data.workers,
         )
         stages.append(Stage(config, stream, build_objective(config)))
     return stages

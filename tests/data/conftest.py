@@ -17,7 +17,7 @@ from vitrail.data.drawn.documents.config import DOCUMENTS, DocumentsConfig
 from vitrail.data.drawn.documents.page import Document
 from vitrail.data.drawn.documents.source import DocumentsSource
 from vitrail.data.encode import Encode
-from vitrail.data.sources import JsonlSource
+from vitrail.data.sources.jsonl import JsonlSource
 from vitrail.media.config import NativeResolutionConfig
 from vitrail.media.native import NativeResolution
 from vitrail.models.backbones.tokenizer import byte_tokenizer

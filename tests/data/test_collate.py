@@ -14,7 +14,8 @@ from vitrail.contracts.errors import MediaError
 from vitrail.contracts.messages import Row
 from vitrail.contracts.samples import IGNORE, Batch, Pack, Sample
 from vitrail.data.collate import collate, decode
-from vitrail.data.encode import Encode, fit
+from vitrail.data.encode import Encode
+from vitrail.data.fitting import cut
 from vitrail.data.ledger import Event
 from vitrail.media import image
 from vitrail.media.native import patchify
@@ -177,10 +178,10 @@ def test_a_picture_that_shrinks_after_it_was_measured_still_fills_its_place(
 
 
 def test_a_cut_sample_is_counted_as_cut(encode: Encode, samples: dict[str, Sample]) -> None:
-    kept, _ = fit(samples["one"], len(samples["one"]) - 2, 10_000, "truncate_text")
+    kept = cut(samples["one"], len(samples["one"]) - 2)
     assert kept is not None
-    _, events = collate(Pack((samples["none"], kept)), encode.media)
-    assert events == [Event("none", "mine", "used"), Event("one", "mine", "text_cut", kept.cut)]
+    _, events = collate(Pack((samples["none"], dataclasses.replace(kept, reason="why"))), encode.media)
+    assert events == [Event("none", "mine", "used"), Event("one", "mine", "text_cut", "why")]
 
 
 def test_a_batch_moves_as_a_whole(encode: Encode, samples: dict[str, Sample]) -> None:

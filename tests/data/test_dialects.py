@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 import pytest
@@ -16,7 +16,7 @@ from vitrail.contracts.errors import DataError
 from vitrail.contracts.messages import Conversation, ImagePart, Row, TextPart
 from vitrail.data.config import DialectName
 from vitrail.data.dialects import dialect_of, recognise, to_conversation, to_messages
-from vitrail.data.sources import JsonlSource
+from vitrail.data.sources.jsonl import JsonlSource
 
 FOLDER = Path("/data")
 A, B = FOLDER / "a.png", FOLDER / "b.png"
@@ -211,16 +211,6 @@ def test_a_tag_among_parts_stays_text() -> None:
 @pytest.mark.parametrize(
     ("fields", "message"),
     [
-        (
-            {"mesages": [], "x": 1},
-            "a row needs 'messages' or 'conversations' (did you mean 'mesages'?); it has: mesages, x",
-        ),
-        ({"a\nb": 1}, "a row needs 'messages' or 'conversations'; it has: a\\nb"),
-        ({}, "a row needs 'messages' or 'conversations'; it has: "),
-        (
-            {"messages": "hello"},
-            "a row needs 'messages' or 'conversations' (did you mean 'messages'?); it has: messages",
-        ),
         ({"messages": []}, "'messages' must be a list of turns"),
         ({"messages": ["hello"]}, "'messages' must be a list of turns"),
         ({"conversations": {"from": "human"}}, "'conversations' must be a list of turns"),
@@ -229,8 +219,11 @@ def test_a_tag_among_parts_stays_text() -> None:
         ({"messages": [{"role": "user"}, YES]}, "a turn's text must be a string, got NoneType"),
         (sharegpt(None), "a turn's text must be a string, got NoneType"),  # type: ignore[arg-type]
         (openai("hello"), "a content part must be an object with 'type', got 'hello'"),
-        (openai({"type": "video", "video": "a.mp4"}), "unknown part type 'video'; allowed: text, image, image_url"),
-        (openai({"text": "x"}), "unknown part type None; allowed: text, image, image_url"),
+        (
+            openai({"type": "video", "video": "a.mp4"}),
+            "unknown part type 'video'; allowed: text, image, image_url, box, ref",
+        ),
+        (openai({"text": "x"}), "unknown part type None; allowed: text, image, image_url, box, ref"),
         (openai({"type": "text"}), "a turn's text must be a string, got NoneType"),
         (openai({"type": "image_url", "image_url": None}), "a picture is null"),
         (openai({"type": "image_url", "image_url": {}}), "a picture is null"),
@@ -244,20 +237,42 @@ def test_what_does_not_fit_is_refused(fields: dict[str, Any], message: str) -> N
     assert refusal(fields) == message
 
 
-@pytest.mark.parametrize("role", ["asistant", "tool", "", None, 3, [], {"user": 1}, "Two\nlines"])
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        (
+            {"mesages": [], "x": 1},
+            """no dialect fits the row {"mesages": [], "x": 1} (did you mean 'messages'?); a row""",
+        ),
+        ({"a\nb": 1}, """no dialect fits the row {"a\\nb": 1}; a row has 'messages' (openai, tags), """),
+        ({}, "no dialect fits the row {}; a row has 'messages' (openai, tags), 'conversations' (sharegpt), "),
+        ({"messages": "hello"}, """no dialect fits the row {"messages": "hello"}; a row has """),
+        ({"image": b"123", "x": "y" * 50}, """no dialect fits the row {"image": "<3 bytes>", "x": "yyyyyyyyyy"""),
+    ],
+)
+def test_a_row_of_no_dialect_is_shown(fields: dict[str, Any], message: str) -> None:
+    assert refusal(fields).startswith(message)
+
+
+@pytest.mark.parametrize(
+    "dialect", ["openai", "sharegpt", "tags", "turns", "preference", "interleaved", "caption", "vqa", "short_vqa"]
+)
+def test_a_row_of_another_dialect_than_named_is_shown(dialect: DialectName) -> None:
+    assert """{"other": "x"}""" in refusal({"other": "x"}, dialect)
+
+
+@pytest.mark.parametrize("role", ["asistant", "function", "", None, 3, [], {"user": 1}, "Two\nlines"])
 def test_unknown_roles(role: Any) -> None:
     message = refusal({"messages": [{"role": role, "content": "x"}, YES]})
     assert message.startswith(f"unknown role {role!r}")
-    assert message.endswith("allowed: system, user, human, assistant, gpt, model")
+    assert message.endswith("allowed: system, user, human, assistant, gpt, model, tool")
     assert ("did you mean 'assistant'" in message) == (role == "asistant")
 
 
-@pytest.mark.parametrize("url", ["http://example.org/a.png", "https://example.org/a.png\nb" + "c" * 500])
-def test_nothing_is_fetched_from_the_network(url: str) -> None:
+@pytest.mark.parametrize("url", ["http://example.org/a.png", "HTTPS://example.org/a.png?x=1"])
+def test_an_address_stays_one_until_its_picture_is_opened(url: str) -> None:
     for fields in (tags("<image>", images=[url]), openai({"type": "image_url", "image_url": {"url": url}})):
-        message = refusal(fields)
-        assert message.startswith("pictures are not fetched from the network: 'http")
-        assert len(message) < 150
+        assert to_conversation(row(fields)).pictures == (ImagePart(url),)
 
 
 @pytest.mark.parametrize("data", ["data:image/png;base64,####", "data:image/png;base64,é", "data:,%20"])
@@ -279,6 +294,8 @@ CONTENT = st.text(max_size=5) | st.just("<image>") | st.lists(PART, max_size=3) 
 TURN = st.fixed_dictionaries({"role": ROLE, "content": CONTENT}) | st.fixed_dictionaries(
     {"from": ROLE, "value": CONTENT}
 )
+EXCHANGE = st.fixed_dictionaries({"user": CONTENT, "assistant": CONTENT}, optional={"system": ANYTHING})
+ANSWER = st.text(max_size=5) | TURN | st.lists(TURN, max_size=3) | ANYTHING
 FIELDS = st.fixed_dictionaries(
     {},
     optional={
@@ -287,12 +304,18 @@ FIELDS = st.fixed_dictionaries(
         "images": st.lists(st.text(max_size=4), max_size=3) | ANYTHING,
         "image": ANYTHING,
         "kind": ANYTHING,
+        "texts": st.lists(EXCHANGE | st.none() | st.text(max_size=4), max_size=3) | ANYTHING,
+        "chosen": ANSWER,
+        "rejected": ANSWER,
+        "rejected_response": ANYTHING,
+        **dict.fromkeys(("text", "caption", "question", "answer", "answers", "choices", "prompt"), ANYTHING),
+        **dict.fromkeys(("interleaved", "text_list", "image_info"), st.lists(PART, max_size=3) | ANYTHING),
     },
 )
 
 
 @settings(max_examples=400, deadline=None)
-@given(fields=FIELDS, dialect=st.sampled_from(["auto", "openai", "sharegpt", "tags"]))
+@given(fields=FIELDS, dialect=st.sampled_from(get_args(DialectName)))
 def test_any_row_is_read_or_refused_in_one_line(fields: dict[str, Any], dialect: DialectName) -> None:
     conversation: Conversation | None = None
     message = "my.jsonl:3: "
@@ -344,7 +367,8 @@ def test_the_dialect_of_a_file(tmp_path: Path, write_rows: WriteRows, rows: list
 def test_files_of_two_dialects_are_refused(tmp_path: Path, write_rows: WriteRows, rows: list[Any], said: str) -> None:
     with pytest.raises(DataError) as caught:
         dialect_of(write_rows(tmp_path / "my.jsonl", rows))
-    assert str(caught.value) == f"my: rows are written in different dialects ({said}); name one with `dialect:`"
+    message = f"my: rows are written in different dialects ({said}); name one with `dialect:`; the row that differs: {{"
+    assert str(caught.value).startswith(message)
 
 
 def test_tags_by_name_reads_parts_too() -> None:

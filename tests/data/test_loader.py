@@ -6,12 +6,14 @@ import dataclasses
 import itertools
 import json
 import math
+import multiprocessing
 import threading
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
@@ -19,11 +21,13 @@ from hypothesis import strategies as st
 
 from vitrail.contracts.errors import DataError, VitrailError
 from vitrail.contracts.samples import Batch
-from vitrail.data.config import PackConfig
+from vitrail.data.config import PackConfig, ResolutionConfig
 from vitrail.data.encode import Encode
 from vitrail.data.ledger import Event, Ledger
 from vitrail.data.loader import AHEAD, Cursor, Item, Stream, prefetched
-from vitrail.data.sources import JsonlSource
+from vitrail.data.mixture import Mixture, Part, PartPlace
+from vitrail.data.sources.jsonl import JsonlSource
+from vitrail.media.config import AugmentConfig, FetchConfig
 
 Paint = Callable[[Path, int, int], Path]
 WriteRows = Callable[[Path, Sequence[Any]], JsonlSource]
@@ -40,8 +44,17 @@ def words(count: int) -> list[dict[str, Any]]:
     return [talk(str(number), "x" * (5 + 7 * number % 40)) for number in range(count)]
 
 
+def mixture(source: JsonlSource, seed: int = 0) -> Mixture:
+    return Mixture([Part(source, "tags", source.name)], seed)
+
+
+def at_epoch(stream: Stream, epoch: int) -> Cursor:
+    rows = (stream.mixture.rows or 0) * epoch
+    return Cursor((PartPlace(epoch, due=float(rows), drawn=rows),), samples=rows)
+
+
 def one_epoch(stream: Stream, epoch: int = 0) -> list[Item]:
-    items = stream.items(Cursor(epoch), Ledger())
+    items = stream.items(at_epoch(stream, epoch), Ledger())
     return list(itertools.takewhile(lambda item: item.epochs <= epoch + 1, items))
 
 
@@ -72,7 +85,7 @@ def equal(one: Batch, other: Batch) -> bool:
 def plain(tmp_path: Path, encode: Encode, write_rows: WriteRows) -> Stream:
     """29 rows of text: three windows of 8 and one of 5."""
     source = write_rows(tmp_path / "plain.jsonl", words(29))
-    return Stream(source, "tags", encode, PACK, seed=3, max_lost=0.0)
+    return Stream(mixture(source, seed=3), encode, PACK, max_lost=0.0)
 
 
 # Order
@@ -85,11 +98,11 @@ def test_every_row_comes_once_an_epoch(plain: Stream) -> None:
 
 
 def test_order_is_a_function_of_seed_and_epoch(plain: Stream) -> None:
-    other = dataclasses.replace(plain, seed=4)
+    other = dataclasses.replace(plain, mixture=dataclasses.replace(plain.mixture, seed=4))
     orders = [order(one_epoch(stream, epoch)) for stream in (plain, other) for epoch in (0, 1)]
     assert len({tuple(names) for names in orders}) == 4
     assert order(one_epoch(plain, 1)) == orders[1]
-    assert order(one_epoch(dataclasses.replace(other, seed=3))) == orders[0]
+    assert order(one_epoch(dataclasses.replace(other, mixture=plain.mixture))) == orders[0]
 
 
 def test_epochs_are_counted_in_rows(plain: Stream) -> None:
@@ -99,7 +112,8 @@ def test_epochs_are_counted_in_rows(plain: Stream) -> None:
     # Windows end where their rows say: the last one holds 5 of 29.
     for end in (8 / 29, 16 / 29, 24 / 29, 1.0, 1 + 8 / 29):
         assert min(abs(share - end) for share in shares) < 1e-12
-    assert [item.after.epoch for item in items] == [int(share) for share in shares]
+    epochs = [item.after.parts[0].epoch if item.after.parts else 0 for item in items]
+    assert epochs == [int(share) for share in shares]
 
 
 def test_batches_of_one_length_when_asked(plain: Stream) -> None:
@@ -151,7 +165,7 @@ BAD = {
 
 
 def stream_of(source: JsonlSource, encode: Encode, *, max_lost: float = 0.5, **pack: Any) -> Stream:
-    return Stream(source, "tags", encode, PackConfig(**{"length": 400, "window": 64, **pack}), 0, max_lost)
+    return Stream(mixture(source), encode, PackConfig(**{"length": 400, "window": 64, **pack}), max_lost)
 
 
 def ledger_of(items: Sequence[Item]) -> Ledger:
@@ -240,6 +254,58 @@ def test_a_ledger_can_be_written_whatever_rows_are_called(tmp_path: Path) -> Non
     ledger.write(tmp_path / "ledger.jsonl")
     _, row = (tmp_path / "ledger.jsonl").read_text(encoding="utf-8").splitlines()
     assert Event(**json.loads(row)) == ledger.rows[0]
+
+
+def test_a_large_poisoned_file_is_accounted_for_to_the_row(
+    tmp_path: Path, encode: Encode, write_rows: WriteRows, paint: Paint
+) -> None:
+    """One row in a hundred has a corrupt picture, one a tag too many, five are too long."""
+    for number in range(7):
+        paint(tmp_path / f"{number}.png", 16 + 8 * number, 24)
+    chance = np.random.default_rng(0)
+    fates = chance.permutation(["corrupt"] * 4 + ["tags"] * 4 + ["long"] * 20 + ["good"] * 372).tolist()
+    rows = []
+    for number, fate in enumerate(fates):
+        picture = f"{number % 7}.png"
+        if fate == "corrupt":
+            whole = (tmp_path / picture).read_bytes()
+            picture = f"bad {number}.png"
+            (tmp_path / picture).write_bytes(whole[: 20 + number] if number % 2 else b"")
+        text = "<image>" * (2 if fate == "tags" else 1) + "x" * (300 if fate == "long" else number % 30)
+        rows.append(talk(f"{fate} {number}", text, images=[picture]))
+    source = write_rows(tmp_path / "my.jsonl", rows)
+    stream = stream_of(source, encode, length=200, window=32, max_lost=0.08)
+    items = one_epoch(stream)
+    ledger = ledger_of(items)
+    assert ledger.counts == {"my": {"used": 372, "unreadable": 8, "too_long": 20}}
+    assert {event.id for event in ledger.rows} == {row["id"] for row in rows if not row["id"].startswith("good")}
+    assert sorted(order(items)) == sorted(row["id"] for row in rows if row["id"].startswith("good"))
+    for event in ledger.rows:
+        assert event.fate == ("too_long" if event.id.startswith("long") else "unreadable")
+        assert f"my.jsonl:{int(event.id.split()[1]) + 1}: " in event.reason
+    with pytest.raises(DataError, match=r"rows lost, data.max_lost allows 2\.0%"):
+        one_epoch(dataclasses.replace(stream, max_lost=0.02))
+
+
+def test_addresses_are_fetched_where_the_recipe_says_so(
+    tmp_path: Path, encode: Encode, write_rows: WriteRows, paint: Paint, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[str] = []
+
+    def fetched(url: str, config: FetchConfig) -> bytes:
+        asked.append(url)
+        return paint(tmp_path / "a.png", 24, 16).read_bytes()
+
+    row = talk("one", "<image>What?", images=["https://images.example.org/a.png?key=secret"])
+    source = write_rows(tmp_path / "my.jsonl", [row])
+    with pytest.raises(DataError, match=r"'https://images\.example\.org/a\.png' is not fetched: data\.fetch\.hosts"):
+        next(stream_of(source, encode, max_lost=0.0).items(Cursor(), Ledger()))
+    monkeypatch.setattr("vitrail.data.encode.fetched", fetched)
+    allowed = dataclasses.replace(encode, fetch=FetchConfig(hosts=("images.example.org",)))
+    item = next(stream_of(source, allowed).items(Cursor(), Ledger()))
+    assert item.batch.vision is not None
+    assert len(item.batch.vision.token_index) == 6
+    assert len(asked) >= 1
 
 
 # Nothing usable
@@ -356,8 +422,8 @@ def test_an_error_comes_in_its_place() -> None:
 
 
 def test_what_ends_ends_here_too() -> None:
-    assert list(prefetched(iter(range(20)), ahead=2)) == list(range(20))
-    assert list(prefetched(iter([]))) == []
+    assert list(prefetched((number for number in range(20)), ahead=2)) == list(range(20))
+    assert list(prefetched(number for number in ())) == []
     assert workers() == []
 
 
@@ -374,6 +440,99 @@ def test_closed_early_it_stops_its_thread(taken: int) -> None:
 
 
 def test_abandoned_before_it_began_there_is_no_thread() -> None:
-    fetched = prefetched(iter([1]))
+    fetched = prefetched(number for number in (1,))
     fetched.close()
     assert workers() == []
+
+
+# Processes that prepare packs, and ranks that share them
+
+
+def test_the_number_of_workers_changes_no_batch(uninterrupted: tuple[Stream, list[Item]]) -> None:
+    stream, items = uninterrupted
+    for count, start in ((1, 0), (2, 7)):
+        cursor = items[start - 1].after if start else Cursor()
+        prepared = dataclasses.replace(stream, workers=count).items(cursor, ledger_of(items[:start]))
+        for expected, item in zip(items[start : start + 6], prepared, strict=False):
+            same(item, expected)
+        prepared.close()
+
+
+def test_workers_end_when_their_stream_does(uninterrupted: tuple[Stream, list[Item]]) -> None:
+    stream, _ = uninterrupted
+    before = set(multiprocessing.active_children())
+    items = prefetched(dataclasses.replace(stream, workers=1).items(Cursor(), Ledger()))
+    next(items)
+    items.close()
+    started = [process for process in multiprocessing.active_children() if process not in before]
+    for process in started:
+        process.join(10)
+        assert process.exitcode is not None
+
+
+@pytest.mark.parametrize(("ranks", "again", "stop"), [(1, 3, 2), (2, 1, 3), (3, 4, 1), (4, 2, 5), (2, 2, 0)])
+def test_ranks_share_one_order_also_when_their_number_changes(plain: Stream, ranks: int, again: int, stop: int) -> None:
+    whole = [item.batch.sample_ids for item in itertools.islice(plain.items(Cursor(), Ledger()), REFERENCE)]
+
+    def rounds(count: int, start: Cursor, taken: int) -> list[Item]:
+        """`taken` items of each rank, in the order of the ranks within each round."""
+        streams = [dataclasses.replace(plain, rank=rank, ranks=count) for rank in range(count)]
+        each = [list(itertools.islice(one.items(start, Ledger()), taken)) for one in streams]
+        return [item for one in zip(*each, strict=True) for item in one]
+
+    first = rounds(ranks, Cursor(), stop)
+    # Whatever rank wrote the checkpoint: all of them stand behind the whole round.
+    for cursor in [item.after for item in first[-ranks:]] or [Cursor()]:
+        found = [item.batch.sample_ids for item in [*first, *rounds(again, cursor, 2)]]
+        assert found == whole[: len(found)]
+
+
+# What else a row may carry
+
+
+def test_pictures_are_altered_anew_for_every_sample_of_the_stream(
+    tmp_path: Path, encode: Encode, write_rows: WriteRows, paint: Paint
+) -> None:
+    paint(tmp_path / "a.png", 64, 64)
+    rows = [talk(str(number), "<image>What?", images=["a.png"]) for number in range(2)]
+    rows.append(talk("box", "<image>Where?", "[1, 2, 3, 4]", images=["a.png"]))
+    source = write_rows(tmp_path / "my.jsonl", rows)
+    config = AugmentConfig(share=1.0)
+    part = Part(source, "tags", source.name, augment=config)
+    stream = Stream(Mixture([part], 0), encode, PackConfig(length=100), 0.0)
+    items = list(itertools.islice(stream.items(Cursor(), Ledger()), 6))
+    seen = {item.batch.vision.patches.numpy().tobytes() for item in items if item.batch.vision}
+    assert len(seen) == 6
+    again = list(itertools.islice(stream.items(items[2].after, Ledger()), 3))
+    for item, expected in zip(again, items[3:], strict=True):
+        same(item, expected)
+    samples = [sample for pack in stream.first_window().packs for sample in pack.samples]
+    assert {sample.id: sample.alter.still for sample in samples} == {"0": False, "1": False, "box": True}  # type: ignore[union-attr]
+
+
+def test_pictures_grow_over_the_stage_and_vary_at_random(
+    tmp_path: Path, encode: Encode, write_rows: WriteRows, paint: Paint
+) -> None:
+    paint(tmp_path / "a.png", 64, 64)
+    rows = [talk(str(number), "<image>What?", images=["a.png"]) for number in range(40)]
+    source = write_rows(tmp_path / "my.jsonl", rows)
+    stream = Stream(mixture(source), encode, PackConfig(length=100, window=4), 0.0, lasts=("epochs", 1.0))
+
+    def largest(kind: Literal["growing", "random"]) -> list[int]:
+        chosen = dataclasses.replace(stream, resolution=ResolutionConfig(kind, 4, 64))
+        views = [item.batch.vision.segments.lengths for item in one_epoch(chosen) if item.batch.vision]
+        return [patches // 4 for lengths in views for patches in lengths]
+
+    growing, random = largest("growing"), largest("random")
+    assert growing == sorted(growing)
+    assert (growing[0], growing[-1] >= 49) == (4, True)
+    assert len(set(random)) > 4
+    assert random != sorted(random)
+
+
+def test_a_cursor_is_small_and_survives_json(uninterrupted: tuple[Stream, list[Item]]) -> None:
+    for item in uninterrupted[1]:
+        text = json.dumps(item.after.to_json())
+        assert Cursor.from_json(json.loads(text)) == item.after
+        assert len(text) < 1000
+    assert Cursor.from_json({}) == Cursor()

@@ -5,11 +5,13 @@ from __future__ import annotations
 import json
 import re
 from pathlib import Path
+from typing import get_args
 
 from vitrail.contracts.messages import Row
-from vitrail.data.config import JsonlConfig
+from vitrail.data.config import DialectName, JsonlConfig
 from vitrail.data.dialects import recognise, to_conversation
 from vitrail.data.ledger import Event
+from vitrail.data.sources.config import FilesConfig
 from vitrail.evaluation.answers import question
 from vitrail.recipe.read import read_recipe
 
@@ -28,6 +30,25 @@ def test_the_three_rows_are_one_conversation() -> None:
     assert [recognise(row) for row in rows] == ["openai", "sharegpt", "tags"]
     first, second, third = (to_conversation(row).messages for row in rows)
     assert first == second == third
+
+
+def test_every_other_dialect_has_a_row_that_is_recognised() -> None:
+    pieces = re.findall(r"\*\*(\w+)\*\*:(?:(?!\*\*\w+\*\*:).)*?```jsonl\n(.*?)```", PAGE, re.DOTALL)
+    assert [name for name, _ in pieces] == ["turns", "caption", "vqa", "interleaved", "preference"]
+    for row in blocks("jsonl"):
+        to_conversation(Row("r", json.loads(row), Path("photos")))
+    for name, row in pieces:
+        assert recognise(Row("r", json.loads(row))) == name
+    known = set(get_args(DialectName)) - {"auto"}
+    assert {name for name in known if f"**{name}**" in PAGE} == known
+
+
+def test_every_kind_has_an_example_that_is_read(tmp_path: Path) -> None:
+    kinds = []
+    for example in re.findall(r"`(\{kind: .*?\})` \|", PAGE):
+        (tmp_path / "mine.yaml").write_text(f"extends: demo\nrun: runs/mine\ndata:\n  train: {example}\n")
+        kinds.append(type(read_recipe(str(tmp_path / "mine.yaml"), ()).value.data.train))
+    assert tuple(kinds) == get_args(FilesConfig)
 
 
 def test_the_ledgers_line_is_one() -> None:

@@ -10,7 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from vitrail.contracts.samples import Pack, Sample, View
-from vitrail.data.pack import pack_window
+from vitrail.data.config import PackConfig
+from vitrail.data.pack import best_fit, fixed_length, pack_window
 
 LENGTH, PATCHES = 64, 100
 MakeSample = Callable[..., Sample]
@@ -44,7 +45,7 @@ def names(packs: Sequence[Pack]) -> list[list[int]]:
 def test_every_sample_is_packed_once_within_both_budgets(
     make_sample: MakeSample, measures: list[tuple[int, int]]
 ) -> None:
-    packs = pack_window(window(make_sample, measures), LENGTH, PATCHES)
+    packs = best_fit(window(make_sample, measures), LENGTH, PATCHES)
     assert sorted(number for pack in names(packs) for number in pack) == list(range(len(measures)))
     for pack in packs:
         assert pack.samples
@@ -55,7 +56,7 @@ def test_every_sample_is_packed_once_within_both_budgets(
 @settings(deadline=None)
 @given(measures=windows())
 def test_order_is_the_windows_order(make_sample: MakeSample, measures: list[tuple[int, int]]) -> None:
-    packs = names(pack_window(window(make_sample, measures), LENGTH, PATCHES))
+    packs = names(best_fit(window(make_sample, measures), LENGTH, PATCHES))
     firsts = [min(pack) for pack in packs]
     assert firsts == sorted(firsts)
 
@@ -63,7 +64,7 @@ def test_order_is_the_windows_order(make_sample: MakeSample, measures: list[tupl
 @settings(deadline=None)
 @given(measures=windows())
 def test_samples_of_equal_size_are_neighbours(make_sample: MakeSample, measures: list[tuple[int, int]]) -> None:
-    for pack in pack_window(window(make_sample, measures), LENGTH, PATCHES):
+    for pack in best_fit(window(make_sample, measures), LENGTH, PATCHES):
         sizes = [(sample.patches, len(sample)) for sample in pack.samples]
         assert sizes == sorted(sizes)
 
@@ -71,8 +72,8 @@ def test_samples_of_equal_size_are_neighbours(make_sample: MakeSample, measures:
 @settings(deadline=None)
 @given(measures=windows())
 def test_the_same_window_gives_the_same_packs(make_sample: MakeSample, measures: list[tuple[int, int]]) -> None:
-    once = pack_window(window(make_sample, measures), LENGTH, PATCHES)
-    again = pack_window(window(make_sample, measures), LENGTH, PATCHES)
+    once = best_fit(window(make_sample, measures), LENGTH, PATCHES)
+    again = best_fit(window(make_sample, measures), LENGTH, PATCHES)
     assert names(once) == names(again)
 
 
@@ -80,23 +81,23 @@ def test_the_same_window_gives_the_same_packs(make_sample: MakeSample, measures:
 @given(measures=windows())
 def test_no_two_packs_could_be_one(make_sample: MakeSample, measures: list[tuple[int, int]]) -> None:
     # Best fit leaves at most one pack half empty when tokens alone decide.
-    packs = pack_window(window(make_sample, [(tokens, 0) for tokens, _ in measures]), LENGTH, PATCHES)
+    packs = best_fit(window(make_sample, [(tokens, 0) for tokens, _ in measures]), LENGTH, PATCHES)
     assert sum(pack.tokens <= LENGTH // 2 for pack in packs) <= 1
 
 
 def test_no_samples_no_packs() -> None:
-    assert pack_window([], LENGTH, PATCHES) == []
+    assert best_fit([], LENGTH, PATCHES) == []
 
 
 def test_the_patch_budget_alone_can_open_a_pack(make_sample: MakeSample) -> None:
     samples = window(make_sample, [(4, 60), (4, 60), (4, 40), (4, 0)])
-    assert names(pack_window(samples, LENGTH, PATCHES)) == [[3, 2, 0], [1]]
+    assert names(best_fit(samples, LENGTH, PATCHES)) == [[3, 2, 0], [1]]
 
 
 @pytest.mark.parametrize("seed", range(5))
 def test_few_tokens_are_padding_on_a_realistic_mix(make_sample: MakeSample, seed: int) -> None:
     lengths = np.random.default_rng(seed).integers(96, 513, 512)
-    packs = pack_window([make_sample(str(n), int(tokens)) for n, tokens in enumerate(lengths)], 2048, 16_384)
+    packs = best_fit([make_sample(str(n), int(tokens)) for n, tokens in enumerate(lengths)], 2048, 16_384)
     assert sum(pack.tokens for pack in packs) == lengths.sum()
     assert sum(pack.tokens for pack in packs) / (2048 * len(packs)) >= 0.98
 
@@ -106,4 +107,33 @@ def test_a_sample_that_fits_no_pack_is_our_own_mistake(
     make_sample: MakeSample, tokens: int, patches: int, said: str
 ) -> None:
     with pytest.raises(AssertionError, match=f"sample 1 has more {said} than a pack"):
-        pack_window(window(make_sample, [(3, 3), (tokens, patches)]), LENGTH, PATCHES)
+        best_fit(window(make_sample, [(3, 3), (tokens, patches)]), LENGTH, PATCHES)
+
+
+@settings(deadline=None)
+@given(measures=windows())
+def test_fixed_length_fills_packs_and_cuts_only_their_last_sample(
+    make_sample: MakeSample, measures: list[tuple[int, int]]
+) -> None:
+    samples = window(make_sample, measures)
+    packs = fixed_length(samples, LENGTH, PATCHES)
+    found = [sample for pack in packs for sample in pack.samples]
+    assert sorted(int(sample.id) for sample in found) == list(range(len(measures)))
+    for pack in packs:
+        assert pack.tokens <= LENGTH
+        assert pack.patches <= PATCHES
+        cut = [sample for sample in pack.samples if sample.fate == "text_cut"]
+        if cut:
+            (last,) = cut
+            assert pack.tokens == LENGTH
+            assert int(last.id) == max(int(sample.id) for sample in pack.samples)
+            assert "to fill a pack" in last.reason
+    assert all(sample.slots == samples[int(sample.id)].slots for sample in found), "no picture is cut"
+
+
+def test_the_recipe_names_the_policy(make_sample: MakeSample) -> None:
+    samples = window(make_sample, [(40, 0), (40, 0), (40, 0)])
+    best = pack_window(samples, PackConfig(length=64, patches=PATCHES))
+    fixed = pack_window(samples, PackConfig(length=64, patches=PATCHES, policy="fixed_length"))
+    assert [pack.tokens for pack in best] == [40, 40, 40]
+    assert [pack.tokens for pack in fixed] == [64, 40]

@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 import json
+import pickle
+import subprocess
+import sys
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from vitrail.contracts.errors import DataError
 from vitrail.data.config import DataConfig, JsonlConfig, PackConfig
-from vitrail.data.sources import JsonlSource
+from vitrail.data.sources.jsonl import KEPT_BYTES, JsonlSource
 
 ROWS: list[dict[str, Any]] = [{"id": "a", "n": 1}, {"n": 2, "text": "é\u2028x"}, {"id": None}, {"id": 0}]
 
@@ -104,6 +110,65 @@ def test_pictures_lie_beside_the_file_or_where_the_recipe_says(tmp_path: Path) -
     assert opened(tmp_path / "my.jsonl", lines(ROWS), pictures=elsewhere).row(0).folder == elsewhere
 
 
+@settings(max_examples=60, deadline=None)
+@given(
+    rows=st.lists(st.tuples(st.sampled_from(["", "\n", " \r\n\n"]), st.text(max_size=30)), min_size=1, max_size=70),
+    most=st.integers(0, 80),
+    data=st.data(),
+)
+def test_every_row_of_any_file_is_found(rows: list[tuple[str, str]], most: int, data: st.DataObject) -> None:
+    with TemporaryDirectory() as folder:
+        written = "".join(blank + json.dumps({"n": n, "said": said}) + "\n" for n, (blank, said) in enumerate(rows))
+        source = pickle.loads(pickle.dumps(opened(Path(folder) / "my.jsonl", written, rows=most)))
+        count = min(len(rows), most) if most else len(rows)
+        assert len(source) == count
+        for index in data.draw(st.permutations(range(count))):
+            row = source.row(index)
+            assert row.fields == {"n": index, "said": rows[index][1]}
+            number = int(row.place.rpartition(":")[2])
+            assert json.loads(written.split("\n")[number - 1]) == row.fields
+        with pytest.raises(IndexError):
+            source.row(count)
+
+
+def test_neighbours_are_read_together_and_large_ones_do_not_stay(tmp_path: Path) -> None:
+    source = opened(tmp_path / "my.jsonl", lines([{"n": n, "pad": "x" * 300_000} for n in range(64)]))
+    assert source.block == 16
+    assert [source.row(index).fields["n"] for index in range(64)] == list(range(64))
+    assert sum(size for _, _, size in source._recent._kept) <= KEPT_BYTES
+    (tmp_path / "my.jsonl").unlink()
+    assert source.row(63).fields["n"] == 63
+
+
+@pytest.mark.long
+def test_a_million_rows_take_the_memory_of_ten_thousand(tmp_path: Path) -> None:
+    script = """
+import random, sys
+from pathlib import Path
+from vitrail.data.dialects import to_conversation
+from vitrail.data.order import rows_at
+from vitrail.data.sources.config import JsonlConfig
+from vitrail.data.sources.jsonl import KEPT_BYTES, JsonlSource
+source = JsonlSource(JsonlConfig(Path(sys.argv[1])))
+for start in range(0, 9728, 512):
+    for index in random.Random(start).sample(rows_at(start, 512, len(source), source.block, 0, 0), 512):
+        to_conversation(source.row(index), "sharegpt")
+lines = Path("/proc/self/smaps_rollup").read_text().splitlines()
+print(next(line for line in lines if line.startswith("Anonymous:")).split()[1])
+"""
+    taken = {}
+    for count in (10_000, 1_000_000):
+        path = tmp_path / f"{count}.jsonl"
+        with path.open("w") as file:
+            for n in range(count):
+                turns = [{"from": "human", "value": "<image>\nWhat?"}, {"from": "gpt", "value": str(n)}]
+                file.write(json.dumps({"image": f"{n:08d}.jpg", "conversations": turns}) + "\n")
+        run = subprocess.run([sys.executable, "-c", script, str(path)], capture_output=True, text=True, check=True)
+        taken[count] = int(run.stdout) / 1024
+    # Of a process of 250 MB, which has torch and a tokenizer, a tenth is 25.
+    assert taken[1_000_000] - taken[10_000] < 5, taken
+
+
 # What is refused
 
 
@@ -155,11 +220,20 @@ def test_an_item_of_a_list_that_is_no_object(tmp_path: Path) -> None:
     assert refusal(path, '[{"a": 1}, 5]', 1) == f"{path}[1]: a row must be a JSON object, got int"
 
 
+def test_a_file_that_becomes_shorter_is_an_error_of_the_row(tmp_path: Path) -> None:
+    path = tmp_path / "my.jsonl"
+    source = opened(path, lines(ROWS))
+    path.write_text(lines(ROWS[:2]))
+    assert source.row(1).fields == ROWS[1]
+    with pytest.raises(DataError, match=r"my\.jsonl, row 2: the file has become shorter since it was opened"):
+        source.row(2)
+
+
 def test_a_file_that_goes_away_is_an_error_of_the_row(tmp_path: Path) -> None:
     path = tmp_path / "my.jsonl"
     source = opened(path, lines(ROWS))
     path.unlink()
-    with pytest.raises(DataError, match=r"my\.jsonl:2: cannot be read: No such file"):
+    with pytest.raises(DataError, match=r"my\.jsonl, row 1: cannot be read: No such file"):
         source.row(1)
 
 

@@ -17,7 +17,7 @@ from vitrail.contracts.errors import DataError
 from vitrail.contracts.messages import Row
 from vitrail.data.config import JsonlConfig
 from vitrail.data.dialects import dialect_of, to_conversation
-from vitrail.data.sources import JsonlSource
+from vitrail.data.sources.jsonl import JsonlSource
 from vitrail.data.template import (
     QUESTION,
     Template,

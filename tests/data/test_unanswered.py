@@ -13,7 +13,7 @@ from vitrail.contracts.errors import DataError
 from vitrail.data.config import JsonlConfig
 from vitrail.data.drawn.config import DrawnConfig
 from vitrail.data.drawn.source import DrawnSource
-from vitrail.data.sources import JsonlSource
+from vitrail.data.sources.jsonl import JsonlSource
 from vitrail.data.unanswered import check_answered
 
 ASKED = {"role": "user", "content": "<image>\nWhat?"}

@@ -20,8 +20,8 @@ from vitrail.inference.generate import generate
 from vitrail.media.native import patchify
 from vitrail.models.assembled import MultimodalModel
 from vitrail.models.weights import unshared
+from vitrail.systems import composite, mistral3
 from vitrail.systems import folder as systems
-from vitrail.systems import mistral3
 
 SYSTEM = "mistral3"
 
@@ -240,7 +240,7 @@ def test_transformers_opens_what_is_written(case: Any, tmp_path: Path) -> None:
 def test_the_names_of_modules_are_read_too(golden: Path, tmp_path: Path) -> None:
     """Some versions of transformers wrote them to disk."""
     (tmp_path / "config.json").write_bytes((golden / "config.json").read_bytes())
-    modules = {disk: module for module, disk in mistral3.MODULES.items()}
+    modules = {disk: module for module, disk in composite.MODULES.items()}
     tensors = {}
     for name, tensor in load_file(golden / "model.safetensors").items():
         start = next(start for start in modules if name.startswith(start))

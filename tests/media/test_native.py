@@ -107,7 +107,8 @@ def test_a_picture_of_whole_units_within_the_limits_keeps_its_size(
         (4000, 3000, 36 * 27, (27 * 28, 36 * 28)),
         (1, 1, 4, (2 * 28, 2 * 28)),
         (28, 28, 4, (2 * 28, 2 * 28)),
-        (200, 1, 7, (28, 7 * 28)),
+        # Its height rounds to nothing, so it is enlarged to 4 units at least.
+        (200, 1, 29, (28, 29 * 28)),
         (100, 20_000, 2 * 452, (452 * 28, 2 * 28)),
     ],
 )

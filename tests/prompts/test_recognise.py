@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
-from vitrail.contracts.messages import Message, TextPart
+from vitrail.contracts.messages import ImagePart, Message, TextPart
 from vitrail.export.chat_template import chat_template
-from vitrail.prompts.config import PictureConfig, PromptConfig
+from vitrail.prompts.config import PICTURES, PictureConfig, PromptConfig
 from vitrail.prompts.recognise import TALK, USER, Formatted, recognise, spelled
 from vitrail.prompts.templates import TEMPLATES, Template
 
@@ -37,6 +37,25 @@ def test_our_formats_are_recognised_as_programs(chat: Template, system: str) -> 
     said = [{"role": "system", "content": "No."}, {"role": "user", "content": [{"type": "text", "text": " A\n"}]}]
     turns = (Message("system", (TextPart("No."),)), Message("user", (TextPart(" A\n"),)))
     assert formatted(said) == spelled(turns, chat, PICTURE)
+
+
+@pytest.mark.parametrize("style", [name for name, style in PICTURES.items() if style.token])
+@pytest.mark.parametrize("name", ["chatml", "llama2", "deepseek", "minigpt4"])
+def test_pictures_of_every_style_are_written_by_the_program(name: str, style: str) -> None:
+    prompt = PromptConfig(name, "Be brief.", PICTURES[style])
+    formatted = program(chat_template(TEMPLATES[name], prompt))
+    assert recognise(formatted, PICTURES[style]) == prompt
+    parts = [{"type": "text", "text": " A "}, {"type": "image"}, {"type": "image"}, {"type": "text", "text": "\nB "}]
+    said = (TextPart(" A "), ImagePart(b""), ImagePart(b""), TextPart("\nB "))
+    system = Message("system", (TextPart("Be brief."),))
+    expected = spelled((system, Message("user", said)), TEMPLATES[name], PICTURES[style])
+    assert formatted([{"role": "user", "content": parts}]) == expected
+
+
+@pytest.mark.parametrize("name", ["chatml", "llama3"])
+def test_a_language_models_template_is_recognised_without_pictures(name: str) -> None:
+    source = chat_template(TEMPLATES[name], PromptConfig(name)).replace("is string", "is string or true")
+    assert recognise(program(source), PictureConfig()) == PromptConfig(name)
 
 
 @every_template

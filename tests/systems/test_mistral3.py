@@ -26,7 +26,7 @@ from vitrail.media.config import NativeResolutionConfig
 from vitrail.media.native import NativeResolution, patchify
 from vitrail.models.weights import unshared
 from vitrail.prompts.config import PictureConfig, PromptConfig
-from vitrail.systems import mistral3
+from vitrail.systems import composite, mistral3
 from vitrail.systems.folder import read_folder, to_official
 from vitrail.systems.system import Described, Official
 
@@ -141,8 +141,8 @@ def test_a_head_that_is_not_the_embeddings_is_kept(tmp_path: Path) -> None:
     model = vitrail.load(tmp_path, "cpu").model
     assert not torch.equal(model.backbone.head_weight(), model.backbone.lm.get_input_embeddings().weight)
     tensors = load_file(tmp_path / "model.safetensors")
-    assert torch.equal(model.backbone.head_weight(), tensors[mistral3.HEAD])
-    save_file({**tensors, mistral3.HEAD: tensors[mistral3.EMBEDDINGS].clone()}, tmp_path / "model.safetensors")
+    assert torch.equal(model.backbone.head_weight(), tensors[composite.HEAD])
+    save_file({**tensors, composite.HEAD: tensors[composite.EMBEDDINGS].clone()}, tmp_path / "model.safetensors")
     model = vitrail.load(tmp_path, "cpu").model
     assert model.backbone.head_weight() is model.backbone.lm.get_input_embeddings().weight
 

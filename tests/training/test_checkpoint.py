@@ -23,7 +23,7 @@ STATE = State(
     total_steps=9,
     tokens=12345,
     epochs=0.1 + 0.2,
-    cursor=(1, 2, 3),
+    cursor={"packs": 1},
     ledger={"counts": {"drawn": {"used": 3}}, "rows": [{"id": "é", "source": "s", "fate": "too_long", "reason": "r"}]},
     counters={"seconds": 1.5},
     device={"name": "cpu"},
@@ -104,9 +104,7 @@ def test_pruning_keeps_the_ends_of_stages(tmp_path: Path) -> None:
     assert sorted(path.name for path in tmp_path.iterdir()) == ["00000005-align", "00000010-step"]
 
 
-@pytest.mark.parametrize(
-    "text", ["", '{"layout": 1, "stage"', "[]", "7", "{}", '{"layout": 1, "colour": 3, "cursor": []}']
-)
+@pytest.mark.parametrize("text", ["", '{"layout": 2, "stage"', "[]", "7", "{}", '{"layout": 2, "colour": 3}'])
 def test_a_torn_state(saved: Path, text: str) -> None:
     (saved / "state.json").write_text(text, encoding="utf-8")
     with pytest.raises(WeightsError, match=r"00000009-step' is damaged: ") as caught:
@@ -117,7 +115,7 @@ def test_a_torn_state(saved: Path, text: str) -> None:
 def test_a_state_of_another_version(saved: Path) -> None:
     data = json.loads((saved / "state.json").read_text(encoding="utf-8"))
     (saved / "state.json").write_text(json.dumps({**data, "layout": 99}), encoding="utf-8")
-    with pytest.raises(WeightsError, match="has checkpoint layout 99, this version reads 1"):
+    with pytest.raises(WeightsError, match="has checkpoint layout 99, this version reads 2"):
         checkpoint.load_state(saved)
 
 

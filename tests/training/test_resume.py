@@ -84,7 +84,7 @@ def undisturbed(
     log, ledger = log_of(folder), result[1].ledger
     assert len(log) == STEPS == result[1].total_steps
     assert ledger["rows"], "some rows must be lost, or the ledger would prove little"
-    assert result[1].cursor == (0, 0, 0)
+    assert result[1].cursor == {}
     return result, log
 
 
@@ -139,17 +139,26 @@ def test_a_finished_run_has_nothing_left_to_do(
 # The same through the command line, in processes of their own, ended by real signals.
 
 LONGER = ("stages.0.steps=30", "stages.1.steps=50", "stages.1.accumulate=1")
+LONGEST = ("stages.0.steps=100", "stages.1.steps=200", "stages.1.accumulate=1")
+
+ALONE = "train: {kind: drawn, rows: 16, size: [64, 128]}"
+MIXED = """train:
+    kind: mixture
+    parts:
+      - {name: small, source: {kind: drawn, rows: 16, size: [64, 128]}, share: [[0, 3], [1, 1]]}
+      - {name: large, source: {kind: drawn, rows: 9, size: [96, 128], seed: 1}, share: 1}"""
+"""Two sources whose shares change while the run is on."""
 
 
-def start(recipe: Path, folder: Path, every: int) -> subprocess.Popen[str]:
-    overrides = (f"run={folder}", f"training.checkpoint_every={every}", *LONGER)
+def start(recipe: Path, folder: Path, every: int, longer: tuple[str, ...] = LONGER) -> subprocess.Popen[str]:
+    overrides = (f"run={folder}", f"training.checkpoint_every={every}", *longer)
     command = [sys.executable, "-m", "vitrail", "train", str(recipe), *overrides]
     return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
 
-def here(recipe: Path, folder: Path, every: int) -> Path:
+def here(recipe: Path, folder: Path, every: int, longer: tuple[str, ...] = LONGER) -> Path:
     """The same in this process, which has torch imported already."""
-    train(read_recipe(str(recipe), [f"run={folder}", f"training.checkpoint_every={every}", *LONGER]))
+    train(read_recipe(str(recipe), [f"run={folder}", f"training.checkpoint_every={every}", *longer]))
     return folder
 
 
@@ -182,15 +191,22 @@ def whole(tmp_path_factory: pytest.TempPathFactory, tiny_recipe_text: str) -> Pa
     return here(base / "tiny.yaml", base / "run", every=7)
 
 
-@pytest.mark.parametrize("kills", [3, pytest.param(20, marks=pytest.mark.long)])
-def test_killed_at_random(kills: int, whole: Path, tiny_recipe_file: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("kills", "longer"), [(3, LONGER), pytest.param(20, LONGEST, marks=pytest.mark.long)], ids=["3", "20"]
+)
+def test_killed_at_random(kills: int, longer: tuple[str, ...], tiny_recipe_text: str, tmp_path: Path) -> None:
     """SIGKILL, which no process can prepare for: before a step, in one, or in the middle of saving."""
+    assert ALONE in tiny_recipe_text
+    recipe = tmp_path / "mixed.yaml"
+    recipe.write_text(tiny_recipe_text.replace(ALONE, MIXED), encoding="utf-8")
+    whole = here(recipe, tmp_path / "whole", 7, longer)
+    steps = [record["total_steps"] for record in log_of(whole)]
     chance = random.Random(kills)
     folder, done = tmp_path / "run", 0
     for _ in range(kills):
-        process = start(tiny_recipe_file, folder, every=2)
+        process = start(recipe, folder, every=2, longer=longer)
         # Most kills fall a few steps on; the last must still find the run at work.
-        enough = min(reached(folder) + chance.randrange(1 + 40 // kills), 70)
+        enough = min(reached(folder) + chance.randrange(1 + len(steps) // 2 // kills), len(steps) - 10)
         assert wait_for_steps(process, folder, enough), process.communicate()
         time.sleep(chance.random() * 0.03)
         process.kill()
@@ -198,10 +214,12 @@ def test_killed_at_random(kills: int, whole: Path, tiny_recipe_file: Path, tmp_p
         assert process.returncode == -signal.SIGKILL
         assert reached(folder) >= done, "what was saved is never lost"
         done = reached(folder)
-    here(tiny_recipe_file, folder, every=2)
+    here(recipe, folder, 2, longer)
     assert results(folder) == results(whole)
     assert log_of(folder) == log_of(whole)
-    assert {path.name for path in (folder / "checkpoints").iterdir()} == {"00000030-align", "00000080-instruct"}
+    assert all(set(record["loss_by_source"]) <= {"small", "large"} for record in log_of(folder))
+    kept = {path.name.split("-")[1] for path in (folder / "checkpoints").iterdir()}
+    assert kept == {"align", "instruct"}, "nothing half made is left"
 
 
 def test_asked_to_end(whole: Path, tiny_recipe_file: Path, tmp_path: Path) -> None:

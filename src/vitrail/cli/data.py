@@ -1,4 +1,4 @@
-"""`vitrail data`: pictures drawn by the package, and rows for a user's own pictures."""
+"""`vitrail data`: pictures drawn by the package, rows for a user's own pictures, and a look at data (data_check.py)."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from vitrail.cli import data_check
 from vitrail.contracts.errors import DataError, nearest
 from vitrail.data.drawn.config import KINDS, DrawnConfig, LinesConfig
 from vitrail.data.drawn.documents.config import ASKS, DOCUMENTS, DocumentsConfig
@@ -14,12 +15,13 @@ from vitrail.data.drawn.documents.config import ASKS, DOCUMENTS, DocumentsConfig
 WHAT = ("drawn", "lines", "documents")
 """What can be drawn: the names that a recipe has for it as `kind`."""
 
-app = typer.Typer(no_args_is_help=True, help="Draw data, or begin with pictures of your own.")
+app = typer.Typer(no_args_is_help=True, help="Draw data, begin with pictures of your own, or look at what you have.")
+app.command("check")(data_check.check)
 
 
 @app.callback()
 def group() -> None:
-    """Draw data, or begin with pictures of your own."""
+    """Draw data, begin with pictures of your own, or look at what you have."""
 
 
 @app.command()

@@ -35,6 +35,7 @@ def evaluate(
 
     from vitrail import build
     from vitrail.cli.progress import Terminal
+    from vitrail.data.opening import open_held_out
     from vitrail.data.unanswered import check_answered
     from vitrail.evaluation.answers import ask
     from vitrail.evaluation.losses import held_out_losses
@@ -42,7 +43,7 @@ def evaluate(
     from vitrail.run.screen import Silent
 
     screen = Silent() if as_json else Terminal()
-    source, dialect = build.build_source(source_config)
+    source, dialect = open_held_out(source_config, {source_config: build.build_source(source_config)})
     check_answered(source, dialect, allowed=None)
     model = build.load(run, device)
     with screen.counting("questions", len(source)) as on_answer:

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from vitrail.cli import chat, data, env, evaluate, export, plan, recipes, show, train
+from vitrail.cli import chat, data, env, evaluate, export, plan, recipes, show, train, verify
 from vitrail.contracts.errors import VitrailError
 
 app = typer.Typer(
@@ -23,6 +23,7 @@ app.command("chat")(chat.chat)
 app.command("eval")(evaluate.evaluate)
 app.command("export")(export.export)
 app.command("show")(show.show)
+app.command("verify")(verify.verify)
 app.add_typer(recipes.app, name="recipes")
 app.add_typer(data.app, name="data")
 app.command("env")(env.env)

@@ -50,14 +50,14 @@ def plan(
     )
     shown = ", ".join(f"{name} -> {n if n else 'refused'}" for name, n in tokens.items())
     typer.echo(f"tokens       of a picture: {shown}")
-    typer.echo(f"packs        {resolved.value.data.pack.length} tokens, {made.packing:.1%} of them real")
-    if made.missing:
-        typer.echo(f"             ({made.missing}: packs of made-up 448 px pictures were measured)")
+    for missing in dict.fromkeys(stage.missing for stage in made.stages if stage.missing):
+        typer.echo(f"             ({missing}: packs of made-up 448 px pictures were measured)")
     typer.echo(f"device       {device.name}, {device.dtype}, {device.threads} threads")
     for stage in made.stages:
         typer.echo(
             f"stage        {stage.name}: trains {count(stage.trainable)} of {count(total)}, {stage.steps:,.0f} steps, "
-            f"about {clock(stage.seconds)} and {stage.memory_gib:.1f} GiB"
+            f"about {clock(stage.seconds)} and {stage.memory_gib:.1f} GiB; packs of {resolved.value.data.pack.length} "
+            f"tokens, {stage.packing:.1%} of them real"
         )
     typer.echo(f"training     about {clock(sum(stage.seconds for stage in made.stages))} in all, without measuring")
 
@@ -72,10 +72,10 @@ def parse(text: str) -> tuple[int, int]:
 
 def tokens_of(recipe: Recipe, width: int, height: int) -> int:
     """Tokens of a picture of that size, px; 0 when the media rule refuses it."""
-    from vitrail.media.native import NativeResolution
+    from vitrail.media.rule import media_rule
 
     try:
-        return sum(view.tokens for view in NativeResolution(recipe.model.media).views(width, height))
+        return sum(view.tokens for view in media_rule(recipe.model.media).views(width, height))
     except MediaError:
         return 0
 

@@ -58,14 +58,14 @@ class Terminal:
 
     @contextmanager
     def counting(self, label: str, total: int) -> Iterator[Callable[[], None]]:
-        """So many of so many."""
+        """So many of so many; total 0: of nobody knows how many."""
         if not self.console.is_terminal:
-            self.say(f"{label}: {total} ...")
+            self.say(f"{label}: {total} ..." if total else f"{label} ...")
             yield lambda: None
             return
         columns = (TextColumn("{task.description}"), BarColumn(bar_width=24), MofNCompleteColumn(), TimeElapsedColumn())
         with Progress(*columns, console=self.console) as progress:
-            task = progress.add_task(label, total=total)
+            task = progress.add_task(label, total=total or None)
             yield lambda: progress.advance(task)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from itertools import islice
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
@@ -16,9 +17,11 @@ from vitrail.recipe.read import read_recipe
 from vitrail.recipe.schema import Recipe
 
 if TYPE_CHECKING:
+    from vitrail.contracts.messages import Row
     from vitrail.contracts.protocols import Tokenizer
     from vitrail.contracts.samples import Pack, Sample
     from vitrail.data.loader import Stream
+    from vitrail.data.mixture import Mixture, Part
 
 Hop = Literal["row", "conversation", "sample", "pack", "batch", "terms"]
 LEARNT, SLOT = "bold green", "cyan"
@@ -45,14 +48,15 @@ def show(
     from vitrail.training.device import choose
 
     tokenizer = build.build_tokenizer(resolved.model.backbone, resolved.prompt)
-    encode = build.build_encode(resolved.model, resolved.prompt, tokenizer)
+    encode = build.build_encode(resolved.model, resolved.prompt, tokenizer, resolved.data.fetch)
     stream = build.build_stages(resolved, encode, choose(resolved.training))[stage].stream
     console = Console(highlight=False)
     if at in ("row", "conversation", "sample"):
         _one(console, stream, tokenizer, at, index)
     else:
-        packs, events = stream.window(0, 0)
-        for event in events:
+        window = stream.first_window()
+        packs = window.packs
+        for event in window.events:
             console.print(f"lost: {event.reason}", markup=False)
         if index >= len(packs):
             raise DataError(f"--index {index}: the first window makes {len(packs)} packs, numbered from 0")
@@ -68,22 +72,40 @@ def show(
 def _one(console: Console, stream: Stream, tokenizer: Tokenizer, at: str, index: int) -> None:
     from vitrail.data.dialects import to_conversation
 
-    if index >= len(stream.source):
-        raise DataError(f"--index {index}: the source has {len(stream.source)} rows, numbered from 0")
-    row = stream.source.row(index)
+    part, row = _row(stream.mixture, index)
     if at == "row":
         console.print(f"row {row.id}  {row.place}", markup=False, style="bold")
         for name, value in row.fields.items():
             console.print(f"  {name}: {_short(value)}", markup=False)
     elif at == "conversation":
-        conversation = to_conversation(row, stream.dialect)
+        conversation = to_conversation(row, part.dialect)
         console.print(f"conversation {conversation.id}  kind {conversation.kind or '-'}", markup=False, style="bold")
         for message in conversation.messages:
             parts = [f"<{_short(part.image)}>" if isinstance(part, ImagePart) else part.text for part in message.parts]
             console.print(f"  {message.role:>9}: {''.join(parts)}", markup=False)
     else:
-        sample = stream.encode.row(row, stream.source.name, stream.dialect)
+        sample = stream.encode.row(row, part.name, part.dialect)
         _sample(console, sample, tokenizer)
+
+
+def _row(mixture: Mixture, index: int) -> tuple[Part, Row]:
+    """Row `index`, counted through the parts of the mixture one after the other."""
+    from vitrail.data.mixture import numbered
+
+    left = index
+    for part in mixture.parts:
+        source = part.source
+        if numbered(source):
+            if left < len(source):
+                return part, source.row(left)
+            left -= len(source)
+            continue
+        for found, _ in islice(source.rows(0, None), left, None):
+            if isinstance(found, DataError):
+                raise found
+            return part, found
+        break
+    raise DataError(f"--index {index}: the data has {index - left} rows, numbered from 0")
 
 
 def _sample(console: Console, sample: Sample, tokenizer: Tokenizer) -> None:

@@ -11,7 +11,8 @@ if TYPE_CHECKING:
     import numpy as np
     from PIL import Image
 
-Role = Literal["system", "user", "assistant"]
+Role = Literal["system", "user", "assistant", "tool"]
+"""tool: what came back from a call that the assistant made."""
 
 
 @dataclass(frozen=True)
@@ -57,20 +58,52 @@ class ImagePart:
     marks: tuple[Mark, ...] = ()
 
 
-Part = TextPart | ImagePart
+@dataclass(frozen=True)
+class RefPart:
+    """Words that name what a box is around. How they are set apart is the prompt's business (`prompts.boxes`)."""
+
+    text: str
+
+
+Box = tuple[float, float, float, float]
+"""x1, y1 (top left), x2, y2 (bottom right), in shares of the picture's width and height, 0 to 1."""
+
+
+@dataclass(frozen=True)
+class BoxPart:
+    """Places in a picture. How they are written is the prompt's business (`prompts.boxes`)."""
+
+    boxes: tuple[Box, ...]
+
+    @property
+    def text(self) -> str:
+        """The boxes as the drawn data write them: `[x1, y1, x2, y2]` in thousandths."""
+        return ", ".join(str([round(1000 * edge) for edge in box]) for box in self.boxes)
+
+
+Part = TextPart | ImagePart | RefPart | BoxPart
+
+
+@dataclass(frozen=True)
+class ToolCall:
+    """What the assistant asks to be done: a function and its arguments, as JSON has them."""
+
+    name: str
+    arguments: Mapping[str, Any]
 
 
 @dataclass(frozen=True)
 class Message:
-    """One turn of a conversation."""
+    """One turn of a conversation. calls: after the text, for an assistant that acts."""
 
     role: Role
     parts: tuple[Part, ...]
+    calls: tuple[ToolCall, ...] = ()
 
     @property
     def text(self) -> str:
-        """The text parts joined; pictures are left out."""
-        return "".join(part.text for part in self.parts if isinstance(part, TextPart))
+        """The parts' text joined; pictures and calls are left out."""
+        return "".join(part.text for part in self.parts if not isinstance(part, ImagePart))
 
 
 @dataclass(frozen=True)
@@ -78,6 +111,8 @@ class Conversation:
     """Messages of one row, with what evaluation needs to know about it.
 
     kind: the question's kind, by which scores are grouped; "" when the row does not say.
+    tools: what the assistant may call, each as OpenAI's API declares a function. rejected: of a preference pair, the
+    turns that somebody liked less than those which stand in their place at the end of `messages`.
     """
 
     id: str
@@ -85,6 +120,8 @@ class Conversation:
     kind: str = ""
     place: str = ""
     extra: Mapping[str, Any] = field(default_factory=dict)
+    tools: tuple[Mapping[str, Any], ...] = field(default=(), kw_only=True)
+    rejected: tuple[Message, ...] = ()
 
     @property
     def pictures(self) -> tuple[ImagePart, ...]:

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, Protocol
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
     import numpy as np
     import torch
     from numpy.typing import NDArray
 
+    from vitrail.contracts.errors import DataError
     from vitrail.contracts.messages import Row
     from vitrail.contracts.samples import Segments, View, VisionStream
 
@@ -45,8 +46,8 @@ class MediaRule(Protocol):
     patch: int
     merge: int
 
-    def views(self, width: int, height: int) -> tuple[View, ...]:
-        """The views of a picture of that size (px), from its header alone."""
+    def views(self, width: int, height: int, most_tokens: int | None = None) -> tuple[View, ...]:
+        """The views of a picture of that size (px), from its header alone; of all together at most so many tokens."""
         ...
 
     def pixels(self, image: NDArray[np.uint8], views: Sequence[View]) -> list[NDArray[np.float32]]:
@@ -55,14 +56,33 @@ class MediaRule(Protocol):
 
 
 class Source(Protocol):
-    """Rows by number. `row` must be a pure function of its index, so that a run can be resumed anywhere."""
+    """Rows by number. `row` must be a pure function of its index, so that a run can be resumed anywhere.
+
+    block: so many neighbours are read together for the price of one (a row group of a parquet file, say); rows are
+    shuffled block by block, and then within a window.
+    """
 
     name: str
+    block: int
 
     def __len__(self) -> int: ...
 
     def row(self, index: int) -> Row:
-        """The row at `index`."""
+        """The row at `index`. Raises DataError, naming its place, for one that cannot be read."""
+        ...
+
+
+class StreamedSource(Protocol):
+    """Rows in the order in which they arrive, of data that has no length and no way to its middle."""
+
+    name: str
+
+    def rows(self, epoch: int, place: Any) -> Iterator[tuple[Row | DataError, Any]]:
+        """The rows of one epoch from a place on, each with the place after it.
+
+        place: None for the start, else what came with an earlier row; plain data that JSON can carry. A row that cannot
+        be read comes as its error, so that those after it are not lost.
+        """
         ...
 
 

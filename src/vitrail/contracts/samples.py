@@ -9,9 +9,11 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from functools import cached_property
 from math import isqrt
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Literal, TypeVar
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     import numpy as np
     import torch
     from numpy.typing import NDArray
@@ -21,12 +23,16 @@ if TYPE_CHECKING:
 IGNORE = -100
 """The label of a position that carries no loss."""
 
+Fate = Literal["used", "text_cut", "picture_shrunk", "picture_dropped", "over_share", "too_long", "unreadable"]
+"""What becomes of a row on its way to the model; over_share: a synthetic row beyond the share they may have."""
+
 
 @dataclass(frozen=True)
 class View:
     """One picture as the encoder will see it, known from the picture's header before any pixel is decoded.
 
     height, width: size after resizing, px. rows, columns: its patch grid. tokens: places it takes in the text stream.
+    tag: text that stands before its tokens; "" for none.
     """
 
     height: int
@@ -34,6 +40,7 @@ class View:
     rows: int
     columns: int
     tokens: int
+    tag: str = ""
 
     @property
     def patches(self) -> int:
@@ -78,8 +85,10 @@ class Sample:
 
     ids: int64[T]. labels: int64[T], the id to predict at t, or IGNORE. weights: float32[T], 0 where labels are IGNORE.
     slots: where pictures go, in reading order; `slot.picture` indexes `pictures`.
+    positions: int64[T], or int64[3, T] for M-RoPE (time, row, column); None for 0, 1, 2 ...
     marks: for each picture the marks in it, as (id, x, y); () where no picture has any.
-    cut: why its text was cut; "" when it was not.
+    fate, reason: how it was changed to fit, if it was. alter: what is done to its pictures once they are decoded, given
+    uint8[H, W, 3] and the number of the picture; None for nothing. Their size stays.
     """
 
     id: str
@@ -89,9 +98,12 @@ class Sample:
     weights: NDArray[np.float32]
     slots: tuple[MediaSlot, ...] = ()
     pictures: tuple[ImagePart, ...] = ()
+    positions: NDArray[np.int64] | None = None
     marks: tuple[tuple[tuple[int, float, float], ...], ...] = ()
     place: str = ""
-    cut: str = ""
+    fate: Fate = "used"
+    reason: str = ""
+    alter: Callable[[NDArray[np.uint8], int], NDArray[np.uint8]] | None = None
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -144,7 +156,10 @@ class Segments:
 
 @dataclass(frozen=True)
 class TextStream:
-    """ids, labels, positions: int64[T]; weights: float32[T]; segments: one per sample, then one of padding if any."""
+    """ids, labels: int64[T]; weights: float32[T]; segments: one per sample, then one of padding if any.
+
+    positions: int64[T], or int64[3, T] for M-RoPE (time, row, column); they begin anew in every segment.
+    """
 
     ids: torch.Tensor
     labels: torch.Tensor
@@ -174,7 +189,8 @@ class VisionStream:
 class Batch:
     """One pack as tensors. sample_ids and sources: one per text segment (padding excluded).
 
-    label_weight: the loss weights summed. padding: tokens.
+    label_weight: the loss weights summed. padding: tokens. links: for each text segment, which segments of the vision
+    stream it may see, from and up to.
     """
 
     text: TextStream
@@ -183,6 +199,7 @@ class Batch:
     sources: tuple[str, ...]
     label_weight: float
     padding: int = 0
+    links: tuple[tuple[int, int], ...] = ()
 
     @property
     def tokens(self) -> int:

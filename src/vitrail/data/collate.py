@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import accumulate, pairwise
 
 import numpy as np
 import torch
@@ -34,7 +35,7 @@ def collate(pack: Pack, media: MediaRule, pad_to: int = 0) -> tuple[Batch | None
             events.append(Event(sample.id, sample.source, "unreadable", reason))
             continue
         samples.append(sample)
-        events.append(Event(sample.id, sample.source, "text_cut" if sample.cut else "used", sample.cut))
+        events.append(Event(sample.id, sample.source, sample.fate, sample.reason))
     if not samples:
         return None, events
     text, padding = _text(samples, pad_to)
@@ -45,6 +46,7 @@ def collate(pack: Pack, media: MediaRule, pad_to: int = 0) -> tuple[Batch | None
         sources=tuple(sample.source for sample in samples),
         label_weight=float(sum(sample.weights.sum() for sample in samples)),
         padding=padding,
+        links=_links(samples),
     )
     return batch, events
 
@@ -54,7 +56,8 @@ def decode(sample: Sample, media: MediaRule) -> Pixels:
     pixels: Pixels = []
     for number, picture in enumerate(sample.pictures):
         views = [slot.view for slot in sample.slots if slot.picture == number]
-        pixels += media.pixels(image.load(picture.image), views)
+        decoded = image.load(picture.image)
+        pixels += media.pixels(sample.alter(decoded, number) if sample.alter else decoded, views)
     return pixels
 
 
@@ -66,15 +69,23 @@ def _text(samples: Sequence[Sample], pad_to: int) -> tuple[TextStream, int]:
     ids = np.concatenate([*(sample.ids for sample in samples), np.zeros(padding, np.int64)])
     labels = np.concatenate([*(sample.labels for sample in samples), np.full(padding, IGNORE, np.int64)])
     weights = np.concatenate([*(sample.weights for sample in samples), np.zeros(padding, np.float32)])
-    positions = np.concatenate([np.arange(length) for length in lengths])
+    positions = [np.arange(len(sample)) if sample.positions is None else sample.positions for sample in samples]
+    if padding:
+        positions.append(np.broadcast_to(np.arange(padding), (*positions[0].shape[:-1], padding)))
     stream = TextStream(
         ids=torch.from_numpy(ids),
         labels=torch.from_numpy(labels),
         weights=torch.from_numpy(weights),
-        positions=torch.from_numpy(positions),
+        positions=torch.from_numpy(np.concatenate(positions, axis=-1)),
         segments=Segments(tuple(lengths)),
     )
     return stream, padding
+
+
+def _links(samples: Sequence[Sample]) -> tuple[tuple[int, int], ...]:
+    """For each sample, which views are its own: from and up to."""
+    ends = list(accumulate((len(sample.slots) for sample in samples), initial=0))
+    return tuple(pairwise(ends))
 
 
 def _vision(samples: Sequence[Sample], pixels: Pixels, media: MediaRule) -> VisionStream:

@@ -3,43 +3,92 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Literal
 
 from vitrail.data.drawn.config import DrawnConfig, LinesConfig
 from vitrail.data.drawn.documents.config import DocumentsConfig
+from vitrail.data.sources.config import DialectName as DialectName
+from vitrail.data.sources.config import FilesConfig
+from vitrail.data.sources.config import JsonlConfig as JsonlConfig
+from vitrail.media.config import AugmentConfig, FetchConfig
 
-Overlong = Literal["drop", "truncate_text", "error"]
-DialectName = Literal["auto", "openai", "sharegpt", "tags"]
+Overlong = Literal["drop", "truncate_text", "shrink_pictures", "drop_pictures", "error"]
+
+SourceConfig = FilesConfig | DrawnConfig | LinesConfig | DocumentsConfig
 
 
 @dataclass(frozen=True)
-class JsonlConfig:
-    """Rows of a .jsonl (or a .json list), pictures beside it.
+class PartConfig:
+    """One source of a mixture.
 
-    path: the file; a plain string in a recipe means this. pictures: folder that relative picture paths start from;
-    null means the file's own. dialect: how conversations are written; `auto` looks at the first rows. rows: use only
-    this many from the start, 0 for all. shuffle: false takes rows in the file's order, but for how a window packs.
+    name: in the ledger and in the curves. share: of the samples, relative to the other parts' shares; a list of
+    [progress, share] changes it over the stage, in straight lines between its points. null: by the number of rows.
+    synthetic: every row counts as synthetic, as a row does that says `synthetic: true` of itself. augment: pictures are
+    seen a little differently each time.
     """
 
-    path: Path
-    kind: Literal["jsonl"] = "jsonl"
-    pictures: Path | None = None
-    dialect: DialectName = "auto"
-    rows: int = 0
-    shuffle: bool = True
-
-    @classmethod
-    def from_scalar(cls, text: str) -> JsonlConfig:
-        """`data.train=my.jsonl`."""
-        return cls(path=Path(text))
+    name: str
+    source: SourceConfig
+    share: float | tuple[tuple[float, float], ...] | None = None
+    synthetic: bool = False
+    augment: AugmentConfig | None = None
 
     def __post_init__(self) -> None:
-        if self.rows < 0:
-            raise ValueError(f"rows must be 0 (all of them) or more, got {self.rows}")
+        if self.share is None:
+            return
+        points = self.share if isinstance(self.share, tuple) else ((0.0, self.share),)
+        places = [place for place, _ in points]
+        if not points or places != sorted(set(places)) or not 0 <= places[0] <= places[-1] <= 1:
+            raise ValueError("share needs points [progress, share] with progress rising from 0 to 1")
+        if any(share < 0 for _, share in points) or not any(share for _, share in points):
+            raise ValueError("shares must be 0 or more, and not all 0")
 
 
-SourceConfig = JsonlConfig | DrawnConfig | LinesConfig | DocumentsConfig
+@dataclass(frozen=True)
+class MixtureConfig:
+    """Several sources in one stream.
+
+    temperature: shares by number of rows are rows ** (1 / temperature); above 1 small sources count for more.
+    max_synthetic: share of synthetic samples, at most.
+    """
+
+    parts: tuple[PartConfig, ...]
+    kind: Literal["mixture"] = "mixture"
+    temperature: float = 1.0
+    max_synthetic: float = 1.0
+
+    def __post_init__(self) -> None:
+        names = [part.name for part in self.parts]
+        if not names or len(set(names)) < len(names):
+            raise ValueError("parts need at least one source, each with a name of its own")
+        if len({part.share is None for part in self.parts}) > 1:
+            raise ValueError("give every part a share, or none of them")
+        if self.temperature <= 0:
+            raise ValueError(f"temperature is {self.temperature}, must be more than 0")
+        if not 0 <= self.max_synthetic <= 1:
+            raise ValueError(f"max_synthetic is a share, from 0 to 1, got {self.max_synthetic}")
+        if self.max_synthetic < 1 and all(part.synthetic for part in self.parts):
+            raise ValueError("every part is synthetic: max_synthetic cannot hold")
+
+
+TrainingData = SourceConfig | MixtureConfig
+
+
+@dataclass(frozen=True)
+class ResolutionConfig:
+    """How large pictures may become within a stage, where that is less than model.media.max_tokens.
+
+    kind: `random` draws a limit for every sample, evenly between the two; `growing` goes from the first to the second
+    over the stage. least, most: tokens of one picture.
+    """
+
+    kind: Literal["random", "growing"]
+    least: int
+    most: int
+
+    def __post_init__(self) -> None:
+        if not 1 <= self.least <= self.most:
+            raise ValueError(f"least ({self.least}) must be from 1 to most ({self.most})")
 
 
 @dataclass(frozen=True)
@@ -47,12 +96,16 @@ class PackConfig:
     """Samples are laid end to end into packs.
 
     length: tokens of a pack. patches: picture patches of a pack, at most. window: samples that are packed together;
-    order and packing are functions of the window alone. overlong: what happens to a sample longer than a pack.
+    order and packing are functions of the window alone. policy: `best_fit` keeps samples whole; `fixed_length` fills
+    every pack to its end and cuts the last sample of each there (MiniCPM-V's way; never within a picture).
+    overlong: what happens to a sample longer than a pack. A picture is never cut: it is kept, made smaller
+    (`shrink_pictures`) or left out (`drop_pictures`, the last ones first, never all) as a whole.
     """
 
     length: int = 2048
     patches: int = 16_384
     window: int = 512
+    policy: Literal["best_fit", "fixed_length"] = "best_fit"
     overlong: Overlong = "drop"
 
     def __post_init__(self) -> None:
@@ -66,14 +119,19 @@ class DataConfig:
     """train: what stages learn from unless they name their own. held_out: what scores are measured on.
 
     max_lost: share of rows that may be lost (unreadable, too long ...) before the run fails; every loss is in the
-    ledger.
+    ledger. workers: processes that prepare packs; 0 for a thread of the training process. Their number changes no
+    batch. fetch: which hosts may be asked for pictures that rows give by address; null fetches none.
     """
 
-    train: SourceConfig
+    train: TrainingData
     held_out: SourceConfig | None = None
     pack: PackConfig = field(default_factory=PackConfig)
     max_lost: float = 0.01
+    workers: int = 0
+    fetch: FetchConfig | None = None
 
     def __post_init__(self) -> None:
         if not 0 <= self.max_lost <= 1:
             raise ValueError(f"max_lost is a share, from 0 to 1, got {self.max_lost}")
+        if self.workers < 0:
+            raise ValueError(f"workers is {self.workers}, must be 0 or more")

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
 
-import numpy as np
-
-from vitrail.contracts.errors import DataError, MediaError
-from vitrail.contracts.messages import Conversation, ImagePart, Row
+from vitrail.contracts.errors import MediaError
+from vitrail.contracts.messages import Conversation, ImagePart, Part, Row
 from vitrail.contracts.protocols import MediaRule, Tokenizer
-from vitrail.contracts.samples import IGNORE, Sample, View
-from vitrail.data.config import DialectName, Overlong
+from vitrail.contracts.samples import Sample, View
+from vitrail.data.config import DialectName
 from vitrail.data.dialects import to_conversation
 from vitrail.media import image
+from vitrail.media.config import FetchConfig
+from vitrail.media.fetch import fetched, is_url, shown
 from vitrail.prompts.config import PromptConfig
 from vitrail.prompts.render import Rendered, render
 from vitrail.prompts.templates import Template
@@ -20,21 +20,25 @@ from vitrail.prompts.templates import Template
 
 @dataclass(frozen=True)
 class Encode:
-    """Everything a conversation needs to become a sample. withhold: leave pictures out, for the blind baseline."""
+    """Everything a conversation needs to become a sample.
+
+    withhold: leave pictures out, for the blind baseline. fetch: which hosts may be asked for pictures; None for none.
+    """
 
     media: MediaRule
     template: Template
     tokenizer: Tokenizer
     prompt: PromptConfig = field(default_factory=PromptConfig)
     withhold: bool = False
+    fetch: FetchConfig | None = None
 
     def row(self, row: Row, source: str, dialect: DialectName) -> Sample:
         """Raises DataError, with the row's place, for what cannot be used."""
         return self.conversation(to_conversation(row, dialect), source)
 
-    def conversation(self, conversation: Conversation, source: str = "") -> Sample:
-        """A training sample. Pictures are opened for their size alone."""
-        rendered, conversation = self.rendered(conversation)
+    def conversation(self, conversation: Conversation, source: str = "", most_tokens: int | None = None) -> Sample:
+        """A training sample. Pictures are opened for their size alone; none takes more than `most_tokens`."""
+        rendered, conversation = self.rendered(conversation, most_tokens)
         return Sample(
             id=conversation.id,
             source=source,
@@ -47,13 +51,35 @@ class Encode:
             place=conversation.place,
         )
 
-    def rendered(self, conversation: Conversation, *, ask: bool = False) -> tuple[Rendered, Conversation]:
+    def rendered(
+        self, conversation: Conversation, most_tokens: int | None = None, *, ask: bool = False
+    ) -> tuple[Rendered, Conversation]:
         """The prompt, and the conversation it was made from (without pictures when they are withheld)."""
         if self.withhold:
             conversation = without_pictures(conversation)
-        views = [self._views(part, conversation) for part in conversation.pictures]
+        if any(is_url(part.image) for part in conversation.pictures):
+            conversation = self._fetched(conversation)
+        views = [self._views(part, conversation, most_tokens) for part in conversation.pictures]
         prompt = render(conversation, views, self.template, self.tokenizer, self.prompt, ask=ask)
         return prompt, conversation
+
+    def _fetched(self, conversation: Conversation) -> Conversation:
+        """With the bytes of its pictures in the place of their addresses, so that each is fetched once."""
+
+        def local(part: Part) -> Part:
+            if not isinstance(part, ImagePart) or not is_url(part.image):
+                return part
+            where = conversation.place or conversation.id
+            if self.fetch is None:
+                said = shown(str(part.image))
+                raise MediaError(f"{where}: {said} is not fetched: data.fetch.hosts names no host that may be asked")
+            try:
+                return replace(part, image=fetched(str(part.image), self.fetch))
+            except MediaError as error:
+                raise MediaError(f"{where}: {error}") from error
+
+        messages = (replace(message, parts=tuple(map(local, message.parts))) for message in conversation.messages)
+        return replace(conversation, messages=tuple(messages))
 
     def _marks(self, pictures: tuple[ImagePart, ...]) -> tuple[tuple[tuple[int, float, float], ...], ...]:
         """A character of several tokens is known by its first."""
@@ -62,43 +88,24 @@ class Encode:
         ids = self.tokenizer.encode
         return tuple(tuple((ids(mark.text)[0], mark.x, mark.y) for mark in picture.marks) for picture in pictures)
 
-    def _views(self, part: ImagePart, conversation: Conversation) -> tuple[View, ...]:
+    def _views(self, part: ImagePart, conversation: Conversation, most_tokens: int | None) -> tuple[View, ...]:
         try:
-            return self.media.views(*image.size(part.image))
+            return self.media.views(*image.size(part.image), most_tokens)
         except MediaError as error:
             raise MediaError(f"{conversation.place or conversation.id}: {error}") from error
 
 
-def without_pictures(conversation: Conversation) -> Conversation:
-    """The same words, no picture."""
-    messages = tuple(
-        replace(message, parts=tuple(part for part in message.parts if not isinstance(part, ImagePart)))
-        for message in conversation.messages
-    )
-    return replace(conversation, messages=messages)
-
-
-def fit(sample: Sample, length: int, patches: int, policy: Overlong) -> tuple[Sample | None, str]:
-    """Applies the length policy: (sample, "") when it is kept, whole or cut; (None, reason) when it is dropped.
-
-    Text may be cut, a picture never: if one would be, or no label would be left, the sample is dropped.
-    Raises DataError under the policy `error`.
-    """
-    where = sample.place or sample.id
-    if len(sample) <= length and sample.patches <= patches:
-        return sample, ""
-    if len(sample) > length:
-        reason = f"{where}: {len(sample)} tokens, a pack holds {length} (data.pack.length)"
-    else:
-        reason = f"{where}: {sample.patches} picture patches, a pack holds {patches} (data.pack.patches)"
-    if policy == "error":
-        raise DataError(reason)
-    whole = all(slot.end <= length for slot in sample.slots)
-    if policy == "truncate_text" and whole and sample.patches <= patches:
-        labels = sample.labels[:length].copy()
-        labels[-1] = IGNORE
-        if (labels != IGNORE).any():
-            weights = np.where(labels == IGNORE, np.float32(0), sample.weights[:length])
-            return replace(sample, ids=sample.ids[:length], labels=labels, weights=weights, cut=reason), ""
-        reason += "; cut there, no answer is left"
-    return None, reason
+def without_pictures(conversation: Conversation, keep: int = 0) -> Conversation:
+    """The same words with the first `keep` pictures alone."""
+    seen = 0
+    messages = []
+    for message in conversation.messages:
+        parts: list[Part] = []
+        for part in message.parts:
+            if isinstance(part, ImagePart):
+                seen += 1
+                if seen > keep:
+                    continue
+            parts.append(part)
+        messages.append(replace(message, parts=tuple(parts)))
+    return replace(conversation, messages=tuple(messages))

@@ -6,9 +6,10 @@ import json
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
-Fate = Literal["used", "text_cut", "too_long", "unreadable"]
+from vitrail.contracts.samples import Fate
+
 LOST: tuple[Fate, ...] = ("too_long", "unreadable")
 
 

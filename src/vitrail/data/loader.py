@@ -1,48 +1,73 @@
-"""The stream of batches: a function of (seed, epoch, index), so it can be resumed anywhere from three numbers.
+"""The stream of batches: what comes next follows from the seed and a cursor, so it can be resumed anywhere.
 
-One thread prepares packs ahead of the training step. What it has prepared but not handed over is not part of the state.
+A window of samples is drawn from the mixture, encoded (pictures by their headers alone) and packed; then each pack is
+collated, which decodes its pictures. Ranks take packs in turns from where they start, so the global order depends
+neither on their number nor on that of the workers. What was prepared but not handed over is not part of the state.
 """
 
 from __future__ import annotations
 
 import queue
 import threading
+from collections import deque
 from collections.abc import Generator, Iterator
-from contextlib import suppress
-from dataclasses import dataclass
-from typing import TypeVar
+from contextlib import closing, suppress
+from dataclasses import asdict, dataclass, replace
+from typing import Any, Literal, TypeVar
 
 import numpy as np
 
 from vitrail.contracts.errors import DataError
-from vitrail.contracts.protocols import Source
 from vitrail.contracts.samples import Batch, Pack, Sample
 from vitrail.data.collate import collate
-from vitrail.data.config import DialectName, PackConfig
-from vitrail.data.encode import Encode, fit
+from vitrail.data.config import PackConfig, ResolutionConfig
+from vitrail.data.dialects import to_conversation
+from vitrail.data.encode import Encode
+from vitrail.data.fitting import fitted
 from vitrail.data.ledger import LOST, Event, Ledger
+from vitrail.data.mixture import Drawn, Mixture, Part, PartPlace, numbered
 from vitrail.data.pack import pack_window
+from vitrail.data.workers import Workers
+from vitrail.media.augment import Augmentation, speaks_of_places
 
 AHEAD = 4
-"""Packs prepared ahead of the step."""
+"""Packs prepared ahead of the step, and as many more under way where processes prepare them."""
+
+BARREN = 50
+"""So many windows in a row without a usable row end a stream whose length nobody knows."""
 
 T = TypeVar("T")
 
 
 @dataclass(frozen=True)
 class Cursor:
-    """The next pack of the stream: its number in its window, in its epoch."""
+    """A window's start, and how many of its packs were handed over; a few hundred bytes as JSON.
 
-    epoch: int = 0
-    window: int = 0
+    parts: where each source stood; () at the very beginning. samples, packs, tokens: of all windows before.
+    pack: packs handed over since, by all ranks.
+    """
+
+    parts: tuple[PartPlace, ...] = ()
+    samples: int = 0
+    packs: int = 0
+    tokens: int = 0
     pack: int = 0
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain data, for a checkpoint."""
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, data: dict[str, Any]) -> Cursor:
+        """The inverse of `to_json`; of nothing, the beginning."""
+        return cls(**{**data, "parts": tuple(PartPlace(**place) for place in data.get("parts", ()))})
 
 
 @dataclass(frozen=True)
 class Item:
     """A batch, where the stream stands after it, and what became of the samples on the way to it.
 
-    epochs: passes over the source so far, as a fraction.
+    epochs: passes over the sources so far, as a fraction; 0 where one of them is streamed.
     """
 
     batch: Batch
@@ -51,102 +76,225 @@ class Item:
     events: tuple[Event, ...]
 
 
+@dataclass(frozen=True)
+class Window:
+    """What one window became. samples: drawn for it. after: the start of the next one."""
+
+    packs: list[Pack]
+    events: list[Event]
+    samples: int
+    after: Cursor
+
+
+@dataclass(frozen=True)
+class RowJob:
+    """A drawn row, to be encoded. most_tokens: limit of its pictures."""
+
+    drawn: Drawn
+    most_tokens: int | None
+
+
+@dataclass(frozen=True)
+class Preparation:
+    """What workers do: a drawn row to a sample, or to what became of it; a pack to a batch. Pure functions both."""
+
+    parts: tuple[Part, ...]
+    encode: Encode
+    pack: PackConfig
+    pad_to: int
+    seed: int
+
+    def __call__(self, job: RowJob | Pack) -> Any:
+        """Sample | Event for a row; (Batch | None, events) for a pack."""
+        return self.sample(job) if isinstance(job, RowJob) else collate(job, self.encode.media, self.pad_to)
+
+    def sample(self, job: RowJob) -> Sample | Event:
+        """What cannot be used becomes an event."""
+        drawn = job.drawn
+        part, row = self.parts[drawn.part], drawn.row
+        name = f"row {drawn.index}" if drawn.index >= 0 else f"sample {drawn.number}"
+        try:
+            if row is None:
+                assert numbered(part.source), "a row that was not read when it was drawn has a number"
+                row = part.source.row(drawn.index)
+            if isinstance(row, DataError):
+                raise row
+            name = row.id
+            conversation = to_conversation(row, part.dialect)
+            found = fitted(self.encode, conversation, part.name, self.pack, job.most_tokens)
+        except DataError as error:
+            return Event(name, part.name, "unreadable", str(error))
+        if isinstance(found, Event) or part.augment is None:
+            return found
+        # What a text says about places in a picture must stay true.
+        messages = conversation.messages
+        still = bool(found.marks) or any(m.calls for m in messages) or speaks_of_places(m.text for m in messages)
+        return replace(found, alter=Augmentation(part.augment, (self.seed, drawn.number), still))
+
+
 @dataclass
 class Stream:
-    """Batches without end, epoch after epoch, in an order fixed by the seed.
+    """Batches without end, in an order fixed by the seed.
 
-    pad_to: fixed length of every text stream, 0 for none. shuffle: else in the source's own order.
+    lasts: how long the stage is, which is what the progress of shares and resolution is measured in; None for no end.
+    pad_to: fixed length of every text stream, 0 for none. workers: processes that prepare packs, 0 for none.
+    rank, ranks: whose packs these are.
     """
 
-    source: Source
-    dialect: DialectName
+    mixture: Mixture
     encode: Encode
     config: PackConfig
-    seed: int
     max_lost: float
+    resolution: ResolutionConfig | None = None
+    lasts: tuple[Literal["packs", "epochs", "tokens"], float] | None = None
     pad_to: int = 0
-    shuffle: bool = True
+    workers: int = 0
+    rank: int = 0
+    ranks: int = 1
 
     @property
-    def windows(self) -> int:
-        """Windows in an epoch."""
-        return -(-len(self.source) // self.config.window)
+    def windows(self) -> int | None:
+        """Windows in an epoch; None where a source is streamed."""
+        rows = self.mixture.rows
+        return None if rows is None else -(-rows // self.config.window)
 
-    def items(self, start: Cursor, ledger: Ledger) -> Iterator[Item]:
+    def items(self, start: Cursor, ledger: Ledger) -> Generator[Item]:
         """Items from `start` on. ledger: what was handed over before; it is read, not written.
 
         Raises DataError once a greater share than `max_lost` is lost, or when no row is usable at all.
         """
         watch = _Watch(ledger, self.max_lost)
-        cursor, events, barren = start, [], 0
-        while True:
-            packs, lost = self.window(cursor.epoch, cursor.window)
-            # What was lost before a pack of this window was handed over is in the ledger already.
-            fresh = lost if cursor.pack == 0 else []
-            events += fresh
-            watch.planned(sum(len(pack.samples) for pack in packs[cursor.pack :]), fresh)
-            barren += 1
-            # So many windows in a row hold a whole epoch.
-            if barren > 2 * self.windows:
-                raise DataError(f"{self.source.name}: no usable row; the last: {events[-1].reason}")
-            for number in range(cursor.pack, len(packs)):
-                batch, fates = collate(packs[number], self.encode.media, self.pad_to)
-                events += fates
+        workers = self._workers()
+        under_way: deque[_Planned] = deque()
+
+        def packs() -> Iterator[Pack]:
+            for planned in self._planned(start, watch, workers):
+                under_way.append(planned)
+                yield planned.pack
+
+        carried: tuple[Event, ...] = ()
+        try:
+            for batch, fates in workers.ahead(packs(), AHEAD):
+                planned = under_way.popleft()
                 watch.collated(fates)
+                carried = (*carried, *planned.events, *fates)
+                if batch is None and self.ranks > 1:
+                    raise DataError(f"a whole pack cannot be read, and ranks must keep step: {fates[0].reason}")
                 if batch is not None:
-                    after = self._after(cursor, number + 1, len(packs))
-                    yield Item(batch, after, self._epochs(cursor, (number + 1) / len(packs)), tuple(events))
-                    events, barren = [], 0
-            cursor = self._after(cursor, 1, 1)
+                    watch.barren = 0
+                    yield Item(batch, planned.after, planned.epochs, carried)
+                    carried = ()
+        finally:
+            workers.close()
 
-    def window(self, epoch: int, number: int) -> tuple[list[Pack], list[Event]]:
-        """The packs of one window, and the events of the rows that did not make it into one."""
-        size = self.config.window
-        chance = np.random.default_rng((self.seed, epoch))
-        rows = len(self.source)
-        order = chance.permutation(rows) if self.shuffle else np.arange(rows)
+    def first_window(self) -> Window:
+        """The stream's first window, for those who want to look at it."""
+        with closing(self._workers()) as workers:
+            return self._window(Cursor(), workers)
+
+    def _workers(self) -> Workers[Any, Any]:
+        work = Preparation(tuple(self.mixture.parts), self.encode, self.config, self.pad_to, self.mixture.seed)
+        return Workers(work, self.workers)
+
+    def _planned(self, start: Cursor, watch: _Watch, workers: Workers[Any, Any]) -> Iterator[_Planned]:
+        """This rank's packs, each with what became of the rows that were lost on the way to it."""
+        cursor, events, turn = start, [], 0
+        while True:
+            window = self._window(cursor, workers)
+            skip = min(cursor.pack, len(window.packs))
+            # What was lost before a pack of this window was handed over is in the ledger already.
+            fresh = [] if cursor.pack else window.events
+            events += fresh
+            watch.planned(sum(len(pack.samples) for pack in window.packs[skip:]), fresh)
+            # So many windows in a row hold a whole epoch, whatever is under way.
+            if watch.barren > 2 * (self.windows or BARREN) + AHEAD:
+                names = ", ".join(part.name for part in self.mixture.parts)
+                raise DataError(f"{names}: no usable row; the last: {watch.ledger.rows[-1].reason}")
+            for number in range(skip, len(window.packs)):
+                if turn == self.rank:
+                    after = self._after(cursor, window, number + self.ranks - self.rank)
+                    epochs = self._epochs(cursor.samples + window.samples * (number + 1) / len(window.packs))
+                    yield _Planned(window.packs[number], after, epochs, tuple(events))
+                    events = []
+                turn = (turn + 1) % self.ranks
+            cursor = self._after(cursor, window, max(cursor.pack, len(window.packs)))
+
+    def _window(self, cursor: Cursor, workers: Workers[Any, Any]) -> Window:
+        """Draws, encodes and packs the window that the cursor stands in."""
+        size, rows = self.config.window, self.mixture.rows
+        if rows is not None:
+            # Epochs end with a window of their own, or one would hold rows of the next.
+            size = min(size, rows - cursor.samples % rows)
+        progress = self._progress(cursor)
+        places = cursor.parts or self.mixture.start()
+        drawn, places, passed = self.mixture.draw(places, cursor.samples, size, progress)
+        why = f"over data.max_synthetic ({self.mixture.max_synthetic:.0%})"
+        events = [Event(row.id, part.name, "over_share", f"{row.place or row.id}: {why}") for part, row in passed]
         samples: list[Sample] = []
-        events: list[Event] = []
-        for index in order[number * size : (number + 1) * size].tolist():
-            name = f"row {index}"
-            try:
-                row = self.source.row(index)
-                name = row.id
-                sample = self.encode.row(row, self.source.name, self.dialect)
-            except DataError as error:
-                events.append(Event(name, self.source.name, "unreadable", str(error)))
+        # Read as they lie in their sources, so that a block is decoded once; taken in the order they were drawn in.
+        reading = sorted(range(len(drawn)), key=lambda place: (drawn[place].part, drawn[place].index))
+        jobs = (RowJob(drawn[place], self._most_tokens(drawn[place].number, progress)) for place in reading)
+        made = dict(zip(reading, workers.all(jobs), strict=True))
+        for place in range(len(drawn)):
+            found = made[place]
+            if isinstance(found, Sample):
+                samples.append(found)
                 continue
-            kept, reason = fit(sample, self.config.length, self.config.patches, self.config.overlong)
-            if kept is None:
-                events.append(Event(sample.id, self.source.name, "too_long", reason))
-            else:
-                samples.append(kept)
-        return pack_window(samples, self.config.length, self.config.patches), events
+            if found.fate == "too_long" and self.config.overlong == "error":
+                raise DataError(found.reason)
+            events.append(found)
+        packs = pack_window(samples, self.config)
+        tokens = cursor.tokens + sum(pack.tokens for pack in packs)
+        after = Cursor(places, cursor.samples + size, cursor.packs + len(packs), tokens)
+        return Window(packs, events, size, after)
 
-    def _after(self, cursor: Cursor, done: int, packs: int) -> Cursor:
-        if done < packs:
-            return Cursor(cursor.epoch, cursor.window, done)
-        if cursor.window + 1 < self.windows:
-            return Cursor(cursor.epoch, cursor.window + 1)
-        return Cursor(cursor.epoch + 1)
+    def _after(self, cursor: Cursor, window: Window, done: int) -> Cursor:
+        """The place after `done` packs of this window, which other ranks may take beyond its end."""
+        if done < len(window.packs):
+            return replace(cursor, pack=done)
+        return replace(window.after, pack=done - len(window.packs))
 
-    def _epochs(self, cursor: Cursor, share: float) -> float:
+    def _progress(self, cursor: Cursor) -> float:
+        """Share of the stage that is planned before this window; it depends on the stream alone, not on the step."""
+        if self.lasts is None:
+            return 0.0
+        unit, amount = self.lasts
+        done = {"packs": cursor.packs, "epochs": self._epochs(cursor.samples), "tokens": cursor.tokens}
+        return min(1.0, done[unit] / amount)
+
+    def _most_tokens(self, number: int, progress: float) -> int | None:
+        match self.resolution:
+            case ResolutionConfig(kind="growing", least=least, most=most):
+                return round(least + progress * (most - least))
+            case ResolutionConfig(kind="random", least=least, most=most):
+                return int(np.random.default_rng((self.mixture.seed, number)).integers(least, most + 1))
+        return None
+
+    def _epochs(self, samples: float) -> float:
         """Counts rows, so that a short last window weighs what it holds."""
-        start = cursor.window * self.config.window
-        rows = min(self.config.window, len(self.source) - start)
-        return cursor.epoch + (start + share * rows) / len(self.source)
+        return samples / self.mixture.rows if self.mixture.rows else 0.0
+
+
+@dataclass(frozen=True)
+class _Planned:
+    """A pack to be collated; after and epochs: as in Item; events: of rows lost before it."""
+
+    pack: Pack
+    after: Cursor
+    epochs: float
+    events: tuple[Event, ...]
 
 
 class _Watch:
-    """The share of rows lost so far, over all rows planned so far."""
+    """The share of rows lost so far, over all rows planned so far. barren: windows planned since the last batch."""
 
     def __init__(self, ledger: Ledger, max_lost: float) -> None:
         self.ledger = Ledger.from_json(ledger.to_json())
         self.max_lost = max_lost
-        self.rows = ledger.total()
+        self.rows, self.barren = ledger.total(), 0
 
     def planned(self, packed: int, lost: list[Event]) -> None:
-        self.rows += packed + len(lost)
+        self.rows, self.barren = self.rows + packed + len(lost), self.barren + 1
         self._check(lost)
 
     def collated(self, fates: list[Event]) -> None:
@@ -162,7 +310,7 @@ class _Watch:
             )
 
 
-def prefetched(items: Iterator[T], ahead: int = AHEAD) -> Generator[T]:
+def prefetched(items: Generator[T], ahead: int = AHEAD) -> Generator[T]:
     """The same items, made in a thread of their own, at most `ahead` of them waiting. Errors arrive in their place."""
     ready: queue.Queue[tuple[T | None, BaseException | None]] = queue.Queue(ahead)
     stop = threading.Event()
@@ -175,10 +323,11 @@ def prefetched(items: Iterator[T], ahead: int = AHEAD) -> Generator[T]:
 
     def work() -> None:
         try:
-            for item in items:
-                put((item, None))
-                if stop.is_set():
-                    return
+            with closing(items):
+                for item in items:
+                    put((item, None))
+                    if stop.is_set():
+                        return
             put((None, StopIteration()))
         except BaseException as error:  # handed to the reader, which raises it
             put((None, error))

@@ -1,18 +1,30 @@
-"""Best-fit packing of one window of samples under two budgets: tokens and picture patches."""
+"""Packing one window of samples under two budgets, tokens and picture patches: a function of the window alone.
+
+`best_fit` keeps every sample whole; `fixed_length` fills every pack to its end and cuts the last sample there.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 from vitrail.contracts.samples import Pack, Sample
+from vitrail.data.config import PackConfig
+from vitrail.data.fitting import cut
 
 
-def pack_window(samples: Sequence[Sample], length: int, patches: int) -> list[Pack]:
+def pack_window(samples: Sequence[Sample], config: PackConfig) -> list[Pack]:
+    """The window's packs, by the recipe's policy. Every sample must fit a pack by itself."""
+    if config.policy == "fixed_length":
+        return fixed_length(samples, config.length, config.patches)
+    return best_fit(samples, config.length, config.patches)
+
+
+def best_fit(samples: Sequence[Sample], length: int, patches: int) -> list[Pack]:
     """Packs every sample exactly once, longest first, each into the fullest pack that still takes it.
 
-    Packs come out by the earliest sample in them: the result is a function of the window alone. Within a pack samples
-    lie by size, since attention takes neighbours of equal length as one batch. Every sample must fit a pack by itself
-    (`encode.fit` sees to it).
+    Packs come out by the earliest sample in them. Within a pack samples lie by size, since attention takes neighbours
+    of equal length as one batch.
     """
     bins: list[list[int]] = []
     room: list[tuple[int, int]] = []
@@ -30,9 +42,33 @@ def pack_window(samples: Sequence[Sample], length: int, patches: int) -> list[Pa
             room.append((length, patches))
         bins[best].append(number)
         room[best] = room[best][0] - tokens, room[best][1] - views
-    by_size = sorted(range(len(samples)), key=lambda number: (samples[number].patches, len(samples[number]), number))
-    place = {number: rank for rank, number in enumerate(by_size)}
-    return [
-        Pack(tuple(samples[number] for number in sorted(members, key=place.__getitem__)))
-        for members in sorted(bins, key=min)
-    ]
+    return [_by_size([samples[number] for number in sorted(members)]) for members in sorted(bins, key=min)]
+
+
+def _by_size(samples: Sequence[Sample]) -> Pack:
+    return Pack(tuple(sorted(samples, key=lambda sample: (sample.patches, len(sample)))))
+
+
+def fixed_length(samples: Sequence[Sample], length: int, patches: int) -> list[Pack]:
+    """Samples one after the other; the one that reaches over a pack's end is cut there, and its rest is left out.
+
+    Where the cut would fall into a picture, or would leave nothing to learn, the sample opens the next pack instead.
+    Source: MiniCPM-V, arXiv 2408.01800, section 4.2.2.
+    """
+    packs: list[list[Sample]] = []
+    room, free_patches = 0, 0
+    for sample in samples:
+        if len(sample) <= room and sample.patches <= free_patches:
+            kept = sample
+        else:
+            short = cut(sample, room) if packs and 0 < room < len(sample) else None
+            if short is not None and short.patches <= free_patches:
+                reason = f"{sample.place or sample.id}: cut to {room} of {len(sample)} tokens, to fill a pack"
+                kept = replace(short, reason=reason)
+            else:
+                packs.append([])
+                room, free_patches = length, patches
+                kept = sample
+        packs[-1].append(kept)
+        room, free_patches = room - len(kept), free_patches - kept.patches
+    return [_by_size(pack) for pack in packs]

@@ -22,7 +22,8 @@ from vitrail.contracts.errors import DataError, MediaError
 from vitrail.contracts.messages import ImagePart
 from vitrail.data.config import JsonlConfig
 from vitrail.data.dialects import TAG, dialect_of, to_messages
-from vitrail.data.sources import JsonlSource, is_list
+from vitrail.data.sources.folder import files_in
+from vitrail.data.sources.jsonl import JsonlSource, is_list
 from vitrail.media import image
 from vitrail.media.config import NativeResolutionConfig
 from vitrail.media.native import NativeResolution
@@ -118,28 +119,6 @@ def write_template(config: TemplateConfig, counting: Counting = _unwatched) -> T
         make = held_out_rows if path == config.held_out_file else train_rows
         _write(path, [row for name in chosen for row in make(name, _named(config.folder, name, path), questions)])
     return Template({path: len(chosen) for path, chosen in names.items()}, look.left_out, look.others)
-
-
-def files_in(folder: Path) -> list[str]:
-    """Names of the files of a folder and the folders in it, relative to it, with `/`, sorted; hidden ones left out.
-
-    Raises DataError when it is no folder, or one in it cannot be read.
-    """
-    if not folder.is_dir():
-        raise DataError(f"'{folder}' {'is not a folder' if folder.exists() else 'does not exist'}")
-    names: list[str] = []
-    seen: set[str] = set()
-    try:
-        for at, folders, files in os.walk(folder, onerror=_raise, followlinks=True):
-            # A link may lead back to where the walk came from.
-            real = os.path.realpath(at)
-            folders[:] = [] if real in seen else sorted(name for name in folders if not name.startswith("."))
-            if real not in seen:
-                names += [(Path(at) / name).relative_to(folder).as_posix() for name in files if name[0] != "."]
-            seen.add(real)
-    except OSError as error:
-        raise DataError(f"'{error.filename}' cannot be read: {error.strerror}") from error
-    return sorted(names)
 
 
 def is_held_out(name: str, share: float) -> bool:
@@ -302,7 +281,3 @@ def _write(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
             file.write(data)
     except OSError as error:
         raise DataError(f"'{path}' cannot be written: {error.strerror or error}") from error
-
-
-def _raise(error: OSError) -> None:
-    raise error

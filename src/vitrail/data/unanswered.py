@@ -9,16 +9,16 @@ from __future__ import annotations
 import re
 
 from vitrail.contracts.errors import DataError
-from vitrail.contracts.protocols import Source
+from vitrail.contracts.protocols import Source, StreamedSource
 from vitrail.data.config import DialectName
 from vitrail.data.dialects import to_messages
-from vitrail.data.sources import JsonlSource
+from vitrail.data.sources.jsonl import JsonlSource
 
 EMPTY = re.compile(rb':\s*"(?:\s|\\[nrt])*"|\[\s*\]')
 """JSON with a value of blanks, or with an empty list. Rarer white space is left to where rows are used."""
 
 
-def check_answered(source: Source, dialect: DialectName, allowed: float | None) -> str:
+def check_answered(source: Source | StreamedSource, dialect: DialectName, allowed: float | None) -> str:
     """One line about the rows with an empty answer; "" when there are none.
 
     allowed: share of the rows that may be lost, which the ledger records too; None for held-out rows, none of which

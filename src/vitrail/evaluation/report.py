@@ -7,20 +7,29 @@ pictures, so it is as large as they are plus about 200 kB.
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping, Sequence
 from importlib.resources import files
 from pathlib import Path
 from string import Template
 
 from vitrail.contracts.errors import VitrailError
-from vitrail.evaluation.report_costs import ledger, recipe, where_it_went
+from vitrail.evaluation.report_costs import recipe, where_it_went
 from vitrail.evaluation.report_curves import loss, peak_memory, small_charts
 from vitrail.evaluation.report_data import Example, Report
 from vitrail.evaluation.report_examples import examples
 from vitrail.evaluation.report_language import language
+from vitrail.evaluation.report_ledger import ledger
 from vitrail.evaluation.report_scores import by_kind, captions, headline
 from vitrail.evaluation.report_text import escape
 
-__all__ = ["Example", "Report", "render", "write"]
+__all__ = ["Example", "Report", "page", "render", "write", "write_page"]
+
+HOW_TO_READ = (
+    "Exact match compares answers after folding case, white space, quotes and a final period. ANLS gives credit for "
+    "nearly right spelling. Box IoU is the overlap of the answered box with the true one. Intervals are 95 %: Wilson's "
+    "for exact match, a percentile bootstrap for means. The blind baseline is trained by the same recipe without "
+    "pictures: what it gets right can be guessed from the question."
+)
 
 
 def render(report: Report) -> str:
@@ -38,32 +47,48 @@ def render(report: Report) -> str:
         ("ledger", "Ledger: what became of every row", ledger(report.ledger)),
         ("recipe", "Resolved recipe", recipe(report.recipe_yaml)),
     ]
+    return page("run report", report.title, report.summary, sections, HOW_TO_READ)
+
+
+def page(
+    sort: str, title: str, summary: Mapping[str, str], sections: Sequence[tuple[str, str, str]], how_to_read: str
+) -> str:
+    """A page in the look of the run report. sort: what it is, in two words. summary: facts, name to text.
+
+    sections: (id, title, content as HTML); those without content are left out. how_to_read: HTML, for the foot.
+    """
     kept = [section for section in sections if section[2]]
     body = "".join(
         f'<section id="{name}" aria-labelledby="{name}-title"><h2 id="{name}-title">{title}</h2>{content}</section>'
         for name, title, content in kept
     )
-    facts = "".join(f"<div><dt>{escape(k)}</dt><dd>{escape(v)}</dd></div>" for k, v in report.summary.items())
+    facts = "".join(f"<div><dt>{escape(k)}</dt><dd>{escape(v)}</dd></div>" for k, v in summary.items())
     return Template(_read("report.html")).substitute(
-        title=escape(report.title),
+        sort=escape(sort),
+        title=escape(title),
         css=_read("report.css"),
         facts=f'<dl class="facts">{facts}</dl>' if facts else "",
         nav="".join(f'<a href="#{name}">{name.capitalize()}</a>' for name, _, _ in kept),
-        body=body or '<p class="lead">This run has recorded nothing yet.</p>',
+        body=body or f'<p class="lead">This {escape(sort)} has recorded nothing yet.</p>',
+        how_to_read=how_to_read,
     )
 
 
 def write(report: Report, path: Path) -> None:
-    """Writes the page to `path`, making its folder if need be. A page already there is replaced whole or not at all.
+    """Writes the page of a run to `path`; see `write_page`."""
+    write_page(render(report), path)
+
+
+def write_page(text: str, path: Path) -> None:
+    """Writes a page to `path`, making its folder if need be. A page already there is replaced whole or not at all.
 
     Raises VitrailError when the file cannot be written.
     """
-    page = render(report)
     draft = path.with_name(f"{path.name}.{os.getpid()}.tmp")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         try:
-            draft.write_text(page, encoding="utf-8")
+            draft.write_text(text, encoding="utf-8")
             draft.replace(path)
         finally:
             draft.unlink(missing_ok=True)

@@ -1,16 +1,15 @@
-"""The parts of the run report that account for things: tokens, time, every row of data, and the resolved recipe."""
+"""The parts of the run report that account for things: tokens, time, and the resolved recipe."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 from vitrail.evaluation.report_dots import stacked_bar
-from vitrail.evaluation.report_text import compact, duration, escape, table
+from vitrail.evaluation.report_text import compact, duration, escape
 
 _COLOURS = 7  # c0 ... c6 of the style sheet
-_MOST_ROWS = 200
 
 
 def _coloured(amounts: Mapping[str, Any]) -> list[tuple[str, str, float]]:
@@ -47,34 +46,6 @@ def _split_text(tokens: Mapping[str, int]) -> dict[str, int]:
     text = rest.pop("text", 0)
     split = {"picture": rest.pop("picture", 0), "text, not learned from": max(text - labelled, 0)}
     return {**split, "text, learned from": labelled, **rest}
-
-
-def ledger(record: Mapping[str, Any]) -> str:
-    """What became of every row: a bar of fates, a table by source, and the rows that have something to say."""
-    counts = record.get("counts") or {}
-    blocks = []
-    if bar := stacked_bar(_coloured(counts), label="Rows by fate"):
-        blocks.append(f"<figure>{bar}</figure>")
-    sources = record.get("by_source") or {}
-    if sources:
-        fates = list(dict.fromkeys([*counts, *(fate for counted in sources.values() for fate in counted)]))
-        rows = [
-            [escape(source), *(f"{counted.get(fate, 0):,}" for fate in fates)] for source, counted in sources.items()
-        ]
-        blocks.append(table(["Source", *(fate.capitalize() for fate in fates)], rows))
-    blocks.append(_ledger_rows(record.get("rows") or []))
-    return "".join(blocks)
-
-
-def _ledger_rows(rows: Sequence[Mapping[str, Any]]) -> str:
-    if not rows:
-        return ""
-    fields = ("id", "source", "fate", "reason")
-    cells = [[escape(row.get(field) or "") for field in fields] for row in rows[:_MOST_ROWS]]
-    said = (
-        f"The first {_MOST_ROWS} of {len(rows):,} rows" if len(rows) > _MOST_ROWS else f"{len(rows):,} rows, one by one"
-    )
-    return f"<h3>{said}</h3>" + table([f.capitalize() for f in fields], cells, numeric_from=4, tall=True)
 
 
 def recipe(yaml: str) -> str:

@@ -33,7 +33,12 @@ def export(model: MultimodalModel, encode: Encode, config: ModelConfig, folder: 
     """
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise WeightsError(f"'{folder}' exists already and is not empty; choose another")
-    end = encode.tokenizer.special(encode.template.end.name)
+    stop = encode.template.stop
+    if stop is None:
+        raise WeightsError(
+            f"the template '{encode.template.name}' ends answers with no special token; readers need one"
+        )
+    end = encode.tokenizer.special(stop.name)
     described = Described(config, encode.prompt, _language_settings(model, end))
     system = fitting(described)
     files = system.write(described, encode.tokenizer, dtype)

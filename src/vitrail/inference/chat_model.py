@@ -70,15 +70,18 @@ class ChatModel:
 
     def _pieces(self, prompt: Batch, generation: GenerationConfig, ids: list[int]) -> Iterator[str]:
         """Pieces of text; ids collects the tokens. Bytes of an unfinished character wait for the rest."""
-        stop = frozenset({self.encode.tokenizer.special(self.encode.template.end.name)})
+        template, tokenizer = self.encode.template, self.encode.tokenizer
+        stop = frozenset({tokenizer.special(template.stop.name)} if template.stop else ())
         shown = ""
         for token in generate(self.model, prompt, stop, generation):
             ids.append(token)
-            text = self.encode.tokenizer.decode(ids)
+            text, ended = template.said(tokenizer.decode(ids))
             if text != shown and not text.endswith("\N{REPLACEMENT CHARACTER}"):
                 yield text[len(shown) :]
                 shown = text
-        rest = self.encode.tokenizer.decode(ids)
+            if ended:
+                return
+        rest, _ = template.said(tokenizer.decode(ids), whole=True)
         if rest != shown:
             yield rest[len(shown) :]
 
@@ -101,7 +104,7 @@ def conversation(parts: Sequence[Any]) -> Conversation:
         messages = tuple(parts[0])
         if not messages or not all(isinstance(message, Message) for message in messages):
             messages = to_messages(Row("chat", {"messages": list(messages)}, place="messages"), "openai")
-        if messages[-1].role != "user":
+        if messages[-1].role not in ("user", "tool"):
             raise DataError(f"messages: they must end with a user's turn, the last one is the {messages[-1].role}'s")
         return Conversation("chat", messages)
     if not parts or not isinstance(parts[-1], str):

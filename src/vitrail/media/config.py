@@ -1,4 +1,4 @@
-"""What can be said in a recipe about how pictures become patches."""
+"""What can be said in a recipe about pictures: how they become patches, where they come from, how they are worn."""
 
 from __future__ import annotations
 
@@ -33,3 +33,113 @@ class NativeResolutionConfig:
             raise ValueError(f"max_side ({self.max_side}) must be at least 1")
         if not 1 <= self.min_tokens <= self.max_tokens:
             raise ValueError(f"min_tokens ({self.min_tokens}) must be from 1 to max_tokens ({self.max_tokens})")
+
+
+@dataclass(frozen=True)
+class TilesConfig:
+    """Dynamic tiling: a picture is squashed onto the grid of square tiles nearest to its shape, and cut.
+
+    patch, merge: as above. tile: side of a tile, px. min_tiles, max_tiles: of one picture; InternVL 1.5 is trained with
+    up to 12 and used with up to 40. thumbnail: the whole picture as one more tile, last, where there are several.
+    tags: what text says of each tile before its tokens: its number, its column and row, or its corners in thousandths
+    of the picture (NVLM's four styles). thumbnail_tag: what it says before the thumbnail, and before a tile that is the
+    whole picture. mean, std: per channel, applied to values in [0, 1]; ImageNet's.
+    With max_tiles: 1 every picture becomes one square, as CLIP, SigLIP and their like have it; fit: the picture is
+    squashed to it, or, of a single tile alone, its middle is cut out (CLIP's way).
+    """
+
+    kind: Literal["tiles"] = "tiles"
+    patch: int = 14
+    merge: int = 2
+    tile: int = 448
+    min_tiles: int = 1
+    max_tiles: int = 12
+    thumbnail: bool = True
+    tags: Literal["none", "number", "grid", "box"] = "none"
+    thumbnail_tag: str = "<tile_global_thumbnail>"
+    fit: Literal["squash", "crop"] = "squash"
+    mean: tuple[float, float, float] = (0.485, 0.456, 0.406)
+    std: tuple[float, float, float] = (0.229, 0.224, 0.225)
+
+    def __post_init__(self) -> None:
+        if self.patch < 1 or self.merge < 1:
+            raise ValueError("patch and merge must be at least 1")
+        if self.tile < 1 or self.tile % (self.patch * self.merge):
+            raise ValueError(
+                f"tile ({self.tile}) must be patch x merge ({self.patch * self.merge}) times a whole number"
+            )
+        if self.fit == "crop" and self.max_tiles > 1:
+            raise ValueError("fit: crop cuts the middle out, which max_tiles: 1 alone can have")
+        if not 1 <= self.min_tiles <= self.max_tiles:
+            raise ValueError(f"min_tiles ({self.min_tiles}) must be from 1 to max_tiles ({self.max_tiles})")
+
+    @property
+    def tile_tokens(self) -> int:
+        """Tokens of one tile."""
+        return (self.tile // (self.patch * self.merge)) ** 2
+
+    @property
+    def max_tokens(self) -> int:
+        """Of one picture, thumbnail included."""
+        return (self.max_tiles + (self.thumbnail and self.max_tiles > 1)) * self.tile_tokens
+
+
+@dataclass(frozen=True)
+class FetchConfig:
+    """Pictures are taken from the web too: from the named hosts alone, and never from a private address.
+
+    hosts: exact names, such as images.example.org (a name stands for itself alone, not for what ends in it); "*" for
+    any public host. ports: that may be asked. max_bytes: of one picture, decompressed. seconds: for one picture, from
+    its name to its last byte, redirects included. redirects: that are followed, each checked like the first address.
+    keep: a folder in which fetched pictures are kept and looked for; null for none.
+    """
+
+    hosts: tuple[str, ...]
+    ports: tuple[int, ...] = (80, 443)
+    max_bytes: int = 32 * 2**20
+    seconds: float = 10.0
+    redirects: int = 3
+    keep: str | None = None
+
+    def __post_init__(self) -> None:
+        if not self.hosts:
+            raise ValueError('hosts must name at least one host, or be ["*"] for any public one')
+        for host in self.hosts:
+            if not host or any(sign in host for sign in "/:@ \\") or ("*" in host and host != "*"):
+                raise ValueError(f"{host!r} is not the name of a host: neither scheme, port nor path, and no pattern")
+            try:
+                host.encode("idna")
+            except UnicodeError as error:
+                raise ValueError(f"{host!r} is not the name of a host: {error}") from error
+        if not self.ports or not all(0 < port < 65536 for port in self.ports):
+            raise ValueError("ports must be one or more numbers from 1 to 65535")
+        if self.max_bytes < 1 or not 0 < self.seconds <= 600:
+            raise ValueError("max_bytes must be at least 1, seconds more than 0 and at most 600")
+        if not 0 <= self.redirects <= 10:
+            raise ValueError(f"redirects ({self.redirects}) must be from 0 to 10")
+
+
+@dataclass(frozen=True)
+class AugmentConfig:
+    """Pictures are seen a little differently each time, for models that read: turned, bent, coloured, noisy.
+
+    share: of the pictures that meet each of the four, 0 to 1. rotation: largest turn, degrees (0 to 5).
+    distortion: largest shift of a point, as a share of the shorter side (0 to 0.05). colour: largest change of
+    contrast, brightness, tint and saturation (0 to 0.5). noise: largest standard deviation of the grain, in levels of
+    255 (0 to 64). 0 turns a kind off. Size and number of tokens stay as they are, and nothing in the picture leaves it.
+
+    Source: Kimi-VL's report (arXiv 2504.07491) names rotation, distortion, colour and noise for its OCR data, and gives
+    no strengths: those here are ours.
+    """
+
+    share: float = 0.5
+    rotation: float = 3.0
+    distortion: float = 0.02
+    colour: float = 0.2
+    noise: float = 8.0
+
+    def __post_init__(self) -> None:
+        for name, most in (("share", 1.0), ("rotation", 5.0), ("distortion", 0.05), ("colour", 0.5), ("noise", 64.0)):
+            value = getattr(self, name)
+            if not 0 <= value <= most:
+                raise ValueError(f"{name} ({value:g}) must be from 0 to {most:g}")

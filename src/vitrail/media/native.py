@@ -32,42 +32,40 @@ class NativeResolution:
         self._mean = np.asarray(config.mean, np.float32)
         self._std = np.asarray(config.std, np.float32)
 
-    def views(self, width: int, height: int) -> tuple[View, ...]:
-        """The single view of a picture of that size, px. Raises MediaError for slivers."""
+    def views(self, width: int, height: int, most_tokens: int | None = None) -> tuple[View, ...]:
+        """The single view of a picture of that size, px. Raises MediaError for slivers.
+
+        most_tokens: a lower limit than the rule's own.
+        """
         if min(width, height) < 1 or max(width, height) > MAX_ASPECT * min(width, height):
             raise MediaError(f"a picture of {width} x {height} px is too narrow: at most {MAX_ASPECT} times its width")
-        rows, columns = self._grid(width, height)
+        least, most = self._limits
+        most = most if most_tokens is None else max(1, min(most, most_tokens))
+        rows, columns = self._grid(width, height, min(least, most), most)
         unit = self.patch * self.merge
         return (View(rows * unit, columns * unit, rows * self.merge, columns * self.merge, rows * columns),)
 
-    def _grid(self, width: int, height: int) -> tuple[int, int]:
+    def _grid(self, width: int, height: int, least: int, most: int) -> tuple[int, int]:
         """Rows and columns of tokens.
 
         The upper limit always holds; the lower one where it is at most a quarter of the upper, since whole rows and
         columns of the picture's shape cannot meet every number between two close limits.
         """
-        least, most = self._limits
         unit = self.patch * self.merge
         if self._max_side and max(width, height) > self._max_side:
             ratio = max(width, height) / self._max_side
             width, height = max(1, math.floor(width / ratio)), max(1, math.floor(height / ratio))
-        rows, columns = max(1, self._whole(height / unit)), max(1, self._whole(width / unit))
+        rows, columns = self._whole(height / unit), self._whole(width / unit)
         if rows * columns > most:
             scale = math.sqrt(height * width / (most * unit * unit))
             # Both rounded down they fit; where one side is held at a single token, the other alone must.
             rows = min(most, max(1, math.floor(height / scale / unit)))
             columns = min(most, max(1, math.floor(width / scale / unit)))
         elif rows * columns < least:
+            # Slivers too: a side that rounds to nothing leaves no tokens at all.
             scale = math.sqrt(least * unit * unit / (height * width))
             rows, columns = math.ceil(height * scale / unit), math.ceil(width * scale / unit)
-            rows, columns = self._within(rows, columns)
-        return rows, columns
-
-    def _within(self, rows: int, columns: int) -> tuple[int, int]:
-        """Rounding up to the least number of tokens may overshoot a close upper limit."""
-        most = self._limits[1]
-        while rows * columns > most:
-            rows, columns = (rows - 1, columns) if rows >= columns else (rows, columns - 1)
+            rows, columns = _within(rows, columns, most)
         return rows, columns
 
     def pixels(self, image: NDArray[np.uint8], views: Sequence[View]) -> list[NDArray[np.float32]]:
@@ -84,11 +82,32 @@ def patchify(pixels: NDArray[np.float32], patch: int, merge: int) -> tuple[NDArr
 
     Patches that merge into one token lie together, row by row within the block, so that merging is a reshape.
     """
-    height, width, _ = pixels.shape
+    return patchify_frames(pixels[None], patch, merge, 1)
+
+
+def patchify_frames(
+    frames: NDArray[np.float32], patch: int, merge: int, depth: int
+) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
+    """float32[T, h, w, 3] to patches float32[P, 3 * depth * patch * patch] and positions int64[P, 2].
+
+    depth: frames of one patch; the last frame is repeated to fill it. Patches come time after time, each time in the
+    order of `patchify`, and hold channel, frame, row, column. Each time is a view of its own.
+    """
+    count, height, width, _ = frames.shape
     unit = patch * merge
     assert (height % unit, width % unit) == (0, 0), f"{height} x {width} px is not whole blocks of {unit} px"
-    blocks = pixels.reshape(height // unit, merge, patch, width // unit, merge, patch, 3)
-    patches = blocks.transpose(0, 3, 1, 4, 6, 2, 5).reshape(-1, 3 * patch * patch)
+    missing = -count % depth
+    if missing:
+        frames = np.concatenate([frames, frames[-1:].repeat(missing, axis=0)])
+    blocks = frames.reshape(-1, depth, height // unit, merge, patch, width // unit, merge, patch, 3)
+    patches = blocks.transpose(0, 2, 5, 3, 6, 8, 1, 4, 7).reshape(-1, 3 * depth * patch * patch)
     grid = np.indices((height // patch, width // patch)).reshape(2, height // unit, merge, width // unit, merge)
-    positions = grid.transpose(1, 3, 2, 4, 0).reshape(-1, 2)
+    positions = np.tile(grid.transpose(1, 3, 2, 4, 0).reshape(-1, 2), (len(blocks), 1))
     return np.ascontiguousarray(patches), np.ascontiguousarray(positions)
+
+
+def _within(rows: int, columns: int, most: int) -> tuple[int, int]:
+    """Rounding up to the least number of tokens may overshoot a close upper limit."""
+    while rows * columns > most:
+        rows, columns = (rows - 1, columns) if rows >= columns else (rows, columns - 1)
+    return rows, columns

@@ -72,7 +72,10 @@ class MultimodalModel(nn.Module):
 
     def loss_sum(self, batch: Batch, pictures: Tensor | None = None) -> Tensor:
         """Weighted sum of the vocabulary losses, float32[]; divide by `batch.text.weights.sum()` for the mean."""
+        return self.losses(batch, pictures)[0]
+
+    def losses(self, batch: Batch, pictures: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """The same, with what each place of the text stream adds to it: float32[T], without a gradient."""
         text = batch.text
         hidden = self.run(self.embed(batch, pictures), text.positions, text.segments)
-        loss: Tensor = self.vocabulary_loss(hidden, self.backbone.head_weight(), text.labels, text.weights)
-        return loss
+        return self.vocabulary_loss.with_each(hidden, self.backbone.head_weight(), text.labels, text.weights)

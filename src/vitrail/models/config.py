@@ -6,16 +6,29 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, Literal
 
-from vitrail.media.config import NativeResolutionConfig
+from vitrail.media.config import NativeResolutionConfig, TilesConfig
 
 
 @dataclass(frozen=True)
 class VisionTransformerConfig:
-    """A vision transformer over packed pictures of any size: RMSNorm, SwiGLU, 2-D rotary positions.
+    """A vision transformer over packed pictures of any size. Unless said otherwise Pixtral's: no biases, SwiGLU.
 
-    mlp_width: inner width of the gated MLP. activation: of its gate. rope_theta: base of the rotary frequencies.
+    mlp, mlp_width, activation: `down(activation(gate(x)) * up(x))` or `down(activation(up(x)))`, and its inner width.
+    rope: rotary positions; rows and columns take every other frequency each (Pixtral), or all of them both
+    (Qwen2-VL). rope_theta: base of the frequencies.
     absolute: what is added to the patches besides; sines tell a small encoder where a patch is, which rotary positions
-    alone make it work out.
+    alone make it work out; learnt is a `table` of rows x columns, resized to grids of another shape.
+    class_token: a first token of each view, with a row of the table; it is dropped from the features or kept.
+    norm, norm_eps: of all norms. stem_norm: of the stem's output alone, or of it with positions and class token.
+    final_norm: of the features. query_key_norm: RMSNorm of queries and of keys, over all heads together.
+    stem_bias, qkv_bias, bias: of the stem, of queries, keys and values, of every other linear layer.
+    layer_scale: what learnt scales of the blocks' two outputs start from; null for none.
+    frames: of one patch, 2 where a stem takes pairs of video frames; a picture is as many equal ones.
+    window: blocks attend within squares of so many patches a side, those numbered in full_blocks within the view.
+    layer: whose output the features are: -1 the last block's, -2 that of the one before it.
+    pooling, pooled_width: of `pooled`, one vector a view: the normed class token, or attention by a learnt query.
+    dummy_heads: heads of zeros that an official checkpoint carries along; passed over, never computed.
+    Sources: `systems/vision_presets.py` has the published sizes.
     """
 
     kind: Literal["vision_transformer"] = "vision_transformer"
@@ -23,24 +36,71 @@ class VisionTransformerConfig:
     depth: int = 8
     heads: int = 6
     mlp_width: int = 1024
-    activation: Literal["silu", "gelu"] = "silu"
+    activation: Literal["silu", "gelu", "gelu_tanh", "quick_gelu"] = "silu"
     rope_theta: float = 10_000.0
-    absolute: Literal["none", "sines"] = "none"
+    absolute: Literal["none", "sines", "learnt"] = "none"
+    rope: Literal["alternate", "shared", "none"] = "alternate"
+    table: tuple[int, int] | None = None
+    class_token: Literal["none", "dropped", "kept"] = "none"
+    norm: Literal["rms", "layer"] = "rms"
+    norm_eps: float = 1e-5
+    stem_norm: Literal["stem", "embeddings", "none"] = "stem"
+    final_norm: bool = False
+    query_key_norm: bool = False
+    mlp: Literal["gated", "plain"] = "gated"
+    stem_bias: bool = False
+    qkv_bias: bool = False
+    bias: bool = False
+    layer_scale: float | None = None
+    frames: int = 1
+    window: int | None = None
+    full_blocks: tuple[int, ...] = ()
+    layer: int = -1
+    pooling: Literal["none", "class", "attention"] = "none"
+    pooled_width: int | None = None
+    dummy_heads: int = 0
 
     def __post_init__(self) -> None:
-        if self.width % self.heads or (self.width // self.heads) % 4:
-            raise ValueError(f"width ({self.width}) must be heads ({self.heads}) times a multiple of 4")
+        multiple = 4 if self.rope != "none" else 1
+        if self.width % self.heads or (self.width // self.heads) % multiple:
+            by = f" times a multiple of {multiple}" if multiple > 1 else " times a whole number"
+            raise ValueError(f"width ({self.width}) must be heads ({self.heads}){by}")
+        if (self.absolute == "learnt") != (self.table is not None):
+            raise ValueError("table, [rows, columns], goes with absolute: learnt")
+        if self.class_token != "none" and (self.rope != "none" or self.window):
+            raise ValueError("a class token has no place on the grid: it needs rope: none, and no window")
+        if self.pooling == "class" and self.class_token == "none":
+            raise ValueError("pooling: class needs a class_token")
+        if not -self.depth - 1 <= self.layer <= -1:
+            raise ValueError(f"layer is {self.layer}, with a depth of {self.depth} it is from {-self.depth - 1} to -1")
+        if self.frames < 1 or (self.window is not None and self.window < 1):
+            raise ValueError("frames and window must be at least 1")
 
 
 @dataclass(frozen=True)
 class MLPProjectorConfig:
-    """Pixel shuffle (merge x merge patches become one token), norm, then a two-layer MLP.
+    """Pixel shuffle (merge x merge patches become one token) and a two-layer MLP, with a norm before either.
 
-    hidden: width between the two layers; null means the backbone's width.
+    hidden: width between the two layers; null means the backbone's width. bias: of the two layers.
+    norm, norm_eps: of each patch before they merge, or of the merged ones (norm_at).
+    order: of a view's tokens, row by row, or column by column (InternVL's `ps_version` v2 and v1).
     """
 
     kind: Literal["mlp"] = "mlp"
     hidden: int | None = None
+    bias: bool = True
+    norm: Literal["rms", "layer", "none"] = "rms"
+    norm_at: Literal["patches", "merged"] = "patches"
+    norm_eps: float = 1e-5
+    order: Literal["rows", "columns"] = "rows"
+
+
+@dataclass(frozen=True)
+class LinearProjectorConfig:
+    """One linear layer over merge x merge patches. Source: MiniGPT-4 for Llama 2 (arXiv 2304.10592), LLaVA 1."""
+
+    kind: Literal["linear"] = "linear"
+    bias: bool = True
 
 
 @dataclass(frozen=True)
@@ -145,9 +205,11 @@ class ModelConfig:
     """
 
     backbone: DecoderConfig
-    media: NativeResolutionConfig = field(default_factory=NativeResolutionConfig)
+    media: NativeResolutionConfig | TilesConfig = field(default_factory=NativeResolutionConfig)
     encoder: VisionTransformerConfig | CustomConfig = field(default_factory=VisionTransformerConfig)
-    projector: MLPProjectorConfig | PatchMergerConfig | CustomConfig = field(default_factory=MLPProjectorConfig)
+    projector: MLPProjectorConfig | LinearProjectorConfig | PatchMergerConfig | CustomConfig = field(
+        default_factory=MLPProjectorConfig
+    )
     fusion: SpliceConfig = field(default_factory=SpliceConfig)
     contrast: ContrastConfig | None = None
     spotter: bool = False

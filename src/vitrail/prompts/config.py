@@ -2,35 +2,126 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Literal
+
+from vitrail.contracts.errors import RecipeError, nearest
+
+BoxStyle = Literal["plain", "qwen_vl", "qwen2_vl", "internvl", "minigptv2", "nvlm"]
+"""How boxes and the words that name them are written; see `prompts.boxes`."""
+
+BOX_SPECIALS: Mapping[BoxStyle, tuple[str, ...]] = {
+    "plain": (),
+    "qwen_vl": ("<ref>", "</ref>", "<box>", "</box>"),
+    "qwen2_vl": ("<|object_ref_start|>", "<|object_ref_end|>", "<|box_start|>", "<|box_end|>"),
+    "internvl": ("<ref>", "</ref>", "<box>", "</box>"),
+    "minigptv2": (),
+    "nvlm": (),
+}
+"""The special tokens a style needs: before and after the words, before and after the box."""
 
 
 @dataclass(frozen=True)
 class PictureConfig:
-    """The special tokens around a picture's own, by name; "" for none.
+    """What stands around a picture's tokens; "" for nothing. In a recipe, the name of a style stands for a whole one.
 
-    token: what stands in the prompt where the picture's tokens will be. row_break: after every row but the last.
-    end: after the last row. Source: Pixtral, arXiv 2410.07073, section 2.2 ([IMG], [IMG_BREAK], [IMG_END]).
+    In order of writing:
+    label: text; `{number}` in it is the picture's place in the conversation, from 1. start: a special token.
+    inside: text. content: a special token. token: the special token that stands where the picture's tokens will be.
+    row_break: a special token after every row but the last. end: a special token. after: text; where it ends in white
+    space, white space that follows in the message gives way to it.
+
+    each_view: whether `start` to `end` stand around every view of the picture, rather than around all of them.
+    tiles_start, tiles_end: special tokens around all views but the first, where there is more than one.
+    tags: whether what a media rule writes before a view is plain text or a special token.
+
+    Source: Pixtral, arXiv 2410.07073, section 2.2 ([IMG], [IMG_BREAK], [IMG_END]), for `token`, `row_break` and `end`;
+    for the others the styles in `PICTURES`.
     """
 
     token: str = ""
     row_break: str = ""
     end: str = ""
+    start: str = ""
+    label: str = ""
+    inside: str = ""
+    content: str = ""
+    after: str = ""
+    each_view: bool = False
+    tiles_start: str = ""
+    tiles_end: str = ""
+    tags: Literal["text", "special"] = "text"
+
+    @classmethod
+    def from_scalar(cls, text: str) -> PictureConfig:
+        """The style of that name. Raises RecipeError for an unknown one."""
+        if text not in PICTURES:
+            raise RecipeError(f"unknown picture style '{text}'{nearest(text, PICTURES)}; known: {', '.join(PICTURES)}")
+        return PICTURES[text]
 
     @property
     def specials(self) -> tuple[str, ...]:
         """The names that are used."""
-        return tuple(name for name in (self.token, self.row_break, self.end) if name)
+        names = (self.token, self.row_break, self.end, self.start, self.content, self.tiles_start, self.tiles_end)
+        return tuple(dict.fromkeys(name for name in names if name))
+
+
+PICTURES: Mapping[str, PictureConfig] = {
+    "none": PictureConfig(),
+    # Source: haotian-liu/LLaVA, llava/mm_utils.py: `<image>` is no token, the features stand in its place.
+    "llava": PictureConfig(after="\n"),
+    # Source: Pixtral, arXiv 2410.07073, section 2.2; Mistral Small 3.1 writes pictures so too.
+    "pixtral": PictureConfig(token="[IMG]", row_break="[IMG_BREAK]", end="[IMG_END]"),
+    # `<Img>` and `</Img>` are ordinary text. Source: Vision-CAIR/MiniGPT-4, conversation/conversation.py.
+    "minigpt4": PictureConfig(label="<Img>", after="</Img> "),
+    # Source: the hub's Qwen-VL-Chat, tokenization_qwen.py, from_list_format. There the places between `<img>` and
+    # `</img>` hold the bytes of a path and then `<imgpad>`; the model overwrites all of them.
+    "qwen_vl": PictureConfig(token="<imgpad>", start="<img>", label="Picture {number}: ", end="</img>", after="\n"),
+    # Source: the chat template of Qwen/Qwen2-VL-7B-Instruct.
+    "qwen2_vl": PictureConfig(token="<|image_pad|>", start="<|vision_start|>", end="<|vision_end|>"),
+    # The same with the template's option `add_vision_id`.
+    "qwen2_vl_numbered": PictureConfig(
+        token="<|image_pad|>", start="<|vision_start|>", label="Picture {number}: ", end="<|vision_end|>"
+    ),
+    # Source: OpenGVLab/InternVL, internvl_chat, modeling_internvl_chat.py, chat: all tiles in one run.
+    "internvl": PictureConfig(token="<IMG_CONTEXT>", start="<img>", end="</img>"),
+    # Source: deepseek-ai/DeepSeek-VL, processing_vlm.py: the token is repeated, nothing stands around it.
+    "deepseek_vl": PictureConfig(token="<image_placeholder>"),
+    # Source: the chat template of moonshotai/Kimi-VL-A3B-Instruct; the word is ordinary text.
+    "kimi_vl": PictureConfig(
+        token="<|media_pad|>",
+        start="<|media_start|>",
+        inside="image",
+        content="<|media_content|>",
+        end="<|media_end|>",
+    ),
+    # Source: the hub's MiniCPM-Llama3-V-2_5, image_processing_minicpmv.py. A tile that begins a row of tiles is
+    # tagged with a line break, but for the first.
+    "minicpmv": PictureConfig(
+        token="<unk>", start="<image>", end="</image>", each_view=True, tiles_start="<slice>", tiles_end="</slice>"
+    ),
+    # `<Image>`, `</Image>` and tile tags are ordinary text. Source: the hub's NVLM-D-72B, modeling_nvlm_d.py.
+    "nvlm": PictureConfig(token="<|vision_pad|>", label="<Image>", after="</Image>"),
+}
+"""The styles of published systems, by name."""
 
 
 @dataclass(frozen=True)
 class PromptConfig:
     """How conversations are written.
 
-    template: a name from `prompts.templates`. system: what the system turn says when a conversation has none; "" for
-    no turn. picture: special tokens around each picture.
+    template: a name from `prompts.templates`, or `tokenizer` for the chat template that comes with the tokenizer.
+    system: what the system turn says when a conversation has none; "" for no turn. picture: what stands around each
+    picture. boxes: how boxes are written.
     """
 
     template: str = "chatml"
     system: str = ""
     picture: PictureConfig = field(default_factory=PictureConfig)
+    boxes: BoxStyle = "plain"
+
+    @property
+    def specials(self) -> tuple[str, ...]:
+        """The special tokens needed beside the template's own."""
+        return tuple(dict.fromkeys((*self.picture.specials, *BOX_SPECIALS[self.boxes])))

@@ -9,9 +9,12 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from vitrail.contracts.messages import ImagePart, Message, TextPart
+from vitrail.contracts.messages import Conversation, ImagePart, Message, TextPart
+from vitrail.prompts import pictures
 from vitrail.prompts.config import PictureConfig, PromptConfig
-from vitrail.prompts.templates import TEMPLATES, Piece, Special, Template
+from vitrail.prompts.render import turns_of
+from vitrail.prompts.templates import TEMPLATES, Special, Template
+from vitrail.prompts.turns import Slot, Turn
 
 Formatted = Callable[[Sequence[Mapping[str, Any]]], str]
 """OpenAI's messages to the prompt that ends with an opened answer."""
@@ -25,14 +28,20 @@ TALK = (
 )
 """A turn of every role, one of them with a picture."""
 
+WORDS = (TALK[0], Message("user", (TextPart("What is it?"),)), *TALK[2:])
+"""The same for a language model, whose chat template knows of no picture."""
+
 
 def recognise(formatted: Formatted, picture: PictureConfig) -> PromptConfig | None:
     """The prompt whose format writes what `formatted` writes, with its own default system turn; None if none does.
 
+    picture: what stands around pictures; where it has no token, the format is that of a language model.
     formatted: may raise whatever it likes for a conversation it does not allow.
     """
+    talk = TALK if picture.token else WORDS
+    written = _written(formatted, talk)
     for name, chat in TEMPLATES.items():
-        if _written(formatted, TALK) == spelled(TALK, chat, picture):
+        if written == spelled(talk, chat, picture):
             system = _default_system(_written(formatted, (USER,)) or "", chat, picture)
             return None if system is None else PromptConfig(name, system, picture)
     return None
@@ -40,18 +49,14 @@ def recognise(formatted: Formatted, picture: PictureConfig) -> PromptConfig | No
 
 def spelled(messages: Sequence[Message], chat: Template, picture: PictureConfig) -> str:
     """A prompt as one string, special tokens by name and one token for a picture; it ends with an opened answer."""
-    text = _text(chat.start)
-    for message in messages:
-        text += _text(chat.before[message.role])
-        text += "".join(part.text if isinstance(part, TextPart) else picture.token for part in message.parts)
-        if message.role == "assistant":
-            text += chat.end.name
-        text += _text(chat.after[message.role])
-    return text + _text(chat.before["assistant"])
-
-
-def _text(pieces: Sequence[Piece]) -> str:
-    return "".join(piece.name if isinstance(piece, Special) else piece for piece in pieces)
+    turns: Sequence[Turn] = turns_of(Conversation("", tuple(messages)), PromptConfig(picture=picture))
+    text = ""
+    for span in chat.spans(turns, ask=True):
+        if isinstance(span.piece, Slot):
+            text += pictures.spelled(picture, span.piece)
+        else:
+            text += span.piece.name if isinstance(span.piece, Special) else span.piece
+    return text
 
 
 def _default_system(written: str, chat: Template, picture: PictureConfig) -> str | None:
@@ -76,7 +81,7 @@ def _as_openai(message: Message) -> dict[str, Any]:
     if all(isinstance(part, TextPart) for part in message.parts):
         return {"role": message.role, "content": message.text}
     parts = [
-        {"type": "text", "text": part.text} if isinstance(part, TextPart) else {"type": "image"}
+        {"type": "image"} if isinstance(part, ImagePart) else {"type": "text", "text": part.text}
         for part in message.parts
     ]
     return {"role": message.role, "content": parts}

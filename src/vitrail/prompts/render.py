@@ -5,7 +5,7 @@ Training, evaluation and chat call this same function: a prompt cannot differ be
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -15,8 +15,13 @@ from vitrail.contracts.errors import DataError
 from vitrail.contracts.messages import Conversation, ImagePart, Message, TextPart
 from vitrail.contracts.protocols import Tokenizer
 from vitrail.contracts.samples import IGNORE, MediaSlot, View
+from vitrail.prompts import boxes
 from vitrail.prompts.config import PictureConfig, PromptConfig
-from vitrail.prompts.templates import Piece, Special, Template
+from vitrail.prompts.pictures import laid_out
+from vitrail.prompts.turns import Content, Piece, Slot, Special, Template, Turn
+
+CONTEXT = 16
+"""Characters of text before a border that a tokenizer is shown; more than any token joins across one."""
 
 
 @dataclass(frozen=True)
@@ -34,7 +39,10 @@ class Rendered:
 
 @dataclass
 class _Writer:
-    """Collects tokens. Neighbouring text is tokenised in one piece, as it would be if the template were one string."""
+    """Collects tokens. Neighbouring text is tokenised in one piece, as it would be if the template were one string.
+
+    chunks: what stands between two pictures, in pieces with their ids. pending: text that is yet to be tokenised.
+    """
 
     tokenizer: Tokenizer
     picture: PictureConfig
@@ -42,41 +50,62 @@ class _Writer:
     ids: list[int] = field(default_factory=list)
     learnt: list[bool] = field(default_factory=list)
     slots: list[MediaSlot] = field(default_factory=list)
+    chunks: list[list[tuple[Piece, list[int]]]] = field(default_factory=lambda: [[]])
     pending: str = ""
+    pending_learnt: bool = False
 
-    def text(self, text: str) -> None:
-        self.pending += text
+    def piece(self, piece: Piece, *, learn: bool = False) -> None:
+        """Text waits for more of its kind; where learning begins or ends, it is tokenised apart.
 
-    def flush(self, *, learn: bool = False) -> None:
+        The prompt ends there when the model is asked, so no token may reach over it.
+        """
+        if isinstance(piece, Special):
+            self.flush()
+            self._extend(piece, [self.tokenizer.special(piece.name)], learn)
+        elif piece:
+            if self.pending_learnt != learn:
+                self.flush()
+            self.pending += piece
+            self.pending_learnt = learn
+
+    def flush(self) -> None:
         if self.pending:
-            self._extend(self.tokenizer.encode(self.pending), learn)
-            self.pending = ""
+            text, self.pending = self.pending, ""
+            self._extend(text, self._encoded(text), self.pending_learnt)
 
-    def special(self, name: str, *, learn: bool = False) -> None:
-        self.flush(learn=learn)
-        self._extend([self.tokenizer.special(name)], learn)
+    def _encoded(self, text: str) -> list[int]:
+        """Ids of text, as they are after the text before it: some tokenizers write a beginning in another way."""
+        before = self.chunks[-1][-1][0] if self.chunks[-1] else None
+        if isinstance(before, str):
+            context = before[-CONTEXT:]
+            head, whole = self.tokenizer.encode(context), self.tokenizer.encode(context + text)
+            if whole[: len(head)] == head:
+                return whole[len(head) :]
+        return self.tokenizer.encode(text)
 
-    def pieces(self, pieces: Sequence[Piece]) -> None:
-        for piece in pieces:
-            if isinstance(piece, Special):
-                self.special(piece.name)
+    def slot(self, slot: Slot, views: Sequence[View]) -> None:
+        """Leaves places for a picture's tokens, view by view."""
+        for piece in laid_out(slot, views, self.picture):
+            if isinstance(piece, View):
+                self.flush()
+                self._view(slot.picture, piece)
             else:
-                self.text(piece)
+                self.piece(piece)
 
-    def view(self, picture: int, view: View) -> None:
-        """Leaves places for a view's tokens, row by row."""
-        row_break = self._optional(self.picture.row_break)
+    def _view(self, picture: int, view: View) -> None:
+        row_break = [self.tokenizer.special(self.picture.row_break)] if self.picture.row_break else []
         self.slots.append(MediaSlot(len(self.ids), picture, view, gap=len(row_break)))
         row = [self.filler] * view.token_columns
         rows = view.tokens // view.token_columns
-        self._extend((row + row_break) * (rows - 1) + row + self._optional(self.picture.end), learn=False)
+        ids = (row + row_break) * (rows - 1) + row
+        self.ids.extend(ids)
+        self.learnt.extend([False] * len(ids))
+        self.chunks.append([])
 
-    def _optional(self, name: str) -> list[int]:
-        return [self.tokenizer.special(name)] if name else []
-
-    def _extend(self, ids: Sequence[int], learn: bool) -> None:
+    def _extend(self, piece: Piece, ids: list[int], learn: bool) -> None:
         self.ids.extend(ids)
         self.learnt.extend([learn] * len(ids))
+        self.chunks[-1].append((piece, ids))
 
 
 def render(
@@ -90,55 +119,59 @@ def render(
 ) -> Rendered:
     """Renders a conversation.
 
-    views: for each picture in reading order, its views. prompt: the system turn and the tokens around pictures.
-    ask: end with an opened assistant's turn, for generation.
-    Raises DataError for an empty answer, or when there is nothing to learn (unless `ask`).
+    views: for each picture in reading order, its views. prompt: the system turn, what stands around pictures, how boxes
+    are written. ask: end with an opened assistant's turn, for generation.
+    Raises DataError for an empty answer, when there is nothing to learn (unless `ask`), or when the template cannot
+    write the conversation.
     """
-    messages = conversation.messages
     prompt = prompt or PromptConfig()
-    if prompt.system and (not messages or messages[0].role != "system"):
-        messages = (Message("system", (TextPart(prompt.system),)), *messages)
+    place = conversation.place or conversation.id
+    turns = turns_of(conversation, prompt)
+    # When the model is asked, an earlier answer may be empty: it may have said nothing.
+    if not ask and any(turn.role == "assistant" and turn.blank for turn in turns):
+        raise DataError(f"{place}: empty answer")
     # Without a token of its own any id will do as filler: fusion puts the picture in its place.
-    filler = tokenizer.special(prompt.picture.token or template.end.name)
-    writer = _Writer(tokenizer, prompt.picture, filler)
-    pictures = iter(enumerate(views))
-    writer.pieces(template.start)
-    for message in messages:
-        # When the model is asked, an earlier answer may be empty: it may have said nothing.
-        if message.role == "assistant" and not ask and not message.text.strip():
-            raise DataError(f"{conversation.place or conversation.id}: empty answer")
-        _turn(writer, message, template, pictures)
-    if ask:
-        writer.pieces(template.before["assistant"])
-    writer.flush()
+    writer = _Writer(tokenizer, prompt.picture, tokenizer.special(prompt.picture.token or template.filler))
+    try:
+        for span in template.spans(turns, conversation.tools, ask=ask):
+            if isinstance(span.piece, Slot):
+                writer.slot(span.piece, views[span.piece.picture])
+            else:
+                writer.piece(span.piece, learn=span.learn)
+        writer.flush()
+        template.verify(writer.chunks)
+    except DataError as error:
+        raise DataError(f"{place}: {error}") from error
     if not ask and not any(writer.learnt):
-        raise DataError(f"{conversation.place or conversation.id}: no assistant turn to learn from")
+        raise DataError(f"{place}: no assistant turn to learn from")
     return _shifted(writer)
 
 
-def _turn(
-    writer: _Writer,
-    message: Message,
-    template: Template,
-    pictures: Iterator[tuple[int, Sequence[View]]],
-) -> None:
-    """Writes one turn; of an assistant's turn the text and the closing token are learnt."""
-    assistant = message.role == "assistant"
-    writer.pieces(template.before[message.role])
-    if assistant:
-        # The prompt ends here when the model is asked, so what comes before must be tokenised apart from the answer.
-        writer.flush()
-    for part in message.parts:
-        if isinstance(part, ImagePart):
-            writer.flush(learn=assistant)
-            number, views = next(pictures)
-            for view in views:
-                writer.view(number, view)
-        else:
-            writer.text(part.text)
-    if assistant:
-        writer.special(template.end.name, learn=True)
-    writer.pieces(template.after[message.role])
+def turns_of(conversation: Conversation, prompt: PromptConfig) -> list[Turn]:
+    """The turns of a conversation, with the prompt's system turn if it has none; pictures numbered, boxes written."""
+    messages = conversation.messages
+    if prompt.system and (not messages or messages[0].role != "system"):
+        messages = (Message("system", (TextPart(prompt.system),)), *messages)
+    gives_way = prompt.picture.after != prompt.picture.after.rstrip()
+    turns: list[Turn] = []
+    seen = 0
+    for message in messages:
+        content: list[Content] = []
+        after_picture = False
+        for part in message.parts:
+            if isinstance(part, ImagePart):
+                content.append(Slot(seen))
+                seen += 1
+                after_picture = gives_way
+            elif isinstance(part, TextPart):
+                text = part.text.lstrip() if after_picture else part.text
+                content.append(text)
+                after_picture = after_picture and not text
+            else:
+                content += boxes.written(part, prompt.boxes)
+                after_picture = False
+        turns.append(Turn(message.role, tuple(piece for piece in content if piece != ""), message.calls))
+    return turns
 
 
 def _shifted(writer: _Writer) -> Rendered:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from vitrail.contracts.errors import RecipeError, nearest
-from vitrail.prompts.templates import template
+from vitrail.prompts.templates import known
 from vitrail.recipe.bundled import find
 from vitrail.recipe.schema import Recipe
 from vitrail.recipe.strict import Resolved, read
@@ -25,7 +25,7 @@ def read_recipe(name: str, overrides: Sequence[str] = ()) -> Resolved[Recipe]:
 
 def check(recipe: Recipe) -> None:
     """Raises RecipeError for parts that do not fit together."""
-    template(recipe.prompt.template)
+    known(recipe.prompt.template)
     if not recipe.stages:
         raise RecipeError("stages: a recipe needs at least one stage")
     for component in recipe.model.weights:
@@ -36,6 +36,12 @@ def check(recipe: Recipe) -> None:
             raise RecipeError(f"stages[{number}].name: '{stage.name}' is taken by an earlier stage")
         for component in stage.train:
             _known(component, f"stages.{stage.name}.train")
+        for earlier in stage.replay:
+            if earlier not in names[:number]:
+                raise RecipeError(
+                    f"stages.{stage.name}.replay: '{earlier}' is no earlier stage{nearest(earlier, names[:number])}; "
+                    f"earlier: {', '.join(names[:number]) or 'none'}"
+                )
         if isinstance(stage.objective, ContrastiveCaptionConfig):
             if stage.objective.contrastive and not recipe.model.contrast:
                 raise RecipeError(f"stages.{stage.name}.objective: a contrastive term needs model.contrast")

@@ -40,26 +40,27 @@ PROCESS_GIB = 0.5
 
 @dataclass(frozen=True)
 class StagePlan:
-    """One stage. trainable: parameters. seconds, memory_gib: estimates, of the stage and of the process."""
+    """One stage. trainable: parameters. seconds, memory_gib: estimates, of the stage and of the process.
+
+    packing: share of real tokens in packs. missing: why the stage's data could not be opened, and a pack was made up;
+    "" when it was measured.
+    """
 
     name: str
     trainable: int
     steps: float
     seconds: float
     memory_gib: float
+    packing: float
+    missing: str
 
 
 @dataclass(frozen=True)
 class Plan:
-    """parameters: by component. packing: share of real tokens in packs.
-
-    missing: why the recipe's data could not be opened, and a pack was made up; "" when it was measured.
-    """
+    """parameters: by component."""
 
     parameters: Mapping[str, int]
     stages: Sequence[StagePlan]
-    packing: float
-    missing: str
 
 
 @dataclass(frozen=True)
@@ -95,13 +96,19 @@ def make_plan(recipe: Recipe, device: Device) -> Plan:
     """Counts and measures. Raises RecipeError for a recipe that does not fit together."""
     torch.set_num_threads(device.threads)
     tokenizer = build.build_tokenizer(recipe.model.backbone, recipe.prompt)
-    encode = build.build_encode(recipe.model, recipe.prompt, tokenizer)
+    encode = build.build_encode(recipe.model, recipe.prompt, tokenizer, recipe.data.fetch)
     with torch.device("meta"):
         whole = _shaped(recipe.model, tokenizer.vocabulary, None, None)
     parameters = {name: _count(child) for name, child in whole.named_children() if _count(child)}
-    load = _load(recipe, encode, device)
-    stages = [_stage(recipe, stage, whole, tokenizer.vocabulary, load, device) for stage in recipe.stages]
-    return Plan(parameters, stages, load.packing, load.missing)
+    loads: dict[tuple[object, ...], Load] = {}
+    stages = []
+    for number, stage in enumerate(recipe.stages):
+        # Stages that read the same are measured on the same pack.
+        key = (stage.data, stage.resolution, *sorted(stage.replay.items()))
+        if key not in loads:
+            loads[key] = _load(recipe, number, encode, device)
+        stages.append(_stage(recipe, stage, whole, tokenizer.vocabulary, loads[key], device))
+    return Plan(parameters, stages)
 
 
 def _stage(
@@ -123,7 +130,8 @@ def _stage(
     # A step of the optimizer goes over parameter, gradient and both moments, some of them twice.
     moving = trainable * 8 * 4 / _memory_bandwidth()
     seconds = steps * (stage.accumulate * cost.seconds + moving)
-    return StagePlan(stage.name, trainable, steps, seconds, PROCESS_GIB + (weights + cost.kept) / 2**30)
+    memory = PROCESS_GIB + (weights + cost.kept) / 2**30
+    return StagePlan(stage.name, trainable, steps, seconds, memory, load.packing, load.missing)
 
 
 def _cost_of_pack(recipe: Recipe, stage: StageConfig, vocabulary: int, batch: Batch, device: Device) -> Cost:
@@ -185,23 +193,23 @@ def _bytes_kept(model: MultimodalModel) -> Iterator[dict[int, int]]:
         yield counted
 
 
-def _load(recipe: Recipe, encode: Encode, device: Device) -> Load:
-    """A middling pack of the first stage's first window, or a made-up one where its data is not there."""
+def _load(recipe: Recipe, number: int, encode: Encode, device: Device) -> Load:
+    """A middling pack of the stage's first window, or a made-up one where its data is not there."""
     length = recipe.data.pack.length
     try:
-        stream = build.build_stages(recipe, encode, device)[0].stream
+        stream = build.build_stages(recipe, encode, device)[number].stream
     except DataError as error:
         batch, _ = collate(_made_up(encode, length, recipe.data.pack.patches), encode.media)
         assert batch is not None, "made-up samples can be read"
         return Load(batch, 1.0, batch.tokens / length, missing=str(error))
-    packs, _ = stream.window(0, 0)
+    packs = stream.first_window().packs
     batch = collate(packs[len(packs) // 2], encode.media, stream.pad_to)[0] if packs else None
     if batch is None:
         raise DataError("no usable row in the first window; `vitrail show RECIPE --at pack` says why")
     # The last pack of a window holds what is left over.
     full = packs[:-1] or packs
     packing = sum(pack.tokens for pack in full) / (length * len(full))
-    return Load(batch, float(len(packs) * stream.windows), packing)
+    return Load(batch, float(len(packs) * (stream.windows or 1)), packing)
 
 
 def _made_up(encode: Encode, length: int, patches: int) -> Pack:

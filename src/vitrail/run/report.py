@@ -13,9 +13,11 @@ from PIL import Image
 from vitrail import build
 from vitrail.contracts.errors import DataError
 from vitrail.contracts.messages import Conversation
+from vitrail.data.opening import open_held_out
 from vitrail.evaluation import answers as asking
 from vitrail.evaluation import report as page
 from vitrail.evaluation.report import Example, Report
+from vitrail.evaluation.report_ledger import chosen
 from vitrail.media import image
 from vitrail.metrics.scoring import Answer, measure
 from vitrail.recipe.annotated import annotated
@@ -25,7 +27,6 @@ from vitrail.run.folder import RunFolder
 from vitrail.training import checkpoint, runlog
 from vitrail.training.checkpoint import State
 
-LEDGER_ROWS = 200
 LARGEST_SIDE = 512
 """Example pictures are scaled down to this many px: the page must stay small enough to send."""
 
@@ -94,7 +95,7 @@ def _ledger(state: State) -> dict[str, Any]:
     for fates in by_source.values():
         for fate, count in fates.items():
             counts[fate] = counts.get(fate, 0) + count
-    return {"counts": counts, "by_source": by_source, "rows": state.ledger["rows"][:LEDGER_ROWS]}
+    return {"counts": counts, "by_source": by_source, "rows": chosen(state.ledger["rows"])}
 
 
 def _examples(recipe: Recipe, folder: RunFolder) -> list[Example]:
@@ -104,7 +105,8 @@ def _examples(recipe: Recipe, folder: RunFolder) -> list[Example]:
     blind = {answer.id: answer for answer in asking.read(folder.answers("blind"))}
     if not after or recipe.data.held_out is None:
         return []
-    source, dialect = build.build_source(recipe.data.held_out)
+    held_out = recipe.data.held_out
+    source, dialect = open_held_out(held_out, {held_out: build.build_source(held_out)})
     shown = []
     for index in _spread(after, recipe.evaluate.examples):
         answer = after[index]

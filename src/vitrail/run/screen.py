@@ -19,7 +19,7 @@ class Screen(Protocol):
         ...
 
     def counting(self, label: str, total: int) -> AbstractContextManager[Callable[[], None]]:
-        """Progress of `total` equal pieces of work."""
+        """Progress of `total` equal pieces of work; 0 where their number is not known."""
         ...
 
 

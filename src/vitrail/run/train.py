@@ -15,8 +15,11 @@ import torch
 
 from vitrail import build
 from vitrail.contracts.errors import RecipeError
+from vitrail.contracts.protocols import Source
+from vitrail.data.config import DialectName
 from vitrail.data.encode import Encode
 from vitrail.data.ledger import Ledger
+from vitrail.data.opening import Opened, open_held_out, sources_of
 from vitrail.data.unanswered import check_answered
 from vitrail.evaluation import answers as asking
 from vitrail.evaluation.losses import held_out_losses
@@ -45,7 +48,8 @@ class Run:
     encode: Encode
     vocabulary: int
     screen: Screen
-    sources: build.Sources
+    sources: Opened
+    held_out: tuple[Source, DialectName] | None
     text: str
 
     def fresh_model(self) -> MultimodalModel:
@@ -64,8 +68,10 @@ def train(resolved: Resolved[Recipe], screen: Screen | None = None) -> RunFolder
     recipe, folder = resolved.value, RunFolder(resolved.value.run)
     screen = screen or Silent()
     # Everything that a mistake could be in is opened before the folder is taken and before any time is spent.
-    wanted = [*(stage.data or recipe.data.train for stage in recipe.stages), recipe.data.held_out]
-    sources = {config: build.build_source(config) for config in wanted if config}
+    wanted = [source for stage in recipe.stages for source in sources_of(stage.data or recipe.data.train)]
+    wanted += [recipe.data.held_out] if recipe.data.held_out else []
+    sources = {config: build.build_source(config) for config in wanted}
+    held_out = open_held_out(recipe.data.held_out, sources) if recipe.data.held_out else None
     check_sources(recipe, sources, screen)
     text = read_text(recipe.evaluate.text)
     device = same_device(choose(recipe.training), folder, screen)
@@ -73,13 +79,13 @@ def train(resolved: Resolved[Recipe], screen: Screen | None = None) -> RunFolder
     with folder.locked():
         torch.set_num_threads(device.threads)
         tokenizer = build.build_tokenizer(recipe.model.backbone, recipe.prompt)
-        encode = build.build_encode(recipe.model, recipe.prompt, tokenizer)
-        _go_on(Run(recipe, folder, device, encode, tokenizer.vocabulary, screen, sources, text))
+        encode = build.build_encode(recipe.model, recipe.prompt, tokenizer, recipe.data.fetch)
+        _go_on(Run(recipe, folder, device, encode, tokenizer.vocabulary, screen, sources, held_out, text))
         report.write(resolved, folder)
     return folder
 
 
-def check_sources(recipe: Recipe, sources: build.Sources, screen: Screen) -> None:
+def check_sources(recipe: Recipe, sources: Opened, screen: Screen) -> None:
     """Says how many rows still wait for their answer. Raises DataError where they are too many."""
     for config, (source, dialect) in sources.items():
         held_out = config == recipe.data.held_out
@@ -164,8 +170,8 @@ def score(run: Run, model: ChatModel, which: str) -> None:
     """Asks every held-out question and keeps answers and scores under the name `which`, unless they are there."""
     if which in run.folder.results():
         return
-    assert run.recipe.data.held_out, "scores need held-out rows"
-    source, dialect = run.sources[run.recipe.data.held_out]
+    assert run.held_out, "scores need held-out rows"
+    source, dialect = run.held_out
     started = time.perf_counter()
     with run.screen.counting(f"questions, {which}", len(source)) as on_answer:
         given = asking.ask(model, source, dialect, run.recipe.evaluate.max_tokens, on_answer)
@@ -177,8 +183,8 @@ def score(run: Run, model: ChatModel, which: str) -> None:
 
 def measure_losses(run: Run, model: ChatModel) -> None:
     """Loss of the held-out answers with the right, a wrong and no picture."""
-    assert run.recipe.data.held_out, "losses need held-out rows"
-    source, dialect = run.sources[run.recipe.data.held_out]
+    assert run.held_out, "losses need held-out rows"
+    source, dialect = run.held_out
     started = time.perf_counter()
     with run.screen.counting("held-out losses", len(source)) as on_row:
         losses = held_out_losses(model, source, dialect, on_row)

@@ -15,11 +15,22 @@ from torch import Tensor
 
 from vitrail.contracts.errors import WeightsError, nearest
 from vitrail.models.weights import load_tensors
-from vitrail.systems import mistral3
-from vitrail.systems.system import Described, Official, System
+from vitrail.systems import clip, internvl, internvl_1_5, mistral3, nvlm, siglip
+from vitrail.systems.system import D, Described, DescribedEncoder, Layout, Official, System
 
-SYSTEMS: dict[str, System] = {"mistral3": mistral3}
+SYSTEMS: dict[str, System] = {
+    "mistral3": mistral3,
+    "internvl": internvl,
+    "internvl_chat": internvl_1_5,
+    "NVLM_D": nvlm,
+}
 """model_type in config.json -> the system. The next system is one file and one line here."""
+
+ENCODERS: dict[str, Layout[DescribedEncoder]] = {
+    **dict.fromkeys(("clip_vision_model", "clip"), clip),
+    **dict.fromkeys(("siglip_vision_model", "siglip"), siglip),
+}
+"""model_type -> the layout of a vision encoder without a language model."""
 
 CONFIG, WEIGHTS, INDEX = "config.json", "model.safetensors", "model.safetensors.index.json"
 FILES = (CONFIG, "processor_config.json", "preprocessor_config.json", "chat_template.json")
@@ -33,11 +44,26 @@ def is_official(folder: Path) -> bool:
 def system_of(folder: Path) -> System:
     """The system whose layout a folder has. Raises WeightsError for a layout that is not known."""
     model_type = _json(folder / CONFIG).get("model_type")
+    if model_type in ENCODERS:
+        raise WeightsError(
+            f"'{folder}' has model_type '{model_type}': a vision encoder alone, without a language model"
+        )
     if model_type not in SYSTEMS:
         raise WeightsError(
             f"'{folder}' has model_type '{model_type}'{nearest(str(model_type), SYSTEMS)}; known: {', '.join(SYSTEMS)}"
         )
     return SYSTEMS[model_type]
+
+
+def encoder_of(folder: Path) -> Layout[DescribedEncoder]:
+    """The layout of a folder that holds a vision encoder alone. Raises WeightsError for one that is not known."""
+    model_type = _json(folder / CONFIG).get("model_type")
+    if model_type not in ENCODERS:
+        raise WeightsError(
+            f"'{folder}' has model_type '{model_type}'{nearest(str(model_type), ENCODERS)}; known encoders: "
+            f"{', '.join(ENCODERS)}"
+        )
+    return ENCODERS[model_type]
 
 
 def read_folder(folder: Path) -> Official:
@@ -53,7 +79,7 @@ def read_folder(folder: Path) -> Official:
     return Official(files, tensors)
 
 
-def describe(system: System, official: Official, folder: Path) -> Described:
+def describe(system: Layout[D], official: Official, folder: Path) -> D:
     """The system's reading of a folder. Raises WeightsError for settings it does not have, or that make no sense."""
     try:
         return system.read(official)
@@ -74,7 +100,7 @@ def _json(path: Path) -> dict[str, Any]:
 
 
 def from_official(
-    system: System, described: Described, tensors: Mapping[str, Tensor], names: Collection[str], place: Path
+    system: Layout[D], described: D, tensors: Mapping[str, Tensor], names: Collection[str], place: Path
 ) -> dict[str, Tensor]:
     """Official tensors as ours. names: of our tensors. place: where they are from, for messages.
 
@@ -87,32 +113,34 @@ def from_official(
             if canonical in official:
                 raise WeightsError(f"'{place}' has '{canonical}' twice, under two names")
             official[canonical] = tensor
-    ours = {}
+    ours, taken = {}, set[str]()
     for name in names:
         kept = system.place(name, described)
         missing = next((part for part in kept.names if part not in official), None)
         if missing:
             raise WeightsError(f"'{place}' lacks '{missing}'")
-        parts = [official.pop(part) for part in kept.names]
+        parts = [official[part] for part in kept.names]
+        taken.update(kept.names)
         try:
             ours[name] = kept.join(parts)
         except RuntimeError as error:
             shapes = ", ".join(f"'{part}' {list(one.shape)}" for part, one in zip(kept.names, parts, strict=True))
             raise WeightsError(f"'{place}' has tensors of a shape its config.json does not give: {shapes}") from error
-    left = sorted(official.keys() - described.redundant)
+    left = sorted(official.keys() - taken - described.redundant)
     if left:
         raise WeightsError(f"'{place}' has '{left[0]}', which {system.LAYOUT} has no place for")
     return ours
 
 
-def to_official(system: System, described: Described, ours: Mapping[str, Tensor]) -> dict[str, Tensor]:
+def to_official(system: Layout[D], described: D, ours: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """Our tensors under their official names, as new contiguous tensors."""
     official: dict[str, Tensor] = {}
     for name, tensor in ours.items():
         kept = system.place(name, described)
         for part, piece in zip(kept.names, kept.split(tensor), strict=True):
-            assert part not in official, f"two of our tensors are kept as '{part}'"
-            official[part] = piece.detach().clone(memory_format=torch.contiguous_format)
+            assert part not in official or kept.shared, f"two of our tensors are kept as '{part}'"
+            piece = piece.detach().clone(memory_format=torch.contiguous_format)
+            official[part] = official[part] + piece if part in official else piece
     return official
 
 

@@ -15,7 +15,6 @@ from functools import partial
 from importlib.metadata import version
 from typing import Any
 
-import torch
 from torch import Tensor
 
 from vitrail.contracts.errors import WeightsError
@@ -24,7 +23,20 @@ from vitrail.media.config import NativeResolutionConfig
 from vitrail.models.config import DecoderConfig, ModelConfig, PatchMergerConfig, VisionTransformerConfig
 from vitrail.prompts.config import PictureConfig, PromptConfig
 from vitrail.prompts.templates import template
-from vitrail.systems.system import Described, Json, Official, Place, rows, same
+from vitrail.systems import composite
+from vitrail.systems.composite import HEAD, NOTES, ties_embeddings
+from vitrail.systems.system import (
+    Described,
+    Json,
+    Official,
+    Place,
+    differences,
+    refused,
+    rows,
+    same,
+    shaped,
+    square,
+)
 
 LAYOUT = "Mistral3ForConditionalGeneration"
 
@@ -51,18 +63,11 @@ SPECIALS = {"image_token": "[IMG]", "image_break_token": "[IMG_BREAK]", "image_e
 ENCODER_EPS = 1e-5
 """Fixed in transformers' `modeling_pixtral.py`, and in ours."""
 ACTIVATIONS = ("silu", "gelu")
+SIZES = ("width", "depth", "heads", "mlp_width", "activation", "rope_theta")
+"""What the layout says of an encoder; in all else it is our default, which is Pixtral's."""
 PLAIN_ROPE = ("default", "axial")
 """Names of the rotary positions we have; transformers calls them axial since 5.2x."""
 
-HEAD = "language_model.lm_head.weight"
-EMBEDDINGS = "language_model.model.embed_tokens.weight"
-# Names of transformers' modules -> names on disk.
-MODULES = {
-    "model.language_model.": "language_model.model.",
-    "model.vision_tower.": "vision_tower.",
-    "model.multi_modal_projector.": "multi_modal_projector.",
-    "lm_head.": "language_model.lm_head.",
-}
 OUTSIDE = {
     "encoder.stem_norm": "vision_tower.ln_pre",
     "projector.norm": "multi_modal_projector.norm",
@@ -87,9 +92,8 @@ def read(official: Official) -> Described:
     unknown = [*_unknown(config, vision), *_unknown_pictures(_images(official))]
     if unknown:
         raise WeightsError(f"this model of {LAYOUT} has settings that are not supported: {'; '.join(unknown)}")
-    tied = _tied(official)
-    # Number formats are the caller's choice; what else transformers notes about itself is no setting.
-    for key in ("dtype", "torch_dtype", "architectures", "transformers_version", "_name_or_path"):
+    tied = ties_embeddings(official)
+    for key in NOTES:
         text.pop(key, None)
     backbone = {"model_type": "mistral", **text, "tie_word_embeddings": tied}
     model = ModelConfig(
@@ -129,7 +133,7 @@ def _unknown(config: Json, vision: Json) -> Iterator[str]:
         yield f"vision_config.hidden_size {width} is not num_attention_heads {heads} times a multiple of 4"
     else:
         wanted.append(("vision_config.head_dim", vision.get("head_dim") or width // heads, (width // heads,)))
-    yield from _refused(wanted)
+    yield from refused(wanted)
 
 
 def _unknown_pictures(images: Json) -> Iterator[str]:
@@ -142,13 +146,7 @@ def _unknown_pictures(images: Json) -> Iterator[str]:
     ]
     if not (sides.get("longest_edge") or sides.get("height") == sides.get("width") is not None):
         yield f"image processor's size is {dict(sides)}, supported: longest_edge"
-    yield from _refused(wanted)
-
-
-def _refused(wanted: Sequence[tuple[str, Any, Sequence[Any]]]) -> Iterator[str]:
-    for name, found, allowed in wanted:
-        if found not in allowed:
-            yield f"{name} is {found!r}, supported: {', '.join(map(str, allowed))}"
+    yield from refused(wanted)
 
 
 def _rope(vision: Json) -> dict[str, Any]:
@@ -168,8 +166,8 @@ def _media(official: Official, vision: Json, merge: int) -> NativeResolutionConf
     images = _images(official)
     if not any(name in official.files for name in ("preprocessor_config.json", "processor_config.json")):
         # Weights alone: the largest picture they were made for is in the configuration.
-        images = {**images, "size": {"longest_edge": _one_side(vision.get("image_size", 1024))}}
-    patch = _one_side(vision["patch_size"])
+        images = {**images, "size": {"longest_edge": square(vision.get("image_size", 1024), LAYOUT)}}
+    patch = square(vision["patch_size"], LAYOUT)
     longest = images["size"].get("longest_edge") or images["size"]["height"]
     mean, std = (tuple(map(float, images[name])) for name in ("image_mean", "image_std"))
     return NativeResolutionConfig(
@@ -184,29 +182,17 @@ def _media(official: Official, vision: Json, merge: int) -> NativeResolutionConf
     )
 
 
-def _one_side(size: Any) -> int:
-    """Sides may be given as one number or as two equal ones."""
-    sides = set(size.values() if isinstance(size, dict) else size if isinstance(size, list | tuple) else (size,))
-    if len(sides) != 1:
-        raise WeightsError(f"this model of {LAYOUT} has patches or pictures of {size} px, supported: squares")
-    return int(sides.pop())
-
-
-def _tied(official: Official) -> bool:
-    """As transformers decides: its setting holds unless the checkpoint has a head that differs from the embeddings."""
-    if not official.config.get("tie_word_embeddings", True):
-        return False
-    named = {canonical(name): tensor for name, tensor in official.tensors.items()}
-    return HEAD not in named or (EMBEDDINGS in named and torch.equal(named[HEAD], named[EMBEDDINGS]))
-
-
 def obstacles(described: Described) -> list[str]:
     """Why a model of ours cannot be written in this layout, each in a few words; empty when it can."""
     model, picture, found = described.model, described.prompt.picture, []
     if not isinstance(model.encoder, VisionTransformerConfig):
         found.append(f"model.encoder is {model.encoder.kind}, the layout has vision_transformer")
-    elif model.encoder.absolute != "none":
-        found.append(f"model.encoder.absolute is {model.encoder.absolute}, the layout has none")
+    else:
+        found += differences(model.encoder, VisionTransformerConfig(), SIZES, "model.encoder")
+        if model.encoder.activation not in ACTIVATIONS:
+            found.append(f"model.encoder.activation is {model.encoder.activation}, the layout has silu and gelu")
+    if not isinstance(model.media, NativeResolutionConfig):
+        found.append(f"model.media is {model.media.kind}, the layout has native")
     if not isinstance(model.projector, PatchMergerConfig):
         found.append(f"model.projector is {model.projector.kind}, the layout has patch_merger")
     # The settings of some language models went through float32 (GGUF): nearly the same number is the same number.
@@ -226,6 +212,7 @@ def write(described: Described, tokenizer: Tokenizer, dtype: str) -> dict[str, J
     model, picture = described.model, described.prompt.picture
     assert isinstance(model.encoder, VisionTransformerConfig), obstacles(described)
     assert isinstance(model.projector, PatchMergerConfig), obstacles(described)
+    assert isinstance(model.media, NativeResolutionConfig), obstacles(described)
     encoder, media, longest = model.encoder, model.media, _longest_side(model.media)
     tied = bool(described.backbone.get("tie_word_embeddings"))
     config = {
@@ -257,7 +244,10 @@ def write(described: Described, tokenizer: Tokenizer, dtype: str) -> dict[str, J
         },
         "vision_feature_layer": -1,
     }
-    end = tokenizer.special(template(described.prompt.template).end.name)
+    stop = template(described.prompt.template).stop
+    if stop is None:
+        raise WeightsError(f"the template '{described.prompt.template}' ends answers with no special token")
+    end = tokenizer.special(stop.name)
     return {
         "config.json": config,
         "generation_config.json": {"eos_token_id": end, "pad_token_id": end},
@@ -296,12 +286,7 @@ def _longest_side(media: NativeResolutionConfig) -> int:
     return within if media.max_side is None else min(media.max_side, within)
 
 
-def canonical(name: str) -> str | None:
-    """The name on disk. None for frequencies of rotary positions, which old checkpoints keep and everyone computes."""
-    if name.endswith("inv_freq"):
-        return None
-    start = next((start for start in MODULES if name.startswith(start)), None)
-    return name if start is None else MODULES[start] + name.removeprefix(start)
+canonical = composite.canonical
 
 
 def place(name: str, described: Described) -> Place:
@@ -311,12 +296,7 @@ def place(name: str, described: Described) -> Place:
     if name.startswith("backbone.lm."):
         return same(name.replace("backbone.lm.", "language_model.", 1))
     if module == "encoder.stem":
-        shape = (3, media.patch, media.patch)
-        return Place(
-            ("vision_tower.patch_conv.weight",),
-            lambda tensors: tensors[0].flatten(1),
-            lambda tensor: [tensor.unflatten(1, shape)],
-        )
+        return shaped("vision_tower.patch_conv.weight", (3, media.patch, media.patch))
     if module == "projector.merger":
         assert isinstance(encoder, VisionTransformerConfig), "obstacles come first"
         official = "multi_modal_projector.patch_merger.merging_layer.weight"

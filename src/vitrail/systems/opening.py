@@ -12,8 +12,9 @@ from vitrail.models.backbones.tokenizer import HFTokenizer, NoTokenizer, load_to
 from vitrail.models.config import ModelConfig
 from vitrail.models.weights import fill_model, unshared
 from vitrail.prompts.config import PictureConfig, PromptConfig
+from vitrail.prompts.program import tokenizer_template
 from vitrail.prompts.recognise import recognise
-from vitrail.prompts.templates import template
+from vitrail.prompts.templates import TOKENIZER, template
 from vitrail.systems.folder import describe, from_official, read_folder, system_of
 from vitrail.systems.system import Described, Json
 
@@ -50,8 +51,12 @@ def _prompt(
         tokenizer.hf.chat_template = files.get("chat_template.json", {}).get("chat_template")
     prompt = recognise(tokenizer.formatted, picture)
     if prompt is None:
-        reason = f"the chat template of '{folder}' is none of ours: its model runs on ids, but cannot be asked"
-        return NoTokenizer(reason), PromptConfig()
-    for special in (*template(prompt.template).specials, *picture.specials):
+        try:
+            tokenizer_template(tokenizer.chat_template, tokenizer.names, tokenizer.specials, tokenizer.whole, picture)
+        except RecipeError as error:
+            reason = f"the chat template of '{folder}' is none of ours, and as a program it cannot be run ({error}): "
+            return NoTokenizer(f"{reason}its model runs on ids, but cannot be asked"), PromptConfig()
+        return tokenizer, PromptConfig(TOKENIZER, picture=picture)
+    for special in (*template(prompt.template).specials, *prompt.specials):
         tokenizer.special(special)
     return tokenizer, prompt

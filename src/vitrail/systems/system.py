@@ -7,15 +7,17 @@ dictionaries and tensors; which files there are is the business of `systems.fold
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Any, Protocol
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass, field, fields, replace
+from typing import Any, Protocol, TypeVar
 
 import torch
 from torch import Tensor
 
+from vitrail.contracts.errors import WeightsError
 from vitrail.contracts.protocols import Tokenizer
-from vitrail.models.config import ModelConfig
+from vitrail.media.config import NativeResolutionConfig, TilesConfig
+from vitrail.models.config import ModelConfig, VisionTransformerConfig
 from vitrail.prompts.config import PromptConfig
 
 Json = Mapping[str, Any]
@@ -49,23 +51,51 @@ class Described:
 
 
 @dataclass(frozen=True)
+class DescribedEncoder:
+    """A vision encoder alone, in our words. media: the pictures it was trained on. redundant: as above."""
+
+    encoder: VisionTransformerConfig
+    media: NativeResolutionConfig | TilesConfig
+    redundant: frozenset[str] = field(default=frozenset())
+
+
+D = TypeVar("D", Described, DescribedEncoder)
+
+
+@dataclass(frozen=True)
 class Place:
-    """Where the official checkpoint keeps one of our tensors: names, and how their tensors make ours and back."""
+    """Where the official checkpoint keeps one of our tensors: names, and how their tensors make ours and back.
+
+    shared: others of ours are kept in the same official tensor; each splits into one with zeros in the others' place.
+    """
 
     names: tuple[str, ...]
     join: Callable[[Sequence[Tensor]], Tensor]
     split: Callable[[Tensor], Sequence[Tensor]]
+    shared: bool = False
 
 
-class System(Protocol):
-    """A published layout."""
+class Layout(Protocol[D]):
+    """A published layout, of a whole system or of an encoder alone."""
 
     LAYOUT: str
     """The official class."""
 
-    def read(self, official: Official) -> Described:
+    def read(self, official: Official) -> D:
         """The official description in our words. Raises WeightsError for what we have no component for."""
         ...
+
+    def canonical(self, name: str) -> str | None:
+        """The name that `place` uses for an official tensor, whichever way of writing it is; None to pass it over."""
+        ...
+
+    def place(self, name: str, described: D) -> Place:
+        """Where our tensor `name` is kept."""
+        ...
+
+
+class System(Layout[Described], Protocol):
+    """The layout of a system, which models of ours can be written in."""
 
     def obstacles(self, described: Described) -> list[str]:
         """Why a model of ours cannot be written in this layout, each in a few words; empty when it can."""
@@ -75,13 +105,14 @@ class System(Protocol):
         """The JSON files of the official folder, for a model without obstacles. dtype: of the tensors."""
         ...
 
-    def canonical(self, name: str) -> str | None:
-        """The name that `place` uses for an official tensor, whichever way of writing it is; None to pass it over."""
-        ...
 
-    def place(self, name: str, described: Described) -> Place:
-        """Where our tensor `name` is kept."""
-        ...
+def differences(found: Any, layout: Any, free: Collection[str], where: str) -> list[str]:
+    """In which settings, but the free ones, a component differs from the one that a layout has; a few words each."""
+    return [
+        f"{where}.{one.name} is {getattr(found, one.name)}, the layout has {getattr(layout, one.name)}"
+        for one in fields(found)
+        if one.name not in free and getattr(found, one.name) != getattr(layout, one.name)
+    ]
 
 
 def same(name: str) -> Place:
@@ -92,3 +123,43 @@ def same(name: str) -> Place:
 def rows(*names: str) -> Place:
     """Equal parts, one below the other in ours."""
     return Place(names, lambda tensors: torch.cat(list(tensors)), lambda tensor: tensor.chunk(len(names)))
+
+
+def shaped(name: str, shape: tuple[int, ...]) -> Place:
+    """Kept with other axes than ours, of which the first alone is the same."""
+    return Place((name,), lambda tensors: tensors[0].flatten(1), lambda tensor: [tensor.unflatten(1, shape)])
+
+
+def within(name: str, axes: int) -> Place:
+    """Kept with so many axes of length 1 before ours."""
+
+    def split(tensor: Tensor) -> list[Tensor]:
+        return [tensor[(None,) * axes]]
+
+    def join(tensors: Sequence[Tensor]) -> Tensor:
+        assert tensors[0].shape[:axes] == (1,) * axes, f"'{name}' is {list(tensors[0].shape)}"
+        return tensors[0][(0,) * axes]
+
+    return Place((name,), join, split)
+
+
+def before(prefix: str, place: Place) -> Place:
+    """The same place, under a longer name."""
+    return replace(place, names=tuple(prefix + name for name in place.names))
+
+
+def refused(wanted: Sequence[tuple[str, Any, Sequence[Any]]]) -> list[str]:
+    """Of settings as (name, found, allowed), those that are not allowed, each in a few words."""
+    return [
+        f"{name} is {found!r}, supported: {', '.join(map(str, allowed))}"
+        for name, found, allowed in wanted
+        if found not in allowed
+    ]
+
+
+def square(size: Any, layout: str) -> int:
+    """Sides may be given as one number or as two equal ones. Raises WeightsError for others."""
+    sides = set(size.values() if isinstance(size, Mapping) else size if isinstance(size, list | tuple) else (size,))
+    if len(sides) != 1:
+        raise WeightsError(f"this model of {layout} has patches or pictures of {size} px, supported: squares")
+    return int(sides.pop())

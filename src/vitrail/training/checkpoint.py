@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from vitrail.contracts.errors import WeightsError
 from vitrail.models.weights import unshared
 
-LAYOUT = 1
+LAYOUT = 2
 
 
 @dataclass
@@ -28,7 +28,8 @@ class State:
 
     stage: number of the stage to go on with. step, tokens, epochs: done in it. total_steps: done in the run.
 
-    cursor: of the stream; ledger: what was handed over; counters: seconds, tokens and the like, summed over the run.
+    cursor: of the stream, {} at a stage's start; ledger: what was handed over; counters: seconds, tokens and the like,
+    summed over the run.
     device: device, dtype, threads and compilation the run computes with. finished: the last stage is done.
     """
 
@@ -37,7 +38,7 @@ class State:
     total_steps: int = 0
     tokens: int = 0
     epochs: float = 0.0
-    cursor: tuple[int, int, int] = (0, 0, 0)
+    cursor: dict[str, Any] = field(default_factory=dict)
     ledger: dict[str, Any] = field(default_factory=lambda: {"counts": {}, "rows": []})
     counters: dict[str, float] = field(default_factory=dict)
     device: dict[str, Any] = field(default_factory=dict)
@@ -74,7 +75,6 @@ def load_state(folder: Path) -> State:
         layout = data.pop("layout")
         if layout != LAYOUT:
             raise WeightsError(f"'{folder}' has checkpoint layout {layout}, this version reads {LAYOUT}")
-        data["cursor"] = tuple(data["cursor"])
         return State(**data)
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise WeightsError(f"'{folder}' is damaged: {error}") from error

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
-from vitrail.data.config import SourceConfig
+from vitrail.data.config import ResolutionConfig, TrainingData
 from vitrail.models.config import CustomConfig
 
 DeviceName = Literal["auto", "cpu", "cuda", "mps"]
@@ -111,7 +111,8 @@ class StageConfig:
     """One stage. name: letters, digits, - and _. train: component -> learning rate; what is not named is frozen.
 
     Exactly one of steps, epochs and tokens (real tokens, padding not counted) says how long it lasts. accumulate: packs
-    per step. data: instead of data.train.
+    per step. data: instead of data.train. replay: earlier stage -> share of this stage's samples that come from that
+    stage's data. resolution: how large pictures may become.
     """
 
     name: str
@@ -123,7 +124,9 @@ class StageConfig:
     schedule: ScheduleConfig = field(default_factory=CosineConfig)
     optimizer: AdamWConfig = field(default_factory=AdamWConfig)
     objective: NextTokenConfig | ContrastiveCaptionConfig | CustomConfig = field(default_factory=NextTokenConfig)
-    data: SourceConfig | None = None
+    data: TrainingData | None = None
+    replay: Mapping[str, float] = field(default_factory=dict)
+    resolution: ResolutionConfig | None = None
 
     def __post_init__(self) -> None:
         # Checkpoints carry the stage's name, and those within a stage are called step.
@@ -141,11 +144,23 @@ class StageConfig:
                 f"accumulate is {self.accumulate}; a contrastive objective compares the samples of one pack, so it "
                 "must be 1: raise data.pack.length instead"
             )
+        if any(share <= 0 for share in self.replay.values()) or sum(self.replay.values()) >= 1:
+            raise ValueError("replay gives shares above 0 that leave some for the stage's own data")
         if not self.train:
             raise ValueError("train names no component: the stage would learn nothing")
         for component, rate in self.train.items():
             if not rate > 0:
                 raise ValueError(f"the learning rate of {component} is {rate}; leave a component out to freeze it")
+
+    @property
+    def lasts(self) -> tuple[Literal["packs", "epochs", "tokens"], float]:
+        """How long the stage is, in what its stream counts."""
+        if self.steps is not None:
+            return "packs", self.steps * self.accumulate
+        if self.epochs is not None:
+            return "epochs", self.epochs
+        assert self.tokens is not None, "a stage is counted in steps, epochs or tokens"
+        return "tokens", self.tokens
 
 
 @dataclass(frozen=True)

@@ -18,6 +18,7 @@ from typing import Any
 from torch import Tensor
 
 from vitrail.contracts.errors import RecipeError, TrainingError
+from vitrail.contracts.samples import Batch
 from vitrail.data.ledger import Ledger
 from vitrail.data.loader import Cursor, Item, Stream, prefetched
 from vitrail.models.assembled import MultimodalModel
@@ -31,6 +32,7 @@ from vitrail.training.objectives import Objective
 from vitrail.training.optimizer import Optimizer, freeze_all_but
 from vitrail.training.runlog import RunLog
 from vitrail.training.schedule import factor
+from vitrail.training.source_losses import SourceLosses
 from vitrail.training.stopping import Stopped, stop_request
 
 Record = dict[str, Any]
@@ -103,7 +105,7 @@ class Trainer:
         optimizer.load_state(self._moments)
         self._moments, self._idle = {}, 0
         ledger = Ledger.from_json(state.ledger)
-        items = prefetched(stage.stream.items(Cursor(*state.cursor), ledger))
+        items = prefetched(stage.stream.items(Cursor.from_json(state.cursor), ledger))
         try:
             with stop_request() as request:
                 while (done := progress(stage.config, state)) < 1:
@@ -118,7 +120,7 @@ class Trainer:
                         )
         finally:
             items.close()
-        state.stage, state.step, state.tokens, state.epochs, state.cursor = state.stage + 1, 0, 0, 0.0, (0, 0, 0)
+        state.stage, state.step, state.tokens, state.epochs, state.cursor = state.stage + 1, 0, 0, 0.0, {}
         state.finished = state.stage == len(self.stages)
         self._save(stage.config.name, {}, ledger)
 
@@ -128,7 +130,7 @@ class Trainer:
         with self._timed("data"):
             taken = [next(items) for _ in range(stage.config.accumulate)]
         with self._timed("forward and backward"):
-            values = self._backward(stage, [item.batch for item in taken])
+            values, sources = self._backward(stage, [item.batch for item in taken])
         rate_factor = factor(stage.config.schedule, done)
         with self._timed("optimizer"):
             norm = optimizer.step(rate_factor)
@@ -137,7 +139,7 @@ class Trainer:
             self._count(item)
         tokens = sum(item.batch.tokens for item in taken)
         last = taken[-1]
-        state.cursor = (last.after.epoch, last.after.window, last.after.pack)
+        state.cursor = last.after.to_json()
         state.step, state.total_steps = state.step + 1, state.total_steps + 1
         state.tokens, state.epochs = state.tokens + tokens, last.epochs
         seconds = time.perf_counter() - started
@@ -150,6 +152,7 @@ class Trainer:
             "progress": progress(stage.config, state),
             "loss": sum(values.values()),
             "terms": values,
+            **({"loss_by_source": sources.means()} if len(stage.stream.mixture.parts) > 1 else {}),
             "gradient_norm": norm,
             "lr": {component: rate * rate_factor for component, rate in stage.config.train.items()},
             "tokens": int(state.counters["tokens: text"] + state.counters["tokens: picture"]),
@@ -158,16 +161,16 @@ class Trainer:
             "memory_gib": memory_gib(self.device.name),
         }
 
-    def _backward(self, stage: Stage, batches: Sequence[Any]) -> dict[str, float]:
+    def _backward(self, stage: Stage, batches: Sequence[Batch]) -> tuple[dict[str, float], SourceLosses]:
         """Accumulates gradients over the packs of one step; each term is divided once, by its count over all.
 
-        Returns each term's share of the loss.
+        Returns each term's share of the loss, and the losses of the tokens by source.
 
         Raises RecipeError when nothing has moved for too long.
         """
         counts = [stage.objective.counts(batch) for batch in batches]
         totals = {name: sum(count[name] for count in counts) for name in counts[0]}
-        values, idle = dict.fromkeys(totals, 0.0), True
+        values, sources, idle = dict.fromkeys(totals, 0.0), SourceLosses(), True
         for batch in batches:
             terms = stage.objective(self.model, batch.to(self.device.name))
             shares = {name: term.weight * term.loss_sum / max(totals[name], 1e-9) for name, term in terms.items()}
@@ -178,6 +181,8 @@ class Trainer:
                 idle = False
             for name, share in shares.items():
                 values[name] += float(share.detach())
+            if len(stage.stream.mixture.parts) > 1:
+                sources.add(batch, terms)
         value = sum(values.values())
         if not math.isfinite(value):
             # Before the optimizer moves: the last checkpoint is sound, and going on from it with lower rates may be.
@@ -189,7 +194,7 @@ class Trainer:
         if self._idle == min(IDLE_STEPS, stage.config.steps or IDLE_STEPS):
             named = ", ".join(stage.config.train)
             raise RecipeError(f"stages.{stage.config.name}.train: {named} take no part in the loss of this data")
-        return values
+        return values, sources
 
     def _count(self, item: Item) -> None:
         batch = item.batch

@@ -17,12 +17,14 @@ from vitrail.models.assembled import MultimodalModel
 class Term:
     """One summand of the loss. loss_sum: float32[]. count: what the sum is divided by, known before any forward pass.
 
-    weight: of the term among the others.
+    weight: of the term among the others. each: float32[T], what each place of the text stream adds to the sum, without
+    a gradient; None where the sum is not over places. The curves of single sources are drawn from it.
     """
 
     loss_sum: Tensor
     count: float
     weight: float = 1.0
+    each: Tensor | None = None
 
 
 Terms = Mapping[str, Term]
@@ -52,7 +54,8 @@ class NextToken:
 
     def __call__(self, model: MultimodalModel, batch: Batch) -> Terms:
         """One forward pass."""
-        return {"next_token": Term(model.loss_sum(batch), batch.label_weight)}
+        loss, each = model.losses(batch)
+        return {"next_token": Term(loss, batch.label_weight, each=each)}
 
 
 class ContrastiveCaption:
@@ -89,7 +92,8 @@ class ContrastiveCaption:
                 loss = model.spotting_loss_sum(features, batch.vision.marks)
                 terms["spotting"] = Term(loss, counts["spotting"], self.spotting)
         if self.caption:
-            terms["caption"] = Term(model.loss_sum(batch, pictures), counts["caption"], self.caption)
+            loss, each = model.losses(batch, pictures)
+            terms["caption"] = Term(loss, counts["caption"], self.caption, each)
         if self.contrastive and pictures is not None and batch.vision is not None:
             assert model.contrast is not None, "build.py gives a model with this objective its contrast"
             seen = mean_by_sample(pictures, batch.vision, batch.text.segments)[_pictured(batch)]

@@ -29,6 +29,7 @@ class LinesSource:
     """Rows of text crops. Each is a pure function of the configuration and its index."""
 
     name: str = "lines"
+    block: int = 1
 
     def __init__(self, config: LinesConfig) -> None:
         self.config = config

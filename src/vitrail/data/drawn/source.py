@@ -32,6 +32,7 @@ class DrawnSource:
     """
 
     name: str = "drawn"
+    block: int = 1
 
     def __init__(self, config: DrawnConfig) -> None:
         """config: what to draw; see `DrawnConfig`."""

@@ -41,6 +41,28 @@ class HFTokenizer:
         except TypeError as error:
             raise DataError(f"text holds half a surrogate pair, which is no character: {text!r:.60}") from error
 
+    def whole(self, text: str) -> list[int]:
+        """Ids of a string in which special tokens are special; for text that no user has written any of."""
+        backend = self.hf.backend_tokenizer
+        backend.encode_special_tokens = False
+        return list(backend.encode(text, add_special_tokens=False).ids)
+
+    @property
+    def specials(self) -> tuple[str, ...]:
+        """Names of all special tokens."""
+        return tuple(self._specials)
+
+    @property
+    def names(self) -> dict[str, str]:
+        """Special tokens by what a chat template calls them: `bos_token` and its like."""
+        return {name: str(token) for name, token in self.hf.special_tokens_map.items() if isinstance(token, str)}
+
+    @property
+    def chat_template(self) -> str | None:
+        """The chat template that came with it; of several the one named `default`."""
+        given = self.hf.chat_template
+        return given.get("default") if isinstance(given, dict) else given
+
     def special(self, name: str) -> int:
         """Id of a special token. Raises WeightsError when the vocabulary has none such."""
         if name not in self._specials:

@@ -1,47 +1,57 @@
-"""A vision transformer over packed pictures of any size.
+"""A vision transformer over packed pictures of any size: one block, and what the published ones differ in by config.
 
-All views of a pack run through as one stream of patches; segments keep them apart. No position table limits their size.
-Source: the block is Pixtral's (arXiv 2410.07073): RMSNorm before attention and before a SwiGLU, no biases, axial rotary
-positions.
+All views of a pack run through as one stream of patches; segments keep them apart, and nothing is padded.
+Source: as configured by default the block is Pixtral's (arXiv 2410.07073): RMSNorm before attention and before a
+SwiGLU, no biases, axial rotary positions. `systems/vision_presets.py` has the others.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from math import isqrt
-
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import gelu, silu
 
 from vitrail.contracts.samples import Segments, VisionStream
 from vitrail.models.config import VisionTransformerConfig
+from vitrail.models.encoders.feed_forward import GatedMLP, PlainMLP
+from vitrail.models.encoders.patch_stem import PatchStem
+from vitrail.models.encoders.pooling import AttentionPooling, ClassPooling
 from vitrail.models.ops.attention import packed_attention
-from vitrail.models.ops.positions import axial_angles, rotate, sines
+from vitrail.models.ops.norms import norm
+from vitrail.models.ops.positions import axial_angles, from_table, rotate, sines, views
+from vitrail.models.ops.windows import windowed
 
-NORM_EPS = 1e-5
 BRANCH = 0.1
 """What the blocks' outputs are scaled by before training."""
-BLUR = 1.5
-"""Deviation of the blur of the first filters, px."""
-ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {"silu": silu, "gelu": gelu}
+TABLE = 0.02
+"""Deviation of learnt positions and class tokens before training."""
+
+Turn = tuple[Tensor, Tensor]
+"""(cos, sin) of rotary positions, each float[P, head width]."""
 
 
 class VisionTransformer(nn.Module):
-    """VisionStream to features float[P, width]."""
+    """VisionStream to features float[P, width]; with class tokens kept, float[P + V, width], each before its view."""
 
     def __init__(self, config: VisionTransformerConfig, patch_values: int) -> None:
-        """patch_values: numbers in a patch, 3 x patch x patch."""
+        """patch_values: numbers in one frame of a patch, 3 x patch x patch."""
         super().__init__()
+        self.config = config
         self.width = config.width
-        self.head_width = config.width // config.heads
-        self.rope_theta = config.rope_theta
-        self.absolute = config.absolute
-        self.stem = nn.Linear(patch_values, config.width, bias=False)
-        self.stem_norm = nn.RMSNorm(config.width, eps=NORM_EPS)
+        self.stem = PatchStem(patch_values, config.width, config.frames, bias=config.stem_bias)
+        if config.stem_norm != "none":
+            self.stem_norm = norm(config.norm, config.width, config.norm_eps)
         self.blocks = nn.ModuleList(Block(config) for _ in range(config.depth))
         self.apply(_initialise)
-        _smooth(self.stem.weight)
+        self.stem.smooth()
+        if config.class_token != "none":
+            self.class_token = nn.Parameter(torch.empty(config.width).normal_(std=TABLE))
+        if config.table:
+            rows = config.table[0] * config.table[1] + (config.class_token != "none")
+            self.table = nn.Parameter(torch.empty(rows, config.width).normal_(std=TABLE))
+        if config.final_norm:
+            self.final_norm = norm(config.norm, config.width, config.norm_eps)
+        if config.pooling != "none":
+            self.pool = ClassPooling(config) if config.pooling == "class" else AttentionPooling(config)
 
     def compilable(self) -> list[nn.Module]:
         """What `training.compiling` may compile."""
@@ -49,83 +59,117 @@ class VisionTransformer(nn.Module):
         return [piece for block in blocks for piece in (block.attention_norm, block.mlp_norm, block.mlp)]
 
     def forward(self, stream: VisionStream) -> Tensor:
-        """Features of every patch, float[P, width]."""
-        cos, sin = axial_angles(stream.positions, self.head_width, self.rope_theta)
-        x: Tensor = self.stem_norm(self.stem(stream.patches.to(self.stem.weight.dtype)))
-        if self.absolute == "sines":
-            x = x + sines(stream.positions, self.width).to(x.dtype)
-        turn = cos.to(x.dtype), sin.to(x.dtype)
-        for block in self.blocks:
-            x = block(x, turn, stream.segments)
+        """Features of every patch, and of every class token where they are kept."""
+        x, _ = self._run(stream, len(self.blocks) + 1 + self.config.layer)
+        if self.config.class_token == "dropped":
+            x = x[_patch_places(stream.segments, x.device)]
         return x
+
+    def pooled(self, stream: VisionStream) -> tuple[Tensor, Tensor]:
+        """One vector of every view, float[V, width], and its image in the space where pictures and texts meet."""
+        summary: tuple[Tensor, Tensor] = self.pool(*self._run(stream, len(self.blocks)))
+        return summary
+
+    def _run(self, stream: VisionStream, depth: int) -> tuple[Tensor, Segments]:
+        """The stream after `depth` blocks, and its segments, which count class tokens in."""
+        x, views_ = self._embedded(stream)
+        turn = self._turn(stream.positions, x.dtype)
+        order, windows = None, views_
+        if self.config.window:
+            order, windows = windowed(stream.positions, views_, self.config.window)
+            x, turn = x[order], turn and (turn[0][order], turn[1][order])
+        for number, block in enumerate(self.blocks[:depth]):
+            x = block(x, turn, views_ if number in self.config.full_blocks else windows)
+        if order is not None:
+            x = torch.empty_like(x).index_copy(0, order, x)
+        if self.config.final_norm:
+            x = self.final_norm(x)
+        return x, views_
+
+    def _embedded(self, stream: VisionStream) -> tuple[Tensor, Segments]:
+        """What enters the first block."""
+        config, segments = self.config, stream.segments
+        x: Tensor = self.stem(stream.patches)
+        if config.stem_norm == "stem":
+            x = self.stem_norm(x)
+        if config.absolute == "sines":
+            x = x + sines(stream.positions, self.width).to(x.dtype)
+        if config.table:
+            table = self.table[-config.table[0] * config.table[1] :]
+            x = x + from_table(table, config.table, stream.positions, segments)
+        if config.class_token != "none":
+            x, segments = self._with_class_tokens(x, segments)
+        if config.stem_norm == "embeddings":
+            x = self.stem_norm(x)
+        return x, segments
+
+    def _with_class_tokens(self, x: Tensor, segments: Segments) -> tuple[Tensor, Segments]:
+        """A token before each view, float[P, width] to float[P + V, width]."""
+        token = self.class_token + self.table[0] if self.config.table else self.class_token
+        longer = Segments(tuple(length + 1 for length in segments.lengths))
+        whole = token.to(x.dtype).expand(longer.total, -1)
+        return whole.index_copy(0, _patch_places(segments, x.device), x), longer
+
+    def _turn(self, positions: Tensor, dtype: torch.dtype) -> Turn | None:
+        if self.config.rope == "none":
+            return None
+        head_width, shared = self.width // self.config.heads, self.config.rope == "shared"
+        cos, sin = axial_angles(positions, head_width, self.config.rope_theta, shared=shared)
+        return cos.to(dtype), sin.to(dtype)
 
 
 class Block(nn.Module):
-    """Attention within each view, then a gated MLP; both added to the stream."""
+    """Attention within each segment, then an MLP; both normed before, perhaps scaled, and added to the stream."""
 
     def __init__(self, config: VisionTransformerConfig) -> None:
         super().__init__()
+        width = config.width
         self.heads = config.heads
-        self.attention_norm = nn.RMSNorm(config.width, eps=NORM_EPS)
-        self.query_key_value = nn.Linear(config.width, 3 * config.width, bias=False)
-        self.attention_out = nn.Linear(config.width, config.width, bias=False)
-        self.mlp_norm = nn.RMSNorm(config.width, eps=NORM_EPS)
-        self.mlp = GatedMLP(config.width, config.mlp_width, config.activation)
+        self.attention_norm = norm(config.norm, width, config.norm_eps)
+        self.query_key_value = nn.Linear(width, 3 * width, bias=config.qkv_bias)
+        self.attention_out = nn.Linear(width, width, bias=config.bias)
+        self.mlp_norm = norm(config.norm, width, config.norm_eps)
+        mlp = GatedMLP if config.mlp == "gated" else PlainMLP
+        self.mlp = mlp(width, config.mlp_width, config.activation, bias=config.bias)
+        self.query_norm, self.key_norm = (
+            nn.RMSNorm(width, eps=config.norm_eps) if config.query_key_norm else nn.Identity() for _ in range(2)
+        )
+        self.scaled = config.layer_scale is not None
+        if config.layer_scale is not None:
+            self.attention_scale = nn.Parameter(torch.full((width,), config.layer_scale))
+            self.mlp_scale = nn.Parameter(torch.full((width,), config.layer_scale))
 
-    def forward(self, x: Tensor, turn: tuple[Tensor, Tensor], segments: Segments) -> Tensor:
-        """float[P, width] to the same; turn: (cos, sin), each float[P, head width]."""
-        x = x + self._attend(self.attention_norm(x), turn, segments)
-        out: Tensor = x + self.mlp(self.mlp_norm(x))
+    def forward(self, x: Tensor, turn: Turn | None, segments: Segments) -> Tensor:
+        """float[P, width] to the same."""
+        branch = self._attend(self.attention_norm(x), turn, segments)
+        x = x + (branch * self.attention_scale if self.scaled else branch)
+        branch = self.mlp(self.mlp_norm(x))
+        out: Tensor = x + (branch * self.mlp_scale if self.scaled else branch)
         return out
 
-    def _attend(self, x: Tensor, turn: tuple[Tensor, Tensor], segments: Segments) -> Tensor:
-        query, key, value = self.query_key_value(x).unflatten(1, (3, self.heads, -1)).permute(1, 2, 0, 3)
-        mixed = packed_attention(rotate(query, *turn), rotate(key, *turn), value, segments, causal=False)
+    def _attend(self, x: Tensor, turn: Turn | None, segments: Segments) -> Tensor:
+        query, key, value = self.query_key_value(x).chunk(3, dim=1)
+        query, key = self.query_norm(query), self.key_norm(key)
+        query, key, value = (part.unflatten(1, (self.heads, -1)).transpose(0, 1) for part in (query, key, value))
+        if turn is not None:
+            query, key = rotate(query, *turn), rotate(key, *turn)
+        mixed = packed_attention(query, key, value, segments, causal=False)
         out: Tensor = self.attention_out(mixed.transpose(0, 1).flatten(1))
         return out
 
 
-class GatedMLP(nn.Module):
-    """down(activation(gate(x)) * up(x)), gate and up in one product; a SwiGLU where the activation is silu."""
-
-    def __init__(self, width: int, inner: int, activation: str) -> None:
-        super().__init__()
-        self.gate_up = nn.Linear(width, 2 * inner, bias=False)
-        self.down = nn.Linear(inner, width, bias=False)
-        self.activation = ACTIVATIONS[activation]
-
-    def forward(self, x: Tensor) -> Tensor:
-        """float[P, width] to the same."""
-        gate, up = self.gate_up(x).chunk(2, dim=-1)
-        out: Tensor = self.down(self.activation(gate) * up)
-        return out
+def _patch_places(segments: Segments, device: torch.device) -> Tensor:
+    """int64[P]: where each patch stands once a class token stands before each view."""
+    return torch.arange(segments.total, device=device) + views(segments, device) + 1
 
 
 @torch.no_grad()
 def _initialise(module: nn.Module) -> None:
     if isinstance(module, nn.Linear):
         nn.init.normal_(module.weight, std=module.in_features**-0.5)
-    if isinstance(module, Block):
+        if module.bias is not None:
+            module.bias.zero_()
+    if isinstance(module, Block) and not module.scaled:
         # Blocks that begin by changing little learn letters in a third of the steps (docs/log.md).
         module.attention_out.weight *= BRANCH
         module.mlp.down.weight *= BRANCH
-
-
-@torch.no_grad()
-def _smooth(stem: Tensor) -> None:
-    """Fills float[width, 3 * patch * patch] with blurred noise of one tint each, most of it without a mean.
-
-    Filters of white noise answer anew to a letter that moved by one pixel, and all of them answer to the paper's
-    colour; these do neither. One in ten keeps its mean, so that blank paper is still seen.
-    """
-    width, values = stem.shape
-    patch = isqrt(values // 3)
-    offsets = torch.arange(patch, device=stem.device, dtype=torch.float32)
-    blur = torch.exp(-((offsets[:, None] - offsets) ** 2) / (2 * BLUR**2))
-    filters = blur @ torch.randn(width, 1, patch, patch, device=stem.device) @ blur
-    most = slice(width // 10, None)
-    filters[most] -= filters[most].mean((2, 3), keepdim=True)
-    tint = torch.ones(width, 3, 1, 1, device=stem.device)
-    tint[-(width // 10) :] = torch.randn(width // 10, 3, 1, 1, device=stem.device) if width >= 10 else 1.0
-    filters = (filters * tint).flatten(1)
-    stem.copy_(filters / filters.norm(dim=1, keepdim=True))

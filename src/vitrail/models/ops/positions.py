@@ -1,21 +1,30 @@
-"""Positions of patches on a grid: rotary in two dimensions, and sines that are added.
+"""Positions of patches on a grid: rotary in two dimensions, sines that are added, and learnt tables.
 
-Source: the rotary one is the axial scheme of Pixtral (transformers `modeling_pixtral.py`): even frequencies turn with
-the row, odd ones with the column, and the halves of a head are rotated against each other as in Llama.
+All of them read places from `positions`, never from the order of the stream. A learnt table asks for the shape of
+every view, which on CUDA waits for the device once.
 """
 
 from __future__ import annotations
 
 import torch
 from torch import Tensor
+from torch.nn.functional import interpolate
+
+from vitrail.contracts.samples import Segments
 
 
-def axial_angles(positions: Tensor, head_width: int, theta: float) -> tuple[Tensor, Tensor]:
-    """int64[P, 2] rows and columns to (cos, sin), each float32[P, head_width]."""
+def axial_angles(positions: Tensor, head_width: int, theta: float, *, shared: bool = False) -> tuple[Tensor, Tensor]:
+    """int64[P, 2] rows and columns to (cos, sin), each float32[P, head_width].
+
+    The first quarter of a head turns with the row against the third, the second with the column against the fourth.
+    shared: rows and columns both take the frequencies with even numbers; else rows take those, columns the odd ones.
+    Sources: transformers `modeling_pixtral.py`; shared, `modeling_qwen2_vl.py`.
+    """
     exponents = torch.arange(0, head_width, 2, device=positions.device, dtype=torch.float32) / head_width
     frequencies = 1.0 / theta**exponents
     rows, columns = positions.float().unbind(1)
-    angles = torch.cat([rows[:, None] * frequencies[0::2], columns[:, None] * frequencies[1::2]], dim=1)
+    of_columns = frequencies[0::2] if shared else frequencies[1::2]
+    angles = torch.cat([rows[:, None] * frequencies[0::2], columns[:, None] * of_columns], dim=1)
     angles = torch.cat([angles, angles], dim=1)
     return angles.cos(), angles.sin()
 
@@ -35,3 +44,41 @@ def sines(positions: Tensor, width: int) -> Tensor:
     exponents = torch.arange(count, device=positions.device, dtype=torch.float32) / max(1, count - 1)
     angles = positions.float()[:, :, None] / 10_000.0**exponents
     return torch.cat([angles.sin(), angles.cos()], dim=2).flatten(1)
+
+
+def views(segments: Segments, device: torch.device) -> Tensor:
+    """int64[P]: the number of the view that each patch is of."""
+    lengths = torch.tensor(segments.lengths, device=device)
+    return torch.arange(len(segments.lengths), device=device).repeat_interleave(lengths, output_size=segments.total)
+
+
+def corners(positions: Tensor, segments: Segments) -> Tensor:
+    """int64[V, 2]: the last row and column of each view."""
+    view = views(segments, positions.device)[:, None].expand(-1, 2)
+    return positions.new_zeros(len(segments.lengths), 2).scatter_reduce(0, view, positions, "amax")
+
+
+def from_table(table: Tensor, shape: tuple[int, int], positions: Tensor, segments: Segments) -> Tensor:
+    """float[rows * columns, D], learnt for a grid of that shape, to float[P, D] for views of any shape.
+
+    A view of another shape takes the table resized to its own: bicubic, in float32.
+    Sources: `interpolate_pos_encoding` of transformers' CLIP, SigLIP and InternVL, `_get_pos_embed` of InternViT.
+    """
+    last = corners(positions, segments)
+    grids = [(row + 1, column + 1) for row, column in last.tolist()]
+    start, starts, tables = 0, {}, []
+    for grid in dict.fromkeys(grids):
+        starts[grid] = start
+        tables.append(table if grid == shape else _resized(table, shape, grid))
+        start += grid[0] * grid[1]
+    first = torch.tensor([starts[grid] for grid in grids], device=positions.device)
+    view = views(segments, positions.device)
+    rows, columns = positions.unbind(1)
+    all_tables = tables[0] if len(tables) == 1 else torch.cat(tables)
+    return all_tables[first[view] + rows * (last[:, 1] + 1)[view] + columns]
+
+
+def _resized(table: Tensor, shape: tuple[int, int], grid: tuple[int, int]) -> Tensor:
+    plane = table.float().unflatten(0, shape).permute(2, 0, 1)[None]
+    resized = interpolate(plane, size=grid, mode="bicubic", align_corners=False)
+    return resized[0].flatten(1).T.to(table.dtype)

@@ -27,23 +27,27 @@ class VocabularyLoss(nn.Module):
         hidden: float[T, D]. weight: float[V, D]. labels: int64[T] (IGNORE where there is none). weights: float32[T].
         Returns float32[]: divide by the summed weights for the mean.
         """
+        return self.with_each(hidden, weight, labels, weights)[0]
+
+    def with_each(self, hidden: Tensor, weight: Tensor, labels: Tensor, weights: Tensor) -> tuple[Tensor, Tensor]:
+        """The same, with what each place adds to the sum: float32[T], without a gradient."""
         place = labels.ne(IGNORE).nonzero().squeeze(1)
         if not torch.is_grad_enabled():
             # A function of our own is told that parameters need gradients even where none are wanted.
             weight = weight.detach()
-        loss: Tensor = _HeadLoss.apply(hidden[place], weight, labels[place], weights[place])
-        return loss
+        total, each = _HeadLoss.apply(hidden[place], weight, labels[place], weights[place])
+        return total, each.new_zeros(len(labels)).index_put((place,), each)
 
 
 class _HeadLoss(torch.autograd.Function):
     """Makes the gradients in the forward pass, while the logits are at hand."""
 
     @staticmethod
-    def forward(ctx: Any, hidden: Tensor, weight: Tensor, labels: Tensor, weights: Tensor) -> Tensor:
+    def forward(ctx: Any, hidden: Tensor, weight: Tensor, labels: Tensor, weights: Tensor) -> tuple[Tensor, Tensor]:
         needs_hidden, needs_weight = ctx.needs_input_grad[:2]
         grad_hidden = torch.empty_like(hidden) if needs_hidden else None
         grad_weight = torch.zeros_like(weight, dtype=torch.float32) if needs_weight else None
-        total = hidden.new_zeros((), dtype=torch.float32)
+        each = hidden.new_empty(len(hidden), dtype=torch.float32)
         rows = max(1, CHUNK_BYTES // (4 * weight.shape[0]))
         for start in range(0, len(hidden), rows):
             part = slice(start, start + rows)
@@ -52,7 +56,7 @@ class _HeadLoss(torch.autograd.Function):
             normaliser = logits.logsumexp(-1, keepdim=True)
             target = labels[part, None]
             scale = weights[part, None]
-            total += ((normaliser - logits.gather(1, target)) * scale).sum()
+            each[part] = ((normaliser - logits.gather(1, target)) * scale)[:, 0]
             if needs_hidden or needs_weight:
                 gradient = logits.sub_(normaliser).exp_().scatter_add_(1, target, -torch.ones_like(scale)).mul_(scale)
                 gradient = gradient.to(hidden.dtype)
@@ -62,7 +66,8 @@ class _HeadLoss(torch.autograd.Function):
                     grad_weight += gradient.T @ hidden[part]
         ctx.save_for_backward(grad_hidden, grad_weight)
         ctx.weight_dtype = weight.dtype
-        return total
+        ctx.mark_non_differentiable(each)
+        return each.sum(), each
 
     @staticmethod
     def backward(ctx: Any, *grad: Tensor) -> tuple[Tensor | None, Tensor | None, None, None]:

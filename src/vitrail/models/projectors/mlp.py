@@ -1,4 +1,8 @@
-"""Pixel shuffle and a two-layer MLP: merge x merge patches become one token of the backbone's width."""
+"""Pixel shuffle and a two-layer MLP: merge x merge patches become one token of the backbone's width.
+
+InternVL's, NVLM-D's, LLaVA's and Kimi-VL's projectors and Qwen2-VL's merger are this one, by config. Patches of one
+token lie together in the stream, so the shuffle costs nothing.
+"""
 
 from __future__ import annotations
 
@@ -6,25 +10,41 @@ from torch import Tensor, nn
 
 from vitrail.contracts.samples import VisionStream
 from vitrail.models.config import MLPProjectorConfig
+from vitrail.models.ops.norms import norm
+from vitrail.models.ops.positions import corners, views
 
 
 class MLPProjector(nn.Module):
-    """float[P, encoder width] to float[P / merge^2, backbone width].
-
-    Patches of one token lie together in the stream.
-    """
+    """float[P, encoder width] to float[P / merge^2, backbone width]."""
 
     def __init__(self, config: MLPProjectorConfig, encoder_width: int, backbone_width: int, merge: int) -> None:
         super().__init__()
+        self.merge = merge
         self.shuffled = encoder_width * merge**2
+        self.norm_merged = config.norm_at == "merged"
+        self.by_columns = config.order == "columns"
         hidden = config.hidden or backbone_width
-        self.norm = nn.RMSNorm(encoder_width, eps=1e-5)
-        self.first = nn.Linear(self.shuffled, hidden)
+        normed = self.shuffled if self.norm_merged else encoder_width
+        self.norm: nn.Module = nn.Identity()
+        if config.norm != "none":
+            self.norm = norm(config.norm, normed, config.norm_eps)
+        self.first = nn.Linear(self.shuffled, hidden, bias=config.bias)
         self.activation = nn.GELU()
-        self.second = nn.Linear(hidden, backbone_width)
+        self.second = nn.Linear(hidden, backbone_width, bias=config.bias)
 
     def forward(self, features: Tensor, stream: VisionStream) -> Tensor:
         """Tokens in the order of `stream.token_index`."""
-        merged = self.norm(features).reshape(-1, self.shuffled)
+        if self.norm_merged:
+            merged = self.norm(features.reshape(-1, self.shuffled))
+        else:
+            merged = self.norm(features).reshape(-1, self.shuffled)
         tokens: Tensor = self.second(self.activation(self.first(merged)))
-        return tokens
+        return tokens[self._column_order(stream)] if self.by_columns else tokens
+
+    def _column_order(self, stream: VisionStream) -> Tensor:
+        """int64[M]: the tokens of each view, column after column."""
+        first = slice(None, None, self.merge**2)
+        row, column = (stream.positions[first] // self.merge).unbind(1)
+        view = views(stream.segments, stream.positions.device)[first]
+        rows, columns = (corners(stream.positions, stream.segments).max(0).values + 1).unbind()
+        return ((view * columns + column) * rows + row).argsort()

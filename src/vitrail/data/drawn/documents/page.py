@@ -17,7 +17,7 @@ from vitrail.data.drawn.dice import Dice
 from vitrail.data.drawn.documents.pen import SIDE, Pen
 from vitrail.data.drawn.held_out import Value
 from vitrail.data.drawn.scenes.scene import Ask, Box
-from vitrail.data.drawn.wear import skewed
+from vitrail.media.effects import skewed
 
 Colour = tuple[int, int, int]
 

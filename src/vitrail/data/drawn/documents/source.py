@@ -42,6 +42,7 @@ class DocumentsSource:
     """
 
     name: str = "documents"
+    block: int = 1
 
     def __init__(self, config: DocumentsConfig) -> None:
         """config: what to draw; see `DocumentsConfig`. Raises DataError when its font cannot be used."""

@@ -1,0 +1,74 @@
+"""`vitrail verify`: the proof that, in this model and with this data, no sample of a pack sees another."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from vitrail.cli.arguments import Overrides, RecipeName
+from vitrail.recipe.read import read_recipe
+
+if TYPE_CHECKING:
+    from vitrail.run.verify import PackDifference
+
+
+def verify(
+    recipe: RecipeName,
+    overrides: Overrides = None,
+    stage: Annotated[int, typer.Option(help="Which stage's data, counted from 0.", min=0)] = 0,
+    packs: Annotated[int, typer.Option(help="How many packs of the first window.", min=1)] = 1,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object, nothing else.")] = False,
+) -> None:
+    """Compare packs of this data, in this model, with their samples one by one: outputs, losses and gradients.
+
+    Exit status 1, and one line that names the component and the sample, when any of them sees its neighbours.
+    """
+    resolved = read_recipe(recipe, overrides or ()).value
+
+    from vitrail.run.verify import LOSS_TOLERANCE, TOLERANCE
+    from vitrail.run.verify import verify as compared
+
+    found = compared(resolved, stage, packs)
+    if as_json:
+        allowed = {"loss": LOSS_TOLERANCE, "gradient": TOLERANCE, "output": TOLERANCE}
+        worst = max(pack.loss for pack in found.packs)
+        facts = {**asdict(found), "loss": worst, "allowed": allowed, "finding": found.finding}
+        typer.echo(json.dumps(_finite({**facts, "passed": not found.finding}), indent=2))
+    else:
+        typer.echo(f"stage        {found.stage}, float32 on {found.device}")
+        for note in found.notes:
+            typer.echo(f"note         {note}")
+        for pack in found.packs:
+            _print(pack, LOSS_TOLERANCE, TOLERANCE)
+    if found.finding:
+        typer.secho(f"leak: {found.finding}", fg="red", err=True)
+        raise typer.Exit(1)
+    if not as_json:
+        typer.echo("packed equals one by one: no sample sees another")
+
+
+def _print(pack: PackDifference, loss_tolerance: float, tolerance: float) -> None:
+    typer.echo(
+        f"pack         {pack.samples} samples, {pack.pictured} of them with pictures; {pack.tokens:,} tokens, "
+        f"{pack.patches:,} picture patches"
+    )
+    typer.echo(f"loss         largest difference {pack.loss:.1e} (allowed {loss_tolerance:.0e}), sample {pack.sample}")
+    for name, one in pack.components.items():
+        said = [
+            f"{what} {value:.1e}"
+            for what, value in (("output", one.output), ("gradient", one.gradient))
+            if value is not None
+        ]
+        typer.echo(f"{name:<12} {', '.join(said)} (allowed {tolerance:.0e})")
+
+
+def _finite(value: object) -> object:
+    """JSON has no word for what is infinitely far away."""
+    if isinstance(value, dict):
+        return {key: _finite(inner) for key, inner in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(inner) for inner in value]
+    return None if value == float("inf") else value

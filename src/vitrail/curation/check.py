@@ -1,0 +1,276 @@
+"""A look at every row, by the same steps that training takes: read, render, fit, decode. One pass, flat memory.
+
+Most of the time goes into decoding: some 10 ms for a photograph, once for neighbours that share it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import heapq
+import io
+import random
+from collections.abc import Iterator
+from contextlib import suppress
+from dataclasses import dataclass, field
+from itertools import islice
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+from PIL import Image
+
+from vitrail.contracts.errors import DataError, MediaError
+from vitrail.contracts.messages import Conversation, ImagePart, Row
+from vitrail.contracts.protocols import Source, StreamedSource
+from vitrail.contracts.samples import Sample
+from vitrail.curation.findings import Findings, Long, Shown, SourceFindings, Told
+from vitrail.curation.seen import Met, Seen, print_of
+from vitrail.curation.words import scripts, sort_of
+from vitrail.data.config import DialectName, PackConfig
+from vitrail.data.dialects import to_conversation
+from vitrail.data.encode import Encode
+from vitrail.data.fitting import fitted
+from vitrail.data.mixture import numbered
+from vitrail.media import image
+
+SAMPLES, LONGEST, KINDS = 20, 10, 200
+"""Samples that are shown; longest ones that are named; kinds of questions that are counted."""
+
+NEIGHBOURS = 256
+"""Pictures whose facts are kept for the rows that follow: rows about one picture lie together, as a rule."""
+
+SIDE, PICTURES = 320, 3
+"""Longest side of a shown picture, px, and how many a sample shows."""
+
+
+@dataclass(frozen=True)
+class Checked:
+    """A source to look at. rows: at most so many, 0 for all."""
+
+    name: str
+    source: Source | StreamedSource
+    dialect: DialectName
+    held_out: bool = False
+    rows: int = 0
+
+    @property
+    def total(self) -> int | None:
+        """Rows that will be looked at; None where nobody knows."""
+        if numbered(self.source):
+            return min(len(self.source), self.rows or len(self.source))
+        return self.rows or None
+
+    def all(self) -> Iterator[tuple[str, Row | DataError]]:
+        """Each row with its name, or what is wrong with it."""
+        if not numbered(self.source):
+            for number, (row, _) in enumerate(islice(self.source.rows(0, None), self.rows or None)):
+                yield (row.id if isinstance(row, Row) else f"row {number}"), row
+            return
+        for index in range(self.total or 0):
+            try:
+                row = self.source.row(index)
+            except DataError as error:
+                yield f"row {index}", error
+            else:
+                yield row.id, row
+
+
+@dataclass(frozen=True)
+class _Picture:
+    """What is known of a picture once it was decoded. digest: of its bytes."""
+
+    digest: bytes
+    width: int
+    height: int
+    print: np.ndarray[Any, np.dtype[np.uint8]]
+
+
+@dataclass
+class Check:
+    """Goes over rows and fills `findings`. pack: None where nobody says how long a sample may be."""
+
+    findings: Findings
+    encode: Encode
+    pack: PackConfig | None
+    seen: Seen
+    _recent: dict[Path, _Picture] = field(default_factory=dict)
+    _kept: list[tuple[Conversation, Sample]] = field(default_factory=list)
+    _longest: list[tuple[int, int, Long]] = field(default_factory=list)
+    _dice: random.Random = field(default_factory=lambda: random.Random(0))
+
+    def source(self, checked: Checked) -> Iterator[None]:
+        """Looks at a source's rows, and yields after each."""
+        total = len(checked.source) if numbered(checked.source) else None
+        found = SourceFindings(checked.dialect, checked.held_out, total)
+        self.findings.sources[checked.name] = found
+        for name, row in checked.all():
+            found.rows += 1
+            found.fates[self._row(name, row, checked)] += 1
+            yield
+
+    def finish(self) -> None:
+        """Draws the samples that are shown."""
+        self.findings.longest = [long for *_, long in sorted(self._longest, reverse=True)]
+        self.findings.shown = [self._shown(*kept) for kept in self._kept]
+
+    def _row(self, name: str, row: Row | DataError, checked: Checked) -> str:
+        """The row's fate."""
+        place = name
+        try:
+            if isinstance(row, DataError):
+                raise row
+            place = row.place or row.id
+            conversation = to_conversation(row, checked.dialect)
+            sample = self.encode.conversation(conversation, checked.name)
+            pictures = [self._picture(part, place) for part in sample.pictures]
+        except DataError as error:
+            return self._told(Told(name, checked.name, "unreadable", str(error)), place)
+        self._compare(conversation, sample, pictures, place, checked.held_out)
+        if checked.held_out:
+            return "used"
+        self._count(conversation, sample, pictures)
+        return self._fitted(conversation, sample, checked.name, place)
+
+    def _fitted(self, conversation: Conversation, sample: Sample, source: str, place: str) -> str:
+        pack = self.pack
+        if pack is None or (len(sample) <= pack.length and sample.patches <= pack.patches):
+            return "used"
+        found = fitted(self.encode, conversation, source, pack)
+        return self._told(Told(sample.id, source, found.fate, found.reason), place)
+
+    def _told(self, told: Told, place: str) -> str:
+        self.findings.tell(told, sort_of(told.reason, place))
+        return told.fate
+
+    def _picture(self, part: ImagePart, place: str) -> _Picture:
+        """Raises MediaError, with the row's place, for what training could not decode."""
+        path = part.image if isinstance(part.image, Path) else None
+        if path is not None and path in self._recent:
+            return self._recent[path]
+        try:
+            pixels = image.load(part.image)
+            held = path.read_bytes() if path else part.image
+        except (MediaError, OSError) as error:
+            raise MediaError(f"{place}: {error}") from error
+        if not isinstance(held, bytes):
+            held = str(pixels.shape).encode() + pixels.tobytes()
+        height, width, _ = pixels.shape
+        found = _Picture(_digest(held), width, height, print_of(pixels))
+        if path:
+            if len(self._recent) >= NEIGHBOURS:
+                self._recent.pop(next(iter(self._recent)))
+            self._recent[path] = found
+        return found
+
+    def _compare(
+        self, conversation: Conversation, sample: Sample, pictures: list[_Picture], place: str, held_out: bool
+    ) -> None:
+        """With the rows and pictures before this one."""
+        findings = self.findings
+        said = "\0".join(f"{turn.role}:{turn.text}" for turn in (*conversation.messages, *conversation.rejected))
+        here = Met(place, held_out)
+        first = self.seen.row(
+            _digest(b"".join((said.encode(errors="replace"), *(one.digest for one in pictures)))), here
+        )
+        if first and first.held_out == held_out:
+            findings.rows_again.add(first.name, place)
+        for part, one in zip(sample.pictures, pictures, strict=True):
+            name = str(part.image) if isinstance(part.image, str | Path) else place
+            shown = Met(name, held_out)
+            same = self.seen.picture(one.digest, shown)
+            alike = None if same else self.seen.similar(one.print, shown)
+            other = same or alike
+            if other and other.held_out != held_out:
+                findings.leaked.add(other.name, name)
+            elif alike:
+                findings.similar.add(alike.name, name)
+            elif same and same.name != name and isinstance(part.image, str | Path):
+                findings.names_again.add(same.name, name)
+            findings.distinct_pictures += same is None and not held_out
+
+    def _count(self, conversation: Conversation, sample: Sample, pictures: list[_Picture]) -> None:
+        findings = self.findings
+        findings.pictures += len(pictures)
+        tokens = [0] * len(pictures)
+        for slot in sample.slots:
+            tokens[slot.picture] += slot.view.tokens
+        for picture, amount in zip(pictures, tokens, strict=True):
+            findings.width.add(picture.width)
+            findings.height.add(picture.height)
+            findings.picture_tokens.add(amount)
+        findings.pictures_a_sample.add(len(pictures))
+        findings.sample_tokens.add(len(sample))
+        findings.learnt.add(int((sample.weights > 0).sum()))
+        findings.turns.add(sum(message.role == "assistant" for message in conversation.messages))
+        if conversation.kind in findings.kinds or len(findings.kinds) < KINDS:
+            findings.kinds[conversation.kind] += 1
+        for message in conversation.messages:
+            findings.characters.update(scripts(message.text))
+        number = findings.sample_tokens.count
+        long = Long(len(sample), sample.id, sample.place, sum(tokens), len(pictures))
+        push = heapq.heappush if len(self._longest) < LONGEST else heapq.heappushpop
+        push(self._longest, (len(sample), -number, long))
+        # A reservoir: each sample so far is among the kept with the same chance.
+        if len(self._kept) < SAMPLES:
+            self._kept.append((conversation, sample))
+        elif (place := self._dice.randrange(number)) < SAMPLES:
+            self._kept[place] = (conversation, sample)
+
+    def _shown(self, conversation: Conversation, sample: Sample) -> Shown:
+        *before, last = conversation.messages
+        return Shown(
+            id=sample.id,
+            source=sample.source,
+            kind=conversation.kind,
+            pictures=[small for part in sample.pictures[:PICTURES] if (small := thumbnail(part.image))],
+            more_pictures=max(0, len(sample.pictures) - PICTURES),
+            question="\n".join(text for message in before if (text := message.text.strip())),
+            answer=last.text.strip(),
+            tokens=len(sample),
+            picture_tokens=sum(slot.view.tokens for slot in sample.slots),
+            learnt=int((sample.weights > 0).sum()),
+            spans=list(spans(sample, self.encode)),
+        )
+
+
+def spans(sample: Sample, encode: Encode) -> Iterator[tuple[Literal["read", "learnt", "picture"], str]]:
+    """The prompt as text, in pieces: what is only read, what is learnt, and a word for each view of a picture."""
+    slots = {slot.start: slot for slot in sample.slots}
+    run: list[int] = []
+    learns, place = False, 0
+
+    def text() -> Iterator[tuple[Literal["read", "learnt", "picture"], str]]:
+        if run:
+            yield "learnt" if learns else "read", encode.tokenizer.decode(run, show_special=True)
+            run.clear()
+
+    while place < len(sample):
+        if place in slots:
+            yield from text()
+            view = slots[place].view
+            yield "picture", f"{view.width} x {view.height} px: {view.tokens} tokens"
+            place = slots[place].end
+            continue
+        # labels[t] is the id at t + 1: a token is learnt when the place before it carries its label.
+        now = place > 0 and bool(sample.weights[place - 1] > 0)
+        if now != learns:
+            yield from text()
+            learns = now
+        run.append(int(sample.ids[place]))
+        place += 1
+    yield from text()
+
+
+def thumbnail(picture: object) -> bytes:
+    """A small PNG, or nothing when the picture is not there any more."""
+    with suppress(DataError):
+        small = Image.fromarray(image.load(picture))
+        small.thumbnail((SIDE, SIDE))
+        buffer = io.BytesIO()
+        small.save(buffer, "PNG")
+        return buffer.getvalue()
+    return b""
+
+
+def _digest(held: bytes) -> bytes:
+    return hashlib.blake2b(held, digest_size=16).digest()

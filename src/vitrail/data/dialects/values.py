@@ -1,0 +1,91 @@
+"""Checked pieces of a row: its turns, their roles and their text. What is wrong becomes a line with the row's place."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from vitrail.contracts.errors import DataError, nearest
+from vitrail.contracts.messages import Message, Role, Row
+
+ROLES: Mapping[str, Role] = {
+    "system": "system",
+    "user": "user",
+    "human": "user",
+    "assistant": "assistant",
+    "gpt": "assistant",
+    "model": "assistant",
+    "tool": "tool",
+}
+
+
+@dataclass(frozen=True)
+class Read:
+    """What a dialect makes of a row. rejected, answers: as in Conversation; answers: None where the row's own stand."""
+
+    messages: tuple[Message, ...]
+    rejected: tuple[Message, ...] = ()
+    answers: tuple[str, ...] | None = None
+
+
+def where(row: Row) -> str:
+    """The row's place, for messages; its name when it has none."""
+    return row.place or row.id
+
+
+def turns(row: Row, name: str) -> list[dict[str, Any]]:
+    """The list of turns under `name`. Raises DataError, which shows the row, when there is none."""
+    if name not in row.fields:
+        raise DataError(f"{where(row)}: no '{name}' in the row {shown_row(row.fields)}")
+    found = row.fields[name]
+    if not isinstance(found, list) or not found or not all(isinstance(turn, dict) for turn in found):
+        raise DataError(f"{where(row)}: '{name}' must be a list of turns")
+    return found
+
+
+def role(given: Any, row: Row) -> Role:
+    """A role by any of its names."""
+    if not isinstance(given, str) or given not in ROLES:
+        raise DataError(
+            f"{where(row)}: unknown role {given!r:.60}{nearest(str(given), ROLES)}; allowed: {', '.join(ROLES)}"
+        )
+    return ROLES[given]
+
+
+def text(given: Any, row: Row, what: str = "a turn's text") -> str:
+    """A string that tokenizers can read."""
+    if not isinstance(given, str):
+        raise DataError(f"{where(row)}: {what} must be a string, got {type(given).__name__}")
+    try:
+        given.encode()
+    except UnicodeEncodeError as error:
+        # JSON can spell it, no tokenizer can read it.
+        raise DataError(f"{where(row)}: {what} holds half a surrogate pair: {shown(given)}") from error
+    return given
+
+
+def shown(said: str, most: int = 80) -> str:
+    """Text out of a row, for a message: on one line, and not too long."""
+    return (said if said.isprintable() else ascii(said)[1:-1])[:most]
+
+
+def shown_row(fields: Mapping[str, Any]) -> str:
+    """A row as JSON, for a message: long values cut, bytes counted, on one line of at most 300 characters."""
+    return shown(json.dumps({str(name): _short(value) for name, value in fields.items()}, ensure_ascii=False), 300)
+
+
+def _short(value: Any, depth: int = 3) -> Any:
+    if isinstance(value, str):
+        return value if len(value) <= 40 else value[:40] + "..."
+    if value is None or isinstance(value, bool | int | float):
+        return value
+    if isinstance(value, bytes):
+        return f"<{len(value)} bytes>"
+    if depth and isinstance(value, Mapping):
+        return {str(name): _short(inner, depth - 1) for name, inner in value.items()}
+    if depth and isinstance(value, list | tuple):
+        first = [_short(inner, depth - 1) for inner in value[:3]]
+        return [*first, "..."] if len(value) > 3 else first
+    return f"<{type(value).__name__}>"

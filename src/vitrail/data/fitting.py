@@ -1,0 +1,103 @@
+"""What happens to a sample longer than a pack. Text may be cut; a picture is kept, made smaller or left out as a whole.
+
+Each way is a named policy of the recipe (`data.pack.overlong`), and what it did to a row is in the ledger.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import replace
+
+import numpy as np
+
+from vitrail.contracts.messages import Conversation
+from vitrail.contracts.samples import IGNORE, Sample
+from vitrail.data.config import PackConfig
+from vitrail.data.encode import Encode, without_pictures
+from vitrail.data.ledger import Event
+
+
+def fitted(
+    encode: Encode, conversation: Conversation, source: str, pack: PackConfig, most_tokens: int | None = None
+) -> Sample | Event:
+    """The sample, whole or made to fit a pack by the recipe's policy; or the event that it is too long.
+
+    most_tokens: limit of each picture. Raises DataError for what cannot be used at all.
+    """
+    sample = encode.conversation(conversation, source, most_tokens)
+    if _fits(sample, pack):
+        return sample
+    reason = _too_long(sample, pack)
+    found: Sample | None = None
+    if pack.overlong == "truncate_text":
+        found = cut(sample, pack.length) if sample.patches <= pack.patches else None
+        reason += "" if found else "; cut there, no answer is left, or not all of its pictures"
+    elif pack.overlong == "shrink_pictures":
+        found = _shrunk(encode, conversation, sample, pack)
+        reason += "" if found else "; too long with the smallest pictures too"
+    elif pack.overlong == "drop_pictures":
+        found = _with_fewer(encode, conversation, sample, pack, most_tokens)
+        reason += "" if found else "; too long with its first picture alone too"
+    return replace(found, reason=reason) if found else Event(sample.id, source, "too_long", reason)
+
+
+def cut(sample: Sample, length: int) -> Sample | None:
+    """The first `length` tokens of a sample; None where a picture does not lie within them, or nothing is learnt."""
+    labels = sample.labels[:length].copy()
+    labels[-1:] = IGNORE
+    if any(slot.end > length for slot in sample.slots) or not (labels != IGNORE).any():
+        return None
+    return replace(
+        sample,
+        ids=sample.ids[:length],
+        labels=labels,
+        weights=np.where(labels == IGNORE, np.float32(0), sample.weights[:length]),
+        positions=None if sample.positions is None else sample.positions[..., :length],
+        fate="text_cut",
+    )
+
+
+def _fits(sample: Sample, pack: PackConfig) -> bool:
+    return len(sample) <= pack.length and sample.patches <= pack.patches
+
+
+def _too_long(sample: Sample, pack: PackConfig) -> str:
+    where = sample.place or sample.id
+    if len(sample) > pack.length:
+        return f"{where}: {len(sample)} tokens, a pack holds {pack.length} (data.pack.length)"
+    return f"{where}: {sample.patches} picture patches, a pack holds {pack.patches} (data.pack.patches)"
+
+
+def _shrunk(encode: Encode, conversation: Conversation, sample: Sample, pack: PackConfig) -> Sample | None:
+    """With a limit for its pictures under which it fits: the largest, but for how sides are rounded; by halving."""
+    if not sample.slots:
+        return None
+    low, high = 0, _largest(sample)
+    best = None
+    while high - low > 1:
+        limit = (low + high) // 2
+        smaller = encode.conversation(conversation, sample.source, limit)
+        if _fits(smaller, pack):
+            low, best = limit, smaller
+        else:
+            high = limit
+    return best and replace(best, fate="picture_shrunk")
+
+
+def _largest(sample: Sample) -> int:
+    """Tokens of its largest picture."""
+    totals: Counter[int] = Counter()
+    for slot in sample.slots:
+        totals[slot.picture] += slot.view.tokens
+    return max(totals.values())
+
+
+def _with_fewer(
+    encode: Encode, conversation: Conversation, sample: Sample, pack: PackConfig, most_tokens: int | None
+) -> Sample | None:
+    """Without its last pictures, as few of them as will do; one picture stays at least."""
+    for keep in range(len(sample.pictures) - 1, 0, -1):
+        fewer = encode.conversation(without_pictures(conversation, keep), sample.source, most_tokens)
+        if _fits(fewer, pack):
+            return replace(fewer, fate="picture_dropped")
+    return None

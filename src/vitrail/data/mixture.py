@@ -1,0 +1,242 @@
+"""Which rows a window takes: shares of several sources, met exactly over time, from a place that JSON can carry.
+
+Every source has its own place, so a stream goes on without reading again what it has read. What a window holds depends
+on that place, the seed and the progress at its start, and on nothing else.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+from typing_extensions import TypeIs
+
+from vitrail.contracts.errors import DataError
+from vitrail.contracts.messages import Row
+from vitrail.contracts.protocols import Source, StreamedSource
+from vitrail.data.config import DialectName
+from vitrail.data.order import rows_at
+from vitrail.media.config import AugmentConfig
+
+Points = tuple[tuple[float, float], ...]
+
+
+def numbered(source: Source | StreamedSource) -> TypeIs[Source]:
+    """Whether the rows of a source have numbers; else they come in their own order alone."""
+    return hasattr(source, "row")
+
+
+@dataclass(frozen=True)
+class Part:
+    """An opened source of a mixture. share: points of (progress, share); () where the number of rows decides.
+
+    group: parts of one group share what the mixture gives the group.
+    """
+
+    source: Source | StreamedSource
+    dialect: DialectName
+    name: str
+    share: Points = ()
+    group: str = ""
+    synthetic: bool = False
+    augment: AugmentConfig | None = None
+    shuffle: bool = True
+
+
+@dataclass(frozen=True)
+class PartPlace:
+    """Where one source stands. at: rows read of the epoch, or the place a streamed source has given.
+
+    due: samples its share asked for so far. drawn, synthetic: samples it gave.
+    """
+
+    epoch: int = 0
+    at: Any = None
+    due: float = 0.0
+    drawn: int = 0
+    synthetic: int = 0
+
+
+@dataclass(frozen=True)
+class Drawn:
+    """A row to be made a sample: its number in a source, or, where it had to be read to be chosen, the row or error.
+
+    part: number of the part. number: of the sample in the stream, from 0.
+    """
+
+    part: int
+    number: int
+    index: int = -1
+    row: Row | DataError | None = None
+
+
+@dataclass
+class Mixture:
+    """Parts with shares. groups: share of each group of parts; they sum to 1.
+
+    max_synthetic: share of samples that may be synthetic, by part or by the row's own word.
+    """
+
+    parts: Sequence[Part]
+    seed: int
+    groups: Mapping[str, float] = field(default_factory=lambda: {"": 1.0})
+    temperature: float = 1.0
+    max_synthetic: float = 1.0
+    _open: dict[int, tuple[PartPlace, Iterator[tuple[Row | DataError, Any]]]] = field(default_factory=dict, repr=False)
+
+    @property
+    def rows(self) -> int | None:
+        """Rows of one epoch over all parts; None where a part is streamed."""
+        counts = [len(part.source) if numbered(part.source) else None for part in self.parts]
+        return None if None in counts else sum(count or 0 for count in counts)
+
+    def start(self) -> tuple[PartPlace, ...]:
+        """Where every part begins."""
+        return tuple(PartPlace() for _ in self.parts)
+
+    def shares(self, progress: float) -> list[float]:
+        """Share of each part, summing to 1. Synthetic parts are held to `max_synthetic`, the others take the rest."""
+        shares = [0.0] * len(self.parts)
+        for group, of_group in self.groups.items():
+            members = [number for number, part in enumerate(self.parts) if part.group == group]
+            asked = [self._share(self.parts[number], progress, alone=len(members) == 1) for number in members]
+            if not sum(asked):
+                raise DataError(f"every source has a share of 0 at {progress:.0%} of the stage")
+            for number, share in zip(members, asked, strict=True):
+                shares[number] = of_group * share / sum(asked)
+        made = sum(share for share, part in zip(shares, self.parts, strict=True) if part.synthetic)
+        if made <= self.max_synthetic or made >= 1.0:
+            return shares
+        less, more = self.max_synthetic / made, (1 - self.max_synthetic) / (1 - made)
+        return [share * (less if part.synthetic else more) for share, part in zip(shares, self.parts, strict=True)]
+
+    def _share(self, part: Part, progress: float, *, alone: bool) -> float:
+        if alone:
+            return 1.0
+        if not part.share:
+            if numbered(part.source):
+                return float(len(part.source) ** (1 / self.temperature))
+            raise DataError(f"{part.name}: a streamed source has no number of rows: give every part a share")
+        places, values = zip(*part.share, strict=True)
+        return float(np.interp(progress, places, values))
+
+    def draw(
+        self, places: Sequence[PartPlace], number: int, count: int, progress: float
+    ) -> tuple[list[Drawn], tuple[PartPlace, ...], list[tuple[Part, Row]]]:
+        """The next `count` samples from `places` on, the places after them, and the rows passed over.
+
+        number: of the first sample in the stream. Rows lie in a random order, or, where no part is shuffled, evenly
+        interleaved. Raises DataError where a part has no row to give.
+        """
+        due = [place.due + count * share for place, share in zip(places, self.shares(progress), strict=True)]
+        wanted = _whole([now - place.drawn for now, place in zip(due, places, strict=True)], count)
+        rows: list[list[tuple[int, Row | DataError | None]]] = []
+        after, passed = [], []
+        for part, place, amount, owed in zip(range(len(self.parts)), places, wanted, due, strict=True):
+            taken, then, skipped = self._take(part, place, amount)
+            rows.append(taken)
+            after.append(replace(then, due=owed, drawn=place.drawn + amount))
+            passed += [(self.parts[part], row) for row in skipped]
+        laid = [(part, *entry) for part, entries in enumerate(rows) for entry in entries]
+        laid = [laid[place] for place in self._layout([len(entries) for entries in rows], number)]
+        drawn = [Drawn(part, number + place, index, row) for place, (part, index, row) in enumerate(laid)]
+        return drawn, tuple(after), passed
+
+    def _layout(self, counts: Sequence[int], number: int) -> list[int]:
+        """An order of the entries of all parts, which lie part by part."""
+        total = sum(counts)
+        if any(part.shuffle for part in self.parts):
+            order: list[int] = np.random.default_rng((self.seed, number, total)).permutation(total).tolist()
+            return order
+        places = [(place + 0.5) / count for count in counts for place in range(count)]
+        return sorted(range(total), key=places.__getitem__)
+
+    def _take(
+        self, number: int, place: PartPlace, count: int
+    ) -> tuple[list[tuple[int, Row | DataError | None]], PartPlace, list[Row]]:
+        """`count` entries of one part; rows are read here only where they must be, to know whether they may be used."""
+        part = self.parts[number]
+        sort_out = self.max_synthetic < 1 and not part.synthetic
+        taken: list[tuple[int, Row | DataError | None]] = []
+        passed: list[Row] = []
+        epochs_without = 0
+        while len(taken) < count:
+            before = len(taken)
+            missing = count - len(taken)
+            entries, place, ended = self._some(number, place, missing, read=sort_out)
+            for entry in entries:
+                row = entry[1]
+                if sort_out and isinstance(row, Row) and row.fields.get("synthetic") is True:
+                    if place.synthetic + 1 > self.max_synthetic * (place.drawn + len(taken) + 1):
+                        passed.append(row)
+                        continue
+                    place = replace(place, synthetic=place.synthetic + 1)
+                taken.append(entry)
+            epochs_without = epochs_without + ended if len(taken) == before else 0
+            if epochs_without > 1:
+                raise DataError(f"{part.name}: an epoch of it gives no row that may be used")
+        return taken, place, passed
+
+    def _some(
+        self, number: int, place: PartPlace, count: int, *, read: bool
+    ) -> tuple[list[tuple[int, Row | DataError | None]], PartPlace, bool]:
+        """Up to `count` entries of the epoch the place is in, the place after them, and whether the epoch ended."""
+        part = self.parts[number]
+        source = part.source
+        if not numbered(source):
+            return self._some_streamed(number, source, place, count)
+        start, rows = place.at or 0, len(source)
+        count = min(count, rows - start)
+        seed = (self.seed * 1000 + number) if part.shuffle else None
+        found = rows_at(start, count, rows, source.block, seed, place.epoch)
+        entries = [(index, _read(source, index) if read else None) for index in found]
+        ended = start + count == rows
+        after = replace(place, epoch=place.epoch + ended, at=None if ended else start + count)
+        return entries, after, ended
+
+    def _some_streamed(
+        self, number: int, source: StreamedSource, place: PartPlace, count: int
+    ) -> tuple[list[tuple[int, Row | DataError | None]], PartPlace, bool]:
+        where, opened = self._open.pop(number, (None, None))
+        if opened is None or where is None or (where.epoch, where.at) != (place.epoch, place.at):
+            opened = source.rows(place.epoch, place.at)
+        entries: list[tuple[int, Row | DataError | None]] = []
+        for row, after in opened:
+            entries.append((-1, row))
+            place = replace(place, at=after)
+            if len(entries) == count:
+                self._open[number] = (place, opened)
+                return entries, place, False
+        return entries, replace(place, epoch=place.epoch + 1, at=None), True
+
+
+def _read(source: Source, index: int) -> Row | DataError:
+    try:
+        return source.row(index)
+    except DataError as error:
+        return error
+
+
+def _whole(amounts: Sequence[float], total: int) -> list[int]:
+    """Amounts to whole numbers of that total, none below 0: rounded down, and the largest remainders get one more."""
+    floors = [max(0, int(np.floor(round(amount, 6)))) for amount in amounts]
+    # A share that fell may leave a part with more than it is due by now: the others wait for what that is.
+    over = sum(floors) - total
+    for place in sorted(range(len(floors)), key=lambda place: -floors[place]):
+        if over <= 0:
+            break
+        less = min(over, floors[place])
+        floors[place], over = floors[place] - less, over - less
+    rest = sorted(range(len(amounts)), key=lambda place: (floors[place] - amounts[place], place))
+    for place in rest[: total - sum(floors)]:
+        floors[place] += 1
+    return floors
+
+
+def points(share: float | Points | None) -> Points:
+    """A share as a recipe has it, as points of (progress, share)."""
+    if share is None:
+        return ()
+    return share if isinstance(share, tuple) else ((0.0, share),)

@@ -1,0 +1,132 @@
+"""What can be said in a recipe about where rows come from; each kind has a file of its own beside this one."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+DialectName = Literal[
+    "auto", "openai", "sharegpt", "tags", "turns", "preference", "interleaved", "caption", "vqa", "short_vqa"
+]
+
+
+def _check_rows(rows: int) -> None:
+    if rows < 0:
+        raise ValueError(f"rows must be 0 (all of them) or more, got {rows}")
+
+
+@dataclass(frozen=True)
+class JsonlConfig:
+    """Rows of a .jsonl (or a .json list), pictures beside it.
+
+    path: the file; a plain string in a recipe means this. pictures: folder that relative picture paths start from;
+    null means the file's own. dialect: how conversations are written; `auto` looks at the first rows. rows: use only
+    this many from the start, 0 for all. shuffle: false takes rows in the file's order, but for how a window packs.
+    """
+
+    path: Path
+    kind: Literal["jsonl"] = "jsonl"
+    pictures: Path | None = None
+    dialect: DialectName = "auto"
+    rows: int = 0
+    shuffle: bool = True
+
+    @classmethod
+    def from_scalar(cls, text: str) -> JsonlConfig:
+        """`data.train=my.jsonl`."""
+        return cls(path=Path(text))
+
+    def __post_init__(self) -> None:
+        _check_rows(self.rows)
+
+
+@dataclass(frozen=True)
+class ParquetConfig:
+    """Tables in .parquet or .arrow files, as a rule with pictures in their columns.
+
+    path: a file, a folder of them, or a pattern such as `shards/train-*.parquet`. columns: read only these; empty for
+    all. pictures: folder that relative picture paths start from; null means each file's own. dialect, rows, shuffle:
+    as for `jsonl`.
+    """
+
+    path: Path
+    kind: Literal["parquet"] = "parquet"
+    columns: tuple[str, ...] = ()
+    pictures: Path | None = None
+    dialect: DialectName = "auto"
+    rows: int = 0
+    shuffle: bool = True
+
+    def __post_init__(self) -> None:
+        _check_rows(self.rows)
+
+
+@dataclass(frozen=True)
+class FolderConfig:
+    """A folder of pictures that says what they show.
+
+    layout: `captions` has a .txt beside each picture, `classes` a folder for each class, `metadata` a metadata.jsonl
+    or metadata.csv with a `file_name` in each row; `auto` looks. question: asked of the pictures of `classes`, to be
+    answered by their folder's name. dialect, rows, shuffle: as for `jsonl`; rows are sorted by name.
+    """
+
+    path: Path
+    kind: Literal["folder"] = "folder"
+    layout: Literal["auto", "captions", "classes", "metadata"] = "auto"
+    question: str = "What does the picture show?"
+    dialect: DialectName = "auto"
+    rows: int = 0
+    shuffle: bool = True
+
+    def __post_init__(self) -> None:
+        _check_rows(self.rows)
+        if not self.question.strip():
+            raise ValueError("question must not be empty")
+
+
+@dataclass(frozen=True)
+class WebDatasetConfig:
+    """Uncompressed .tar files in which neighbours of one stem make a row: `0007.jpg` and `0007.json`, or `0007.txt`.
+
+    path: a file, a folder of them, or a pattern such as `shards/*.tar`. dialect, rows, shuffle: as for `jsonl`.
+    """
+
+    path: Path
+    kind: Literal["webdataset"] = "webdataset"
+    dialect: DialectName = "auto"
+    rows: int = 0
+    shuffle: bool = True
+
+    def __post_init__(self) -> None:
+        _check_rows(self.rows)
+
+
+@dataclass(frozen=True)
+class HubConfig:
+    """A data set of the Hugging Face hub, or files of the local disk, streamed: nothing is downloaded beforehand.
+
+    path: a hub id (`owner/name`), or files: one, a folder of them, or a pattern. subset: the data set's
+    configuration. revision: branch, tag or commit of a hub id. pictures: folder that relative picture paths start
+    from. rows: use only this many of each epoch, 0 for all. shuffle: reads the shards in another order each epoch,
+    which follows from `seed`; within a shard the order is the file's.
+    """
+
+    path: str
+    kind: Literal["hub"] = "hub"
+    subset: str | None = None
+    split: str = "train"
+    revision: str | None = None
+    pictures: Path | None = None
+    dialect: DialectName = "auto"
+    rows: int = 0
+    shuffle: bool = True
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        _check_rows(self.rows)
+        if self.seed < 0:
+            raise ValueError(f"seed must be 0 or more, got {self.seed}")
+
+
+FilesConfig = JsonlConfig | ParquetConfig | FolderConfig | WebDatasetConfig | HubConfig

@@ -1,0 +1,197 @@
+"""Turns and spans: what a chat format is given, and what it gives back.
+
+A conversation becomes turns (pictures numbered, boxes written), a template makes spans of them: text, special tokens
+and places of pictures, each learnt or not. Special tokens are named, so text can never imitate them.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from vitrail.contracts.errors import DataError
+from vitrail.contracts.messages import Role, ToolCall
+
+
+@dataclass(frozen=True)
+class Special:
+    """A special token, by name."""
+
+    name: str
+
+
+Piece = str | Special
+
+
+@dataclass(frozen=True)
+class Slot:
+    """The place of a picture, by its number in the conversation, from 0.
+
+    opened, closed: the template has written itself what stands before, or after, the picture's tokens.
+    """
+
+    picture: int
+    opened: bool = False
+    closed: bool = False
+
+
+Content = Piece | Slot
+
+
+@dataclass(frozen=True)
+class Turn:
+    """A message whose parts are ready to be written. calls: of an assistant that acts."""
+
+    role: Role
+    content: tuple[Content, ...]
+    calls: tuple[ToolCall, ...] = ()
+
+    @property
+    def blank(self) -> bool:
+        """Whether it says nothing."""
+        return not self.calls and all(isinstance(piece, str) and not piece.strip() for piece in self.content)
+
+    def stripped(self) -> Turn:
+        """Without white space at its ends."""
+        content = list(self.content)
+        if content and isinstance(content[0], str):
+            content[0] = content[0].lstrip()
+        if content and isinstance(content[-1], str):
+            content[-1] = content[-1].rstrip()
+        return replace(self, content=tuple(content))
+
+
+@dataclass(frozen=True)
+class Span:
+    """A stretch of a prompt, and whether it is learnt."""
+
+    piece: Content
+    learn: bool = False
+
+
+Tools = Sequence[Mapping[str, Any]]
+"""What an assistant may call, each as OpenAI's API declares a function."""
+
+Chunk = Sequence[tuple[Piece, Sequence[int]]]
+"""What stands between two pictures, in pieces, each with its ids."""
+
+
+class Template(ABC):
+    """A chat format.
+
+    end: what closes an assistant's turn; it is learnt, and it stops generation. lead, tail: text between an opened turn
+    of the assistant and the answer, and between the answer and `end`; learnt, since a tokenizer joins a space to the
+    word after it.
+    """
+
+    name: str
+    end: Piece
+    lead: str = ""
+    tail: str = ""
+
+    @property
+    @abstractmethod
+    def specials(self) -> tuple[str, ...]:
+        """Names of the special tokens the format needs."""
+
+    @abstractmethod
+    def spans(self, turns: Sequence[Turn], tools: Tools = (), *, ask: bool = False) -> list[Span]:
+        """The whole prompt. ask: end with an opened assistant's turn.
+
+        Raises DataError for a conversation that the format cannot write.
+        """
+
+    def verify(self, chunks: Sequence[Chunk]) -> None:  # noqa: B027, for most formats there is nothing to compare with
+        """Raises DataError when the ids are not those of the whole."""
+
+    @property
+    def stop(self) -> Special | None:
+        """The token that stops generation; None where answers end with plain text."""
+        return self.end if isinstance(self.end, Special) else None
+
+    def said(self, text: str, *, whole: bool = False) -> tuple[str, bool]:
+        """The answer in what a model has written, and whether the model has ended it in plain text.
+
+        whole: no more will come. Else what may be the beginning of the end waits.
+        """
+        text = text.removeprefix(self.lead)
+        if isinstance(self.end, str):
+            answer, ended, _ = text.partition(self.end)
+            if ended:
+                return answer.removesuffix(self.tail), True
+            waiting = [length for length in range(1, len(self.end)) if text.endswith(self.end[:length])]
+            if waiting and not whole:
+                return text[: -max(waiting)], False
+        return text.removesuffix(self.tail), False
+
+    @property
+    def filler(self) -> str:
+        """A special token to stand where a picture will be, when pictures have none of their own."""
+        return self.end.name if isinstance(self.end, Special) else self.specials[0]
+
+
+@dataclass(frozen=True)
+class TurnTemplate(Template):
+    """A chat format that says what stands before and after each turn.
+
+    before: what opens a turn of each role. joined: what opens a turn of the second role right after one of the first,
+    where that differs. after: what closes a turn of each role; for the assistant, what follows `end`, not learnt.
+    start: what stands before the first turn. strips: turns are written without white space at their ends.
+    end_last_only: an answer that is followed by another turn has no `end`. tools: makes turns of calls and their
+    results; None where the format has no convention.
+    """
+
+    name: str
+    before: Mapping[Role, tuple[Piece, ...]]
+    after: Mapping[Role, tuple[Piece, ...]]
+    end: Piece
+    start: tuple[Piece, ...] = ()
+    joined: Mapping[tuple[Role, Role], tuple[Piece, ...]] = field(default_factory=dict)
+    lead: str = ""
+    tail: str = ""
+    strips: bool = False
+    end_last_only: bool = False
+    tools: Callable[[Sequence[Turn], Tools], list[Turn]] | None = None
+
+    @property
+    def specials(self) -> tuple[str, ...]:
+        """Names of the special tokens the format needs."""
+        tables = (self.before, self.after, self.joined)
+        pieces = [self.end, *self.start, *(piece for table in tables for row in table.values() for piece in row)]
+        return tuple(dict.fromkeys(piece.name for piece in pieces if isinstance(piece, Special)))
+
+    def spans(self, turns: Sequence[Turn], tools: Tools = (), *, ask: bool = False) -> list[Span]:
+        """The whole prompt; see `Template.spans`."""
+        turns = self._without_tools(turns, tools)
+        spans = [Span(piece) for piece in self.start]
+        previous: Role | None = None
+        for number, turn in enumerate(turns):
+            spans += self._opening(previous, turn.role)
+            content = (turn.stripped() if self.strips else turn).content
+            if turn.role == "assistant":
+                closed = not self.end_last_only or number == len(turns) - 1
+                spans += [Span(piece, learn=True) for piece in (self.lead, *content)]
+                spans += [Span(piece, learn=True) for piece in (self.tail, self.end) if closed]
+            else:
+                spans += [Span(piece) for piece in content]
+            spans += [Span(piece) for piece in self.after[turn.role]]
+            previous = turn.role
+        if ask:
+            spans += self._opening(previous, "assistant")
+        return [span for span in spans if span.piece != ""]
+
+    def _opening(self, previous: Role | None, role: Role) -> list[Span]:
+        joined = self.joined.get((previous, role)) if previous else None
+        return [Span(piece) for piece in (self.before[role] if joined is None else joined)]
+
+    def _without_tools(self, turns: Sequence[Turn], tools: Tools) -> Sequence[Turn]:
+        if not tools and not any(turn.calls or turn.role == "tool" for turn in turns):
+            return turns
+        if self.tools is None:
+            raise DataError(
+                f"the template '{self.name}' has no convention for tools (calls and their results); 'chatml' has one, "
+                "and `prompt.template: tokenizer` uses the tokenizer's own"
+            )
+        return self.tools(turns, tools)
