@@ -80,7 +80,9 @@ def test_the_first_recipe_is_the_demo() -> None:
 def test_the_other_recipes_on_the_pages_are_read(tmp_path: Path) -> None:
     from vitrail.recipe.read import read_recipe
 
-    for number, text in enumerate([blocks("first-recipe.md", "yaml")[1], *blocks("own-component.md", "yaml")]):
+    pages = ("own-component.md", "mixtures.md")
+    texts = [blocks("first-recipe.md", "yaml")[1], *(text for page in pages for text in blocks(page, "yaml"))]
+    for number, text in enumerate(texts):
         path = tmp_path / f"{number}.yaml"
         path.write_text(text, encoding="utf-8")
         assert read_recipe(str(path)).value.stages

@@ -62,7 +62,10 @@ class Long:
 
 @dataclass(frozen=True)
 class Shown:
-    """A sample to look at. pictures: PNG files. spans: what the model reads, in pieces, with what each is."""
+    """A sample to look at. pictures: PNG files. question, answer: the last of its `answers`.
+
+    spans: what the model reads, in pieces, with what each is.
+    """
 
     id: str
     source: str
@@ -71,6 +74,7 @@ class Shown:
     more_pictures: int
     question: str
     answer: str
+    answers: int
     tokens: int
     picture_tokens: int
     learnt: int

@@ -68,7 +68,7 @@ def scripts(text: str) -> Counter[str]:
 
 def sort_of(reason: str, place: str) -> str:
     """A reason without the row's place, names and numbers, so that many rows share one."""
-    reason = reason.removeprefix(f"{place}: ")
+    reason = re.sub(r"^\S+(?::\d+|\[\d+\]): ", "", reason.removeprefix(f"{place}: "))
     reason = re.sub(r"'[^']*'|\"[^\"]*\"", "'...'", reason)
     reason = re.sub(r"\{.*", "{...}", reason)
     return re.sub(r"\d+(?:[,.]\d+)*", "N", reason)[:160]

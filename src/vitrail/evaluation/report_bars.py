@@ -39,7 +39,7 @@ def histogram(bins: Sequence[Bin], *, width: int, label: str, x_name: str, limit
         # Air between neighbours, and at least a line for what is there at all.
         tall = max(bottom - y.at(count), 1.0) if count else 0.0
         parts.append(
-            f'<rect class="bar{" beyond" if last else ""}" x="{begin + 1:.1f}" y="{bottom - tall:.1f}" '
+            f'<rect class="bar c0{" beyond" if last else ""}" x="{begin + 1:.1f}" y="{bottom - tall:.1f}" '
             f'width="{max(until - begin - 2, 1):.1f}" height="{tall:.1f}">'
             f"<title>{escape(f'{said}: {count:,}')}</title></rect>"
         )

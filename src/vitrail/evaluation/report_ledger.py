@@ -104,7 +104,7 @@ def told(rows: Sequence[Mapping[str, Any]], counts: Mapping[str, Any]) -> str:
 
 
 def chosen(rows: Sequence[Mapping[str, Any]], most: int = MOST_ROWS) -> list[Mapping[str, Any]]:
-    """At most `most` rows in their order: the first of each source and fate, so that no frequent one hides a rare one."""
+    """At most `most` rows in their order: the first of each source and fate, so that a frequent one hides no other."""
     seen: Counter[tuple[Any, Any]] = Counter()
     ranked = []
     for place, row in enumerate(rows):

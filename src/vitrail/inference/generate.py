@@ -23,13 +23,15 @@ def generate(model: MultimodalModel, prompt: Batch, stop: frozenset[int], config
     cache = KeyValueCache()
     device = prompt.text.ids.device
     chance = torch.Generator(device).manual_seed(config.seed)
+    # Text goes on behind the largest position, whichever axis of a picture's grid it is on.
+    following = int(prompt.text.positions.max()) + 1
     hidden = model(prompt, cache)
-    for _ in range(config.max_tokens):
+    for number in range(config.max_tokens):
         token = choose(model.logits(hidden[-1:])[0], config, chance)
         if token in stop:
             return
         yield token
-        position = torch.tensor([cache.length], device=device)
+        position = torch.tensor([following + number], device=device)
         embedded = model.backbone.embed(torch.tensor([token], device=device))
         hidden = model.run(embedded, position, Segments((cache.length + 1,)), cache)
 

@@ -156,10 +156,13 @@ def _measured(encode: Encode, recipe: str | None) -> str:
         return f"the model of {recipe}: its picture rule, its tokenizer of {encode.tokenizer.vocabulary:,} pieces"
     rule = NativeResolutionConfig()
     return (
-        f"no recipe is given: pictures by the default rule (patch {rule.patch}, merge {rule.merge}, at most "
-        f"{rule.max_tokens} tokens), text in bytes, about four for a token of a large vocabulary"
+        f"the defaults, since no recipe is given: pictures by patches of {rule.patch} px, {rule.merge**2} to a token, "
+        f"at most {rule.max_tokens} tokens; text in bytes, about four to a token of a large vocabulary"
     )
 
 
 def _policy(pack: PackConfig) -> str:
-    return f"data.pack: at most {pack.length:,} tokens and {pack.patches:,} patches; overlong: {pack.overlong}"
+    return (
+        f"A pack holds {pack.length:,} tokens and {pack.patches:,} picture patches (data.pack); what is longer than "
+        f"that by itself meets overlong: {pack.overlong}"
+    )

@@ -13,7 +13,7 @@ from vitrail.evaluation.report import page, write_page
 from vitrail.evaluation.report_bars import histogram
 from vitrail.evaluation.report_charts import both_widths
 from vitrail.evaluation.report_dots import stacked_bar
-from vitrail.evaluation.report_ledger import by_source, fates_bar, first_reasons, summary, told
+from vitrail.evaluation.report_ledger import by_source, fates_bar, summary, told
 from vitrail.evaluation.report_text import clipped, compact, duration, escape, number, percent, table
 
 KINDS = 30
@@ -53,8 +53,6 @@ def _facts(found: Findings) -> Mapping[str, str]:
         "Learnt": learnt if found.learnt.count else "nothing",
         "Written as": ", ".join(dict.fromkeys(source.dialect for source in found.sources.values())),
         "Looked at in": duration(found.seconds),
-        "Counted by": found.measured,
-        **({"Length": found.policy} if found.policy else {}),
     }
 
 
@@ -62,26 +60,23 @@ def _fates(found: Findings) -> str:
     fates = dict(found.fates)
     rows = [asdict(one) for one in found.told]
     sorts = ""
-    if len(found.reasons) > 1 or sum(found.reasons.values()) > len(found.told):
+    if any(count > 1 for count in found.reasons.values()):
         lines = [[escape(sort), f"{count:,}"] for sort, count in found.reasons.most_common(20)]
         sorts = "<h3>Reasons, most frequent first</h3>" + table(["Why", "Rows"], lines)
-    unsaid = ""
-    if not found.policy:
-        unsaid = (
-            '<p class="lead">Without a recipe nothing is too long: give one with --recipe to see what would be cut, '
-            "made smaller or left out.</p>"
-        )
+    policy = found.policy or (
+        "Without a recipe nothing is too long: --recipe shows what would be cut, made smaller or left out"
+    )
     sources = {name: dict(source.fates) for name, source in found.sources.items()}
-    parts = (summary(fates), unsaid, fates_bar(fates), by_source(sources), sorts, first_reasons(rows))
+    parts = (summary(fates), fates_bar(fates), f'<p class="lead">{escape(policy)}.</p>', by_source(sources), sorts)
     return "".join(parts) + told(rows, fates)
 
 
 def _duplicates(found: Findings) -> str:
     sorts = (
-        (found.leaked, "held-out picture that is, or nearly is, among the training pictures"),
-        (found.rows_again, "row with the words and pictures of an earlier one"),
-        (found.names_again, "picture with the bytes of another file"),
-        (found.similar, "picture that looks nearly like an earlier one"),
+        (found.leaked, "Held-out pictures that are, or nearly are, among the training pictures"),
+        (found.rows_again, "Rows with the words and pictures of an earlier one"),
+        (found.names_again, "Pictures with the bytes of another file"),
+        (found.similar, "Pictures that look nearly like an earlier one"),
     )
     if not any(repeats.count for repeats, _ in sorts):
         return '<p class="lead">No row comes twice, no picture under two names, and no two pictures look alike.</p>'
@@ -90,16 +85,11 @@ def _duplicates(found: Findings) -> str:
 
 def _repeated(repeats: Repeats, what: str) -> str:
     cells = [[escape(pair.first), escape(pair.second)] for pair in repeats.examples]
-    first, _, rest = what.partition(" ")
-    many = (
-        what
-        if repeats.count == 1
-        else f"{first}s {rest}"
-        if first != "held-out"
-        else f"held-out {rest.replace('picture', 'pictures', 1)}"
+    more = (
+        f' <span class="soft">the first {len(cells)} of {repeats.count:,}</span>' if repeats.count > len(cells) else ""
     )
-    more = f' <span class="soft">the first {len(cells)}</span>' if repeats.count > len(cells) else ""
-    return f"<h3>{repeats.count:,} {many}{more}</h3>" + table(["Earlier", "Again"], cells, numeric_from=2, tall=True)
+    head = f"<h3>{what}: {repeats.count:,}{more}</h3>"
+    return head + table(["Earlier", "Again"], cells, numeric_from=2, tall=True)
 
 
 def _pictures(found: Findings) -> str:
@@ -137,7 +127,7 @@ def _lengths(found: Findings) -> str:
         for one in found.longest
     ]
     return (
-        f"<figure>{bar}</figure>"
+        f'<p class="lead">Counted by {escape(found.measured)}.</p><figure>{bar}</figure>'
         + _chart("Tokens of a sample", found.sample_tokens, "tokens")
         + _chart("Learnt tokens of a sample", found.learnt, "tokens")
         + table(["", "Least", "Median", "95 % up to", "Most", "Mean"], rows)
@@ -180,7 +170,8 @@ def _card(one: Shown) -> str:
         f'<span class="{styles[sort]}">{escape(f"[picture {text}]" if sort == "picture" else text)}</span>'
         for sort, text in one.spans
     )
-    lengths = f"{one.tokens:,} tokens: {one.picture_tokens:,} of pictures, {one.learnt:,} learnt"
+    answers = f"the last of {one.answers} answers; " if one.answers > 1 else ""
+    lengths = f"{answers}{one.tokens:,} tokens: {one.picture_tokens:,} of pictures, {one.learnt:,} learnt"
     return (
         f'<article class="card example"><div class="frame{several}">{frame}</div><div class="body">'
         f'<p class="top"><span class="kind">{escape(one.id)}</span><span class="kind">{escape(one.kind)}</span></p>'

@@ -108,6 +108,10 @@ def verify(recipe: Recipe, stage: int = 0, packs: int = 1) -> Verification:
     batches = _batches(stream.first_window().packs, encode.media, stream.pad_to, packs, device.name)
     model = build.starting_model(recipe.model, tokenizer.vocabulary, recipe.seed).to(device.name)
     notes = _notes(recipe.stages[stage])
+    if len(batches) < packs:
+        notes.append(
+            f"packs of two samples or more in the first window: {len(batches)}, fewer than the {packs} asked for"
+        )
     _prepare(model, recipe.seed)
     with _exact():
         if not _repeats(model, batches[0][0]):

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from vitrail.contracts.errors import WeightsError, nearest
 from vitrail.models.weights import load_tensors
-from vitrail.systems import clip, internvl, internvl_1_5, mistral3, nvlm, siglip
+from vitrail.systems import clip, internvl, internvl_1_5, mistral3, nvlm, qwen2_5_vl, qwen2_vl, siglip
 from vitrail.systems.system import D, Described, DescribedEncoder, Layout, Official, System
 
 SYSTEMS: dict[str, System] = {
@@ -23,6 +23,8 @@ SYSTEMS: dict[str, System] = {
     "internvl": internvl,
     "internvl_chat": internvl_1_5,
     "NVLM_D": nvlm,
+    "qwen2_vl": qwen2_vl,
+    "qwen2_5_vl": qwen2_5_vl,
 }
 """model_type in config.json -> the system. The next system is one file and one line here."""
 

@@ -22,11 +22,14 @@ from vitrail.contracts.samples import Segments
 from vitrail.models.backbones import adapters
 from vitrail.models.config import LoraConfig
 from vitrail.models.ops.attention import packed_attention
+from vitrail.models.ops.positions import by_sections
 
 FAMILIES = ("llama", "mistral", "qwen2", "qwen3")
 """Families whose layers this loop is tested with; their modules share names and the call of a layer."""
 
 ATTENTION = "vitrail_packed"
+SECTIONS = "mrope_section"
+"""Among a backbone's settings: how many rotary frequencies turn with time, row and column (M-RoPE)."""
 
 
 def _attention(
@@ -61,6 +64,8 @@ class Decoder(nn.Module):
         self.width: int = lm.config.hidden_size
         self.vocabulary: int = lm.config.vocab_size
         self.lora: LoraConfig | None = None
+        # Of rotary frequencies, for time, row and column; our setting, transformers' classes pass it over.
+        self.sections: tuple[int, ...] = tuple(getattr(lm.config, SECTIONS, None) or ())
 
     def add_adapters(self, config: LoraConfig) -> None:
         """Gives the layers adapters, with random numbers drawn here. Raises RecipeError for unknown targets."""
@@ -88,9 +93,12 @@ class Decoder(nn.Module):
     def forward(
         self, embeddings: Tensor, positions: Tensor, segments: Segments, cache: LayerCache | None = None
     ) -> Tensor:
-        """positions: int64[T], from 0 in each segment. segments: of the keys, so with a cache they include the past."""
+        """positions: int64[T], from 0 in each segment; or int64[3, T], time, row and column, where M-RoPE has sections.
+
+        segments: of the keys, so with a cache they include the past.
+        """
         hidden = embeddings[None]
-        turn = self.lm.model.rotary_emb(hidden, position_ids=positions[None])
+        turn = self._turn(hidden, positions)
         for layer in self.lm.model.layers:
             hidden = layer(
                 hidden,
@@ -102,6 +110,15 @@ class Decoder(nn.Module):
             )
         out: Tensor = self.lm.model.norm(hidden)[0]
         return out
+
+    def _turn(self, hidden: Tensor, positions: Tensor) -> tuple[Tensor, Tensor]:
+        """(cos, sin), each float[1, T, head width]."""
+        if positions.ndim == 1:
+            turn: tuple[Tensor, Tensor] = self.lm.model.rotary_emb(hidden, position_ids=positions[None])
+            return turn
+        assert self.sections, "positions on a grid need a backbone with M-RoPE"
+        cos, sin = self.lm.model.rotary_emb(hidden, position_ids=positions)
+        return by_sections(cos, self.sections)[None], by_sections(sin, self.sections)[None]
 
     def head_weight(self) -> Tensor:
         """float[V, D]."""

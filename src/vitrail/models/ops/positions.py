@@ -1,10 +1,12 @@
-"""Positions of patches on a grid: rotary in two dimensions, sines that are added, and learnt tables.
+"""Positions of patches on a grid, rotary in two dimensions, sines that are added, learnt tables; and M-RoPE's of text.
 
 All of them read places from `positions`, never from the order of the stream. A learnt table asks for the shape of
 every view, which on CUDA waits for the device once.
 """
 
 from __future__ import annotations
+
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor
@@ -33,6 +35,15 @@ def rotate(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
     """float[..., P, d] turned by (cos, sin), each [P, d]."""
     first, second = x.chunk(2, dim=-1)
     return x * cos + torch.cat([-second, first], dim=-1) * sin
+
+
+def by_sections(turn: Tensor, sections: Sequence[int]) -> Tensor:
+    """float[3, T, d] of three axes, cosines or sines, to float[T, d]: each section of frequencies is of the next axis.
+
+    sections: frequencies of each axis, d / 2 together. Source: M-RoPE, arXiv 2409.12191; transformers `qwen2_vl`.
+    """
+    axes = torch.arange(len(sections), device=turn.device).repeat_interleave(torch.tensor(sections, device=turn.device))
+    return turn[axes.repeat(2), :, torch.arange(turn.shape[2], device=turn.device)].T
 
 
 def sines(positions: Tensor, width: int) -> Tensor:

@@ -1,0 +1,60 @@
+"""Positions of text and of what stands in it on a grid: time, row and column of every token, for M-RoPE.
+
+Text counts all three up together. A picture's tokens, and a video's, have the time, row and column of their place on
+the grid, from where the text before it ended; the text after goes on behind the largest of them.
+Source: Qwen2-VL, arXiv 2409.12191, section 2.1; `get_rope_index` as released, which counts the times of a long video
+too (transformers 5.23 counts rows and columns alone). Steps between times: Qwen2.5-VL, arXiv 2502.13923.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from vitrail.contracts.samples import MediaSlot
+
+
+@dataclass(frozen=True)
+class Grid:
+    """Tokens of one picture or video, time after time and row by row, from `start` on.
+
+    step: between two times; Qwen2-VL counts them, Qwen2.5-VL measures them in tokens of a second.
+    """
+
+    start: int
+    times: int
+    rows: int
+    columns: int
+    step: float = 1.0
+
+    @property
+    def tokens(self) -> int:
+        """Places it takes."""
+        return self.times * self.rows * self.columns
+
+
+def grids(slots: Iterable[MediaSlot]) -> list[Grid]:
+    """Still pictures, one a view."""
+    views = ((slot.start, slot.view) for slot in slots)
+    return [Grid(start, 1, view.tokens // view.token_columns, view.token_columns) for start, view in views]
+
+
+def grid_positions(length: int, found: Sequence[Grid]) -> NDArray[np.int64]:
+    """int64[3, length]: time, row and column. found: in reading order, none within another."""
+    positions = np.empty((3, length), np.int64)
+    place = following = 0
+    for grid in found:
+        text = grid.start - place
+        assert text >= 0, f"a grid starts at {grid.start}, within the one before, which ends at {place}"
+        positions[:, place : grid.start] = np.arange(following, following + text)
+        following += text
+        place = grid.start + grid.tokens
+        here = np.indices((grid.times, grid.rows, grid.columns)).reshape(3, -1)
+        here[0] = (here[0] * grid.step).astype(np.int64)
+        positions[:, grid.start : place] = here + following
+        following += int(here.max()) + 1
+    positions[:, place:] = np.arange(following, following + length - place)
+    return positions

@@ -1,0 +1,278 @@
+"""`verify` finds nothing in what is right, and names the component and the sample of whatever is not."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from vitrail.cli.main import main
+from vitrail.contracts.errors import DataError, RecipeError
+from vitrail.recipe.read import read_recipe
+from vitrail.run import verify as verifying
+from vitrail.run.verify import LOSS_TOLERANCE, TOLERANCE, Verification
+
+LEAKS = '''
+"""Components that let samples see each other."""
+
+import torch
+from torch import nn
+
+
+class Everywhere(nn.Module):
+    """Every patch attends to all patches of the pack: the segments are ignored."""
+
+    def __init__(self, patch_values: int) -> None:
+        super().__init__()
+        self.width = 16
+        self.stem, self.mix = nn.Linear(patch_values, 16), nn.Linear(16, 48)
+
+    def forward(self, stream):
+        x = self.stem(stream.patches)
+        query, key, value = self.mix(x)[None].chunk(3, dim=-1)
+        return x + nn.functional.scaled_dot_product_attention(query, key, value)[0]
+
+
+class Apart(Everywhere):
+    """The same attention, picture by picture."""
+
+    def forward(self, stream):
+        x = self.stem(stream.patches)
+        views = self.mix(x).split(stream.segments.lengths)
+        return x + torch.cat(
+            [nn.functional.scaled_dot_product_attention(*view[None].chunk(3, dim=-1))[0] for view in views]
+        )
+
+
+class Centred(nn.Module):
+    """Takes the mean over all tokens of the pack away."""
+
+    def __init__(self, encoder_width: int, backbone_width: int, merge: int) -> None:
+        super().__init__()
+        self.merge, self.layer = merge, nn.Linear(encoder_width, backbone_width)
+
+    def forward(self, features, stream):
+        tokens = self.layer(features.unflatten(0, (-1, self.merge**2)).mean(1))
+        return tokens - tokens.mean(0)
+
+
+class Gated(Centred):
+    """What it would let through of the others waits behind a gate that is closed before training."""
+
+    def __init__(self, encoder_width: int, backbone_width: int, merge: int) -> None:
+        super().__init__(encoder_width, backbone_width, merge)
+        self.gate = nn.Parameter(torch.zeros(()))
+
+    def forward(self, features, stream):
+        tokens = self.layer(features.unflatten(0, (-1, self.merge**2)).mean(1))
+        return tokens + self.gate * tokens.mean(0)
+
+
+class Backward(torch.autograd.Function):
+    """The identity, whose gradient is mixed over all tokens."""
+
+    @staticmethod
+    def forward(ctx, tokens):
+        return tokens.clone()
+
+    @staticmethod
+    def backward(ctx, gradient):
+        return gradient + gradient.abs().max()
+
+
+class Sly(Centred):
+    """Right on the way forward, wrong on the way back."""
+
+    def forward(self, features, stream):
+        return Backward.apply(self.layer(features.unflatten(0, (-1, self.merge**2)).mean(1)))
+
+
+class Dropped(Centred):
+    """Leaves values out by chance."""
+
+    def forward(self, features, stream):
+        tokens = self.layer(features.unflatten(0, (-1, self.merge**2)).mean(1))
+        return nn.functional.dropout(tokens, 0.5, self.training)
+
+
+class Noisy(Centred):
+    """Never the same twice."""
+
+    def forward(self, features, stream):
+        tokens = self.layer(features.unflatten(0, (-1, self.merge**2)).mean(1))
+        return tokens + torch.randn_like(tokens)
+
+
+class Objective:
+    """Anything at all."""
+
+    def counts(self, batch):
+        return {"own": 1.0}
+'''
+
+Verify = Callable[..., Verification]
+
+
+@pytest.fixture
+def verify(tiny_recipe_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Verify:
+    """Verifies the tiny recipe with changes; `leaks:...` names one of the components above."""
+    (tmp_path / "leaks.py").write_text(LEAKS, encoding="utf-8")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    monkeypatch.delitem(sys.modules, "leaks", raising=False)
+
+    def call(*overrides: str, stage: int = 0, packs: int = 1) -> Verification:
+        return verifying.verify(read_recipe(str(tiny_recipe_file), overrides).value, stage, packs)
+
+    return call
+
+
+def test_what_is_right_passes(verify: Verify) -> None:
+    found = verify(packs=2)
+    assert found.finding == ""
+    assert len(found.packs) == 2
+    for pack in found.packs:
+        assert pack.samples >= 2
+        assert pack.pictured >= 2
+        assert pack.loss <= LOSS_TOLERANCE
+        assert list(pack.components) == ["encoder", "projector", "backbone"]
+        for one in pack.components.values():
+            assert one.output is not None
+            assert one.output <= TOLERANCE
+            assert one.gradient is not None
+            assert one.gradient <= TOLERANCE
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        "model.backbone.lora={rank: 2, alpha: 4}",
+        "model.encoder={kind: 'leaks:Apart'}",
+        "model.projector={kind: linear}",
+        "data.pack.policy=fixed_length",
+        "data.workers=1",
+    ],
+)
+def test_other_models_and_packs_pass(verify: Verify, change: str) -> None:
+    found = verify(change)
+    assert found.finding == ""
+    assert all(one.gradient is not None for one in found.packs[0].components.values())
+
+
+@pytest.mark.parametrize(
+    ("change", "component"),
+    [
+        ("model.encoder={kind: 'leaks:Everywhere'}", "encoder"),
+        ("model.projector={kind: 'leaks:Centred'}", "projector"),
+        ("model.projector={kind: 'leaks:Gated'}", "projector"),
+    ],
+)
+def test_a_leak_is_found_and_named(verify: Verify, change: str, component: str) -> None:
+    found = verify(change)
+    assert found.finding.startswith(f"{component}: what it makes of sample drawn-train-")
+    assert "depends on the other samples" in found.finding
+    assert "\n" not in found.finding
+
+
+def test_a_leak_in_the_language_model_is_found(verify: Verify, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The same model without its borders: the whole pack as one segment."""
+    from vitrail.contracts.samples import Segments
+    from vitrail.models.backbones.decoder import Decoder
+
+    right = Decoder.forward
+    monkeypatch.setattr(
+        Decoder,
+        "forward",
+        lambda self, x, positions, segments, cache=None: right(self, x, positions, Segments((segments.total,)), cache),
+    )
+    assert verify().finding.startswith("backbone: what it makes of sample")
+
+
+def test_a_leak_of_gradients_alone_is_found(verify: Verify) -> None:
+    found = verify("model.projector={kind: 'leaks:Sly'}")
+    assert found.packs[0].loss <= LOSS_TOLERANCE
+    assert "its gradient for sample drawn-train-" in found.finding
+    assert found.finding.startswith(("encoder", "projector"))
+
+
+def test_a_model_that_draws_by_chance(verify: Verify) -> None:
+    found = verify("model.projector={kind: 'leaks:Dropped'}")
+    assert found.finding == ""
+    assert "evaluation mode" in found.notes[0]
+    with pytest.raises(RecipeError, match="two passes over the same pack disagree"):
+        verify("model.projector={kind: 'leaks:Noisy'}")
+
+
+def test_other_objectives_are_verified_by_the_next_token(verify: Verify) -> None:
+    found = verify("model.contrast={}", "stages.align.objective={kind: contrastive_caption}")
+    assert found.finding == ""
+    assert found.notes == [
+        "the objective 'contrastive_caption' compares the samples of a pack by design: compared by the next-token loss"
+    ]
+    assert "may compare" in verify("stages.align.objective={kind: 'leaks:Objective'}").notes[0]
+
+
+def test_the_stage_has_its_own_data(verify: Verify) -> None:
+    change = "stages.instruct.data={kind: drawn, rows: 8, split: test, size: [64, 64]}"
+    assert verify(change, stage=1).packs[0].sample.startswith("drawn-test-")
+    assert verify(change).packs[0].sample.startswith("drawn-train-")
+    with pytest.raises(RecipeError, match="the recipe has 2 stages"):
+        verify(stage=2)
+
+
+def test_packs_of_one_sample_prove_nothing(verify: Verify) -> None:
+    with pytest.raises(DataError, match="none holds two samples"):
+        verify("data.train.rows=1")
+
+
+def test_text_and_damaged_pictures(verify: Verify, tmp_path: Path) -> None:
+    """A pack of text and pictures; the row whose picture breaks off is left out of both sides."""
+    import numpy as np
+    from PIL import Image
+
+    Image.fromarray(np.random.default_rng(0).integers(0, 255, (64, 64, 3), np.uint8)).save("whole.png")
+    Path("broken.png").write_bytes(Path("whole.png").read_bytes()[:3000])
+    rows = [
+        {"id": name, "images": images, "messages": [{"role": "user", "content": asked}, said]}
+        for name, images, asked in (
+            ("a", ["whole.png"], "<image>Why?"),
+            ("text", [], "Why so?"),
+            ("bad", ["broken.png"], "<image>Why?"),
+            ("two", ["whole.png", "whole.png"], "<image>or<image>?"),
+        )
+        for said in [{"role": "assistant", "content": f"Because of {name}."}]
+    ]
+    Path("rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    found = verify("data.train=rows.jsonl")
+    assert found.finding == ""
+    assert (found.packs[0].samples, found.packs[0].pictured) == (3, 2)
+
+
+def test_the_verb(
+    verify: Verify, tiny_recipe_file: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def run(*arguments: str) -> tuple[int, str, str]:
+        monkeypatch.setattr(sys, "argv", ["vitrail", "verify", str(tiny_recipe_file), *arguments])
+        try:
+            main()
+            status = 0
+        except SystemExit as stop:
+            status = int(stop.code or 0)
+        return status, *capsys.readouterr()
+
+    status, out, _ = run()
+    assert status == 0
+    assert "no sample sees another" in out
+    status, out, err = run("model.encoder={kind: 'leaks:Everywhere'}", "--json", "--packs", "9", "--stage", "1")
+    assert status == 1
+    assert err.count("\n") == 1
+    assert err.startswith("leak: encoder: ")
+    found = json.loads(out)
+    assert not found["passed"]
+    assert found["finding"] in err
+    assert found["stage"] == "instruct"
+    assert "fewer than the 9 asked for" in found["notes"][0]
+    assert found["packs"][0]["components"]["encoder"]["output"] > found["allowed"]["output"]
