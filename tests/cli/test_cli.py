@@ -55,7 +55,7 @@ def write(path: Path, *rows: dict[str, object]) -> Path:
 def test_help_names_every_verb(run: Run) -> None:
     status, out, _ = run("--help")
     assert status == 0
-    for verb in ("plan", "train", "chat", "eval", "show", "recipes", "data", "env"):
+    for verb in ("plan", "train", "chat", "eval", "show", "verify", "recipes", "data", "env"):
         assert verb in out
 
 

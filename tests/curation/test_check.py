@@ -1,4 +1,4 @@
-"""A look at data: what it counts, what it finds twice, what it cannot read, and that it forgets what it need not know."""
+"""A look at data: what it counts, what it finds twice, what it cannot read, and that its memory stays flat."""
 
 from __future__ import annotations
 
@@ -45,17 +45,18 @@ def write(path: Path, rows: list[dict[str, Any]], end: str = "") -> str:
 
 
 @pytest.fixture
-def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The working directory: four pictures, a copy of the first, the second made larger, and half of the third."""
     monkeypatch.chdir(tmp_path)
     for number in range(4):
         picture(Path(f"{number}.png"), number)
     Path("copy.png").write_bytes(Path("0.png").read_bytes())
     Image.open("1.png").resize((80, 60), Image.Resampling.BICUBIC).save("near.jpg", quality=70)
     Path("torn.png").write_bytes(Path("2.png").read_bytes()[:150])
-    return tmp_path
 
 
-def test_every_row_is_accounted_for(folder: Path) -> None:
+@pytest.mark.usefixtures("folder")
+def test_every_row_is_accounted_for() -> None:
     rows = [
         *(row(f"r{number}", f"{number}.png") for number in range(4)),
         row("again", "0.png"),
@@ -66,7 +67,7 @@ def test_every_row_is_accounted_for(folder: Path) -> None:
         row("text", None, asked="多少?"),
     ]
     rows[4] = {**rows[0], "id": "again"}
-    found = check_data(Wanted(write(folder / "rows.jsonl", rows, "{no json\n")))
+    found = check_data(Wanted(write(Path("rows.jsonl"), rows, "{no json\n")))
     assert found.rows == 11
     assert found.fates == {"used": 6, "unreadable": 5}
     assert found.sources["rows"].total == 11
@@ -87,11 +88,12 @@ def test_every_row_is_accounted_for(folder: Path) -> None:
     assert found.policy == ""
 
 
-def test_pictures_that_come_again(folder: Path) -> None:
+@pytest.mark.usefixtures("folder")
+def test_pictures_that_come_again() -> None:
     names = ["0.png", "1.png", "2.png", "copy.png", "near.jpg", "0.png"]
     rows = [row(f"r{place}", name, asked=f"{place}?") for place, name in enumerate(names)]
     held = [row("h0", "2.png"), row("h1", "3.png"), row("h2", "near.jpg")]
-    found = check_data(Wanted(write(folder / "rows.jsonl", rows), write(folder / "held.jsonl", held)))
+    found = check_data(Wanted(write(Path("rows.jsonl"), rows), write(Path("held.jsonl"), held)))
     assert [(pair.first, pair.second) for pair in found.names_again.examples] == [("0.png", "copy.png")]
     assert [(pair.first, pair.second) for pair in found.similar.examples] == [("1.png", "near.jpg")]
     assert [(pair.first, pair.second) for pair in found.leaked.examples] == [
@@ -103,10 +105,11 @@ def test_pictures_that_come_again(folder: Path) -> None:
     assert found.pictures == 6
 
 
-def test_fates_by_a_recipe(folder: Path, tiny_recipe_file: Path) -> None:
+@pytest.mark.usefixtures("folder")
+def test_fates_by_a_recipe(tiny_recipe_file: Path) -> None:
     picture(Path("large.png"), 9, (400, 300))
     rows = [row("short", "0.png"), row("long", None, answer="very " * 200), row("wide", "large.png", answer="x" * 150)]
-    data = write(folder / "rows.jsonl", rows)
+    data = write(Path("rows.jsonl"), rows)
     fates = {}
     for policy in ("drop", "shrink_pictures", "truncate_text"):
         change = ("data.pack.length=180", f"data.pack.overlong={policy}")
@@ -196,11 +199,12 @@ def test_memory_stays_flat(tiny_encode: Encode) -> None:
     assert grown[1] < 1.3 * grown[0] + 50_000
 
 
-def test_the_page_shows_everything_and_escapes_it(folder: Path) -> None:
+@pytest.mark.usefixtures("folder")
+def test_the_page_shows_everything_and_escapes_it() -> None:
     hostile = "<script>alert(1)</script>"
     rows = [row(f"r{number}", f"{number}.png", answer=hostile, asked=f"{hostile} {number}?") for number in range(4)]
     rows += [{**row(hostile, "copy.png"), "kind": hostile}, row("gone", f"{hostile}.png")]
-    found = check_data(Wanted(write(folder / "rows.jsonl", rows)))
+    found = check_data(Wanted(write(Path("rows.jsonl"), rows)))
     page = render(found)
     assert "<script" not in page
     assert page.count("&lt;script&gt;") > 8
@@ -211,8 +215,9 @@ def test_the_page_shows_everything_and_escapes_it(folder: Path) -> None:
     assert "http" not in page.replace("http-equiv", "")
 
 
-def test_a_page_of_nothing_readable(folder: Path) -> None:
-    found = check_data(Wanted(write(folder / "rows.jsonl", [row("gone", "nowhere.png")])))
+@pytest.mark.usefixtures("folder")
+def test_a_page_of_nothing_readable() -> None:
+    found = check_data(Wanted(write(Path("rows.jsonl"), [row("gone", "nowhere.png")])))
     page = render(found)
     assert "none left out" not in page
     assert '<section id="samples"' not in page

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import io
+import json
 import math
 import re
 from html.parser import HTMLParser
@@ -337,3 +338,50 @@ def test_numbers_read_well() -> None:
     ]
     assert [tick(v) for v in (0, 0.5, 1200, 20_000, 0.001, 5e-5)] == ["0", "0.5", "1200", "20k", "1e-3", "5e-5"]
     assert Score.from_json({"value": 1.0}).n == 0
+
+
+def test_the_ledger_says_of_every_fate_how_many_and_why(tmp_path: Path) -> None:
+    """Also of a rare one behind a frequent one, and in the order in which fates are told."""
+    from vitrail.data.ledger import Event, Ledger
+    from vitrail.evaluation.report_ledger import FATES, chosen
+
+    ledger = Ledger()
+    for source in ("scans", "charts"):
+        ledger.record(Event(f"u{number}", source, "used") for number in range(500))
+        ledger.record(Event(f"s{number}", source, "picture_shrunk", f"{source}:{number}: big") for number in range(300))
+        for fate in FATES[1:]:
+            ledger.record([Event(fate, source, fate, f"{source}:7: {fate} because")])  # type: ignore[arg-type]
+    counts = {fate: sum(found[fate] for found in ledger.counts.values()) for fate in FATES}
+    record = ledger.to_json()
+    rows = chosen(record["rows"])
+    assert len(rows) == 200
+    assert {(row["source"], row["fate"]) for row in rows} == {(s, f) for s in ("scans", "charts") for f in FATES[1:]}
+    ledger.write(tmp_path / "ledger.jsonl")
+    totals, *named = [json.loads(line) for line in (tmp_path / "ledger.jsonl").read_text().splitlines()]
+    assert totals["counts"]["scans"] == {
+        "used": 500,
+        "picture_shrunk": 301,
+        **dict.fromkeys(set(FATES[1:]) - {"picture_shrunk"}, 1),
+    }
+    assert len(named) == 612
+    report = dataclasses.replace(EMPTY, ledger={"counts": counts, "by_source": ledger.counts, "rows": rows})
+    page = Page(render(report))
+    assert "62.0\u00a0% of 1,612 rows used as they are, 37.6\u00a0% changed to fit, 0.4\u00a0% left out." in page.text
+    assert "The first 200 of 612 rows" in page.text
+    for fate in FATES[1:]:
+        for source in ("scans", "charts"):
+            assert fate == "picture_shrunk" or f"{source}:7: {fate} because" in page.text
+        assert fate.replace("_", " ") in page.text
+
+
+def test_histograms_say_what_their_last_bar_holds() -> None:
+    from vitrail.evaluation.report_bars import histogram, sparkline
+
+    bins = [(0, 10, 5), (10, 20, 0), (20, 500, 2)]
+    chart = histogram(bins, width=960, label="tokens", x_name="tokens", limit=15)
+    assert chart.count("<rect") == 3
+    assert "20 and more: 2" in chart
+    assert "0 to 9: 5" in chart
+    assert "allowed: 15" in chart
+    assert sparkline(bins) == "\u2588\u2581\u2584"
+    assert histogram([], width=960, label="", x_name="") == sparkline([]) == ""

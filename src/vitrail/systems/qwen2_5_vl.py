@@ -6,6 +6,8 @@ Source: transformers 5.23, `models/qwen2_5_vl`; arXiv 2502.13923.
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from vitrail.contracts.protocols import Tokenizer
 from vitrail.models.config import VisionTransformerConfig
 from vitrail.systems import qwen2_vl, qwen_vit
@@ -13,6 +15,8 @@ from vitrail.systems.system import Described, Json, Official
 
 LAYOUT = "Qwen2_5_VLForConditionalGeneration"
 
+SPEED = "tokens_per_second"
+"""Among a backbone's settings: how far the positions of a video's times are apart; our place for it."""
 FREE = (*qwen2_vl.SIZES, "window", "full_blocks")
 """What the layout says of an encoder."""
 
@@ -20,7 +24,10 @@ FREE = (*qwen2_vl.SIZES, "window", "full_blocks")
 def read(official: Official) -> Described:
     """The official description in our words. Raises WeightsError for what we have no component for."""
     vision = {**qwen_vit.VISION_2_5, **official.config.get("vision_config", {})}
-    return qwen2_vl.described_by(official, LAYOUT, vision, qwen_vit.encoder_2_5(vision))
+    described = qwen2_vl.described_by(official, LAYOUT, vision, qwen_vit.encoder_2_5(vision))
+    backbone = {**described.backbone, SPEED: vision[SPEED]}
+    model = replace(described.model, backbone=replace(described.model.backbone, config=backbone))
+    return replace(described, model=model, backbone=backbone)
 
 
 def obstacles(described: Described) -> list[str]:
@@ -42,10 +49,12 @@ def write(described: Described, tokenizer: Tokenizer, dtype: str) -> dict[str, J
         "hidden_size": encoder.width,
         "intermediate_size": encoder.mlp_width,
         "out_hidden_size": described.backbone["hidden_size"],
-        "tokens_per_second": 2,
+        SPEED: described.backbone.get(SPEED, qwen_vit.VISION_2_5[SPEED]),
         "window_size": encoder.window * described.model.media.patch,
     }
-    return qwen2_vl.written(described, tokenizer, dtype, (LAYOUT, "qwen2_5_vl"), vision)
+    language = {key: value for key, value in described.backbone.items() if key != SPEED}
+    names = (LAYOUT, "qwen2_5_vl")
+    return qwen2_vl.written(replace(described, backbone=language), tokenizer, dtype, names, vision)
 
 
 canonical = qwen2_vl.canonical

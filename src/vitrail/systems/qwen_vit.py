@@ -40,6 +40,7 @@ VISION_2_5: dict[str, Any] = {
     "hidden_act": "silu",
     "window_size": 112,
     "fullatt_block_indexes": (7, 15, 23, 31),
+    "tokens_per_second": 4,
 }
 IMAGES: dict[str, Any] = {
     "image_mean": (0.48145466, 0.4578275, 0.40821073),
