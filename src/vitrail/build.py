@@ -52,7 +52,7 @@ from vitrail.models.projectors.linear import LinearProjector
 from vitrail.models.projectors.mlp import MLPProjector
 from vitrail.models.projectors.patch_merger import PatchMerger
 from vitrail.models.weights import fill, finished, load_component, load_model
-from vitrail.prompts.config import PromptConfig
+from vitrail.prompts.config import MRopePositionsConfig, PromptConfig
 from vitrail.prompts.program import tokenizer_template
 from vitrail.prompts.templates import TOKENIZER, Template, template
 from vitrail.recipe.schema import Recipe
@@ -201,6 +201,8 @@ def _assembled(config: ModelConfig, vocabulary: int, backbone: Decoder | None) -
             projector = custom(kind, "model.projector", **widths, **options)
     contrast = Contrast(config.contrast, backbone.width, backbone.width) if config.contrast else None
     spotter = torch.nn.Linear(encoder.width, backbone.vocabulary, bias=False) if config.spotter else None
+    if isinstance(config.positions, MRopePositionsConfig):
+        backbone.turn_by(config.positions.sections)
     if config.backbone.lora:
         # Last, so that what else is drawn by chance is the same without adapters.
         backbone.add_adapters(config.backbone.lora)
@@ -251,7 +253,8 @@ def build_encode(
     config: ModelConfig, prompt: PromptConfig, tokenizer: Tokenizer, fetch: FetchConfig | None = None
 ) -> Encode:
     """What turns a conversation into a sample, for this model."""
-    return Encode(build_media(config), build_template(prompt, tokenizer), tokenizer, prompt, fetch=fetch)
+    chat = build_template(prompt, tokenizer)
+    return Encode(build_media(config), chat, tokenizer, prompt, fetch=fetch, positions=config.positions)
 
 
 def build_template(prompt: PromptConfig, tokenizer: Tokenizer) -> Template:

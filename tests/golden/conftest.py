@@ -1,8 +1,8 @@
 """Numbers of the official code: which folders there are, and a case with its tolerances.
 
 The root is `fixtures/` here, or the folder that VITRAIL_GOLDEN names. A test module says in SYSTEM which folders it
-reads, or in SYSTEMS; a test that asks for `case` runs once for every case of every such folder, one that asks for
-`golden` once for every folder.
+reads, or in SYSTEMS, or in TOWERS if it reads no more than their encoders; a test that asks for `case` runs once for
+every case of every such folder, one that asks for `golden` once for every folder.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ def cases_of(folder: Path) -> list[str]:
     return list(meta(folder).get("cases") or sorted(path.stem for path in folder.glob("case_*.safetensors")))
 
 
-INPUTS = ("pixel_values", "input_ids", "attention_mask", "image_flags", "labels")
+INPUTS = ("pixel_values", "input_ids", "attention_mask", "image_flags", "image_grid_hws", "labels")
 """What is given, in folders whose tensors do not say so by their names."""
 
 
@@ -92,8 +92,9 @@ class Case:
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
-    read = getattr(metafunc.module, "SYSTEMS", (getattr(metafunc.module, "SYSTEM", None),))
-    folders = [folder for folder in FOLDERS if meta(folder).get("system") in set(read) - {None}]
+    read = {getattr(metafunc.module, "SYSTEM", None)} - {None}
+    read = read.union(*(getattr(metafunc.module, name, ()) for name in ("SYSTEMS", "TOWERS")))
+    folders = [folder for folder in FOLDERS if meta(folder).get("system") in read]
     if "golden" in metafunc.fixturenames:
         metafunc.parametrize("golden", folders, ids=[folder.name for folder in folders])
     if "case" in metafunc.fixturenames:

@@ -89,10 +89,12 @@ def outputs(model: MultimodalModel, tiles: Tiles) -> dict[str, Tensor]:
     found: dict[str, Tensor] = {}
     pictures = None
     if batch.vision is not None:
-        features = model.encoder(batch.vision)
+        last, _ = model.encoder._run(batch.vision, len(model.encoder.blocks))
         classes = model.encoder.config.class_token != "none"
         for number, state in enumerate(hidden.states):
             found[f"vision_hidden.{number}"] = in_reading_order(state, batch.vision, classes=classes)
+        found["vision_last"] = in_reading_order(last, batch.vision, classes=classes)
+        features = model.encoder(batch.vision)
         pictures = model.projector(features, batch.vision)
         found["shuffled"] = features.reshape(len(batch.vision.segments.lengths), tiles.tile_tokens, -1)
         found["image_embeds"] = pictures.unflatten(0, (-1, tiles.tile_tokens))

@@ -67,9 +67,9 @@ class Reader:
 
     def step(self, kind: str, number: int) -> float:
         seconds = self.inputs.get("second_per_grid_ts")
-        if kind == "image" or seconds is None or self.speed is None:
+        if kind == "image" or self.speed is None:
             return 1.0
-        return float(seconds[number]) * float(self.speed)
+        return (1.0 if seconds is None else float(seconds[number])) * float(self.speed)
 
     def positions(self, row: int) -> Tensor:
         length = int(self.real[row].sum())

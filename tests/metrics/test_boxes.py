@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from vitrail.metrics import Box, iou, parse_box
+from vitrail.metrics import Box, hits, iou, parse_box, parse_point
 
 WANTED = (10.0, 20.0, 300.0, 400.0)
 
@@ -86,3 +86,27 @@ def test_iou_by_hand() -> None:
     assert iou((0, 0, 10, 10), (5, 0, 15, 10)) == pytest.approx(50 / 150)
     assert iou((0, 0, 10, 10), (10, 0, 20, 10)) == 0.0
     assert iou((0, 0, 0, 0), (0, 0, 5, 5)) == 0.0
+
+
+@pytest.mark.parametrize(
+    ("text", "point"),
+    [
+        ("[120, 340]", (120, 340)),
+        ("Click (120,340).", (120, 340)),
+        ("[100, 300, 140, 380]", (120, 340)),
+        ("<box>100 300 140 380</box>", (120, 340)),
+        ("[1200, 340]", None),
+        ("120, 340", None),
+        ("nowhere", None),
+    ],
+)
+def test_points_are_read(text: str, point: tuple[float, float] | None) -> None:
+    assert parse_point(text) == point
+
+
+def test_a_click_hits_its_target_up_to_the_edge() -> None:
+    target = (100.0, 200.0, 150.0, 220.0)
+    assert hits((100, 220), target)
+    assert not hits((99.9, 210), target)
+    assert not hits((120, 221), target)
+    assert not hits(None, target)

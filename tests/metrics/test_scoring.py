@@ -50,3 +50,13 @@ def test_a_sentence_with_a_box_is_text() -> None:
 def test_an_answer_without_truths_is_named() -> None:
     with pytest.raises(DataError, match="'receipt-7'"):
         summarise([answer("x", name="receipt-7")])
+
+
+def test_of_a_click_only_the_place_counts() -> None:
+    def clicked(prediction: str) -> dict[str, float]:
+        return measure(Answer("c", "click", "Where?", prediction, ("[125, 210]",), (100, 200, 150, 220)))
+
+    assert clicked("[101, 219]") == {"click": 1.0}
+    assert clicked("[10, 219]") == clicked("there") == {"click": 0.0}
+    summary = summarise([Answer("c", "click", "?", "[125, 210]", ("[125, 210]",), (100, 200, 150, 220))])
+    assert (summary["click"]["value"], summary["click"]["n"], summary["exact_match"]["n"]) == (1.0, 1, 0)

@@ -141,3 +141,61 @@ def test_a_folder_of_official_weights_is_opened(tmp_path: Any) -> None:
     ours = decoder_from_pretrained(str(tmp_path)).eval()
     assert (ours.width, ours.vocabulary) == (32, WORDS)
     torch.testing.assert_close(logits(ours, ids(), 17), official(ids()[None]).logits[0], rtol=1e-5, atol=1e-5)
+
+
+DYNAMIC = {
+    "rope_parameters": {"rope_type": "dynamic", "factor": 2.0, "rope_theta": 500.0},
+    "max_position_embeddings": 8,
+}
+
+
+@torch.no_grad()
+def test_rotary_positions_that_depend_on_the_length_are_transformers() -> None:
+    ours, official = pair("llama", **DYNAMIC)
+    text = ids()
+    expected = official(text[None]).logits[0]
+    torch.testing.assert_close(logits(ours, text, len(text)), expected, rtol=1e-4, atol=1e-5)
+    plain, _ = pair("llama", rope_parameters={"rope_type": "default", "rope_theta": 500.0})
+    assert (logits(plain, text, len(text)) - expected).abs().max() > 1e-3
+
+
+@torch.no_grad()
+def test_rotary_positions_that_depend_on_the_length_depend_on_ones_own() -> None:
+    """Not on that of a longer text beside or before it."""
+    ours, _ = pair("llama", **DYNAMIC)
+    text = ids(26)
+    alone = torch.cat([logits(ours, part, len(part)) for part in text.split([17, 9])])
+    torch.testing.assert_close(logits(ours, text, 17, 9), alone, rtol=1e-4, atol=1e-5)
+    again = logits(ours, text[17:], 9)
+    torch.testing.assert_close(again, alone[17:], rtol=1e-4, atol=1e-5)
+
+
+@torch.no_grad()
+def test_equal_positions_on_three_axes_are_positions_on_a_line() -> None:
+    ours, _ = pair("qwen2", use_sliding_window=False)
+    ours.turn_by((1, 1, 2))
+    text = ids()
+    line = torch.arange(len(text))
+    hidden = ours(ours.embed(text), line.expand(3, -1), Segments((len(text),)))
+    torch.testing.assert_close(hidden @ ours.head_weight().T, logits(ours, text, len(text)), rtol=1e-4, atol=1e-5)
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("axis", [0, 1, 2])
+def test_every_axis_of_a_grid_counts(axis: int) -> None:
+    ours, _ = pair("qwen2", use_sliding_window=False)
+    ours.turn_by((1, 1, 2))
+    text = ids()
+    line = torch.arange(len(text)).repeat(3, 1)
+    moved = line.clone()
+    moved[axis, 5:] += 3
+    first, second = (ours(ours.embed(text), places, Segments((len(text),))) for places in (line, moved))
+    assert (first - second).abs().max() > 1e-3
+    torch.testing.assert_close(first[:5], second[:5])
+
+
+def test_a_grid_without_sections_is_our_own_mistake() -> None:
+    ours, _ = pair("llama")
+    text = ids()
+    with pytest.raises(AssertionError, match="M-RoPE"):
+        ours(ours.embed(text), torch.arange(len(text)).expand(3, -1), Segments((len(text),)))

@@ -26,7 +26,7 @@ def check(
     data: Annotated[
         str | None,
         typer.Argument(
-            metavar="[DATA]",
+            metavar="DATA",
             help="A file of rows, a folder, or {kind: ...} as a recipe has it under data.train; default: the data of "
             "--recipe.",
             show_default=False,

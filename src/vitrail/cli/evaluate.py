@@ -77,13 +77,15 @@ def table(summary: dict[str, Any]) -> None:
     from rich.console import Console
     from rich.table import Table
 
-    shown = Table("kind", "exact match", "ANLS", "box IoU", "n")
+    from vitrail.metrics.scoring import METRICS
+
+    shown = Table("kind", *(metric.replace("_", " ") for metric in METRICS), "n")
     groups = {"all": summary, **summary["by_kind"]}
     for kind, scores in groups.items():
-        found = {name: scores[name] for name in ("exact_match", "anls", "box_iou") if scores.get(name, {}).get("n")}
+        found = {name: scores[name] for name in METRICS if scores.get(name, {}).get("n")}
         cells = [
             f"{one['value']:.3f} [{one['low']:.3f}, {one['high']:.3f}]" if (one := found.get(name)) else ""
-            for name in ("exact_match", "anls", "box_iou")
+            for name in METRICS
         ]
         shown.add_row(kind or "-", *cells, str(max((int(one["n"]) for one in found.values()), default=0)))
     Console(highlight=False).print(shown)

@@ -13,7 +13,8 @@ from vitrail.data.dialects import to_conversation
 from vitrail.media import image
 from vitrail.media.config import FetchConfig
 from vitrail.media.fetch import fetched, is_url, shown
-from vitrail.prompts.config import PromptConfig
+from vitrail.prompts.config import LinePositionsConfig, PositionsConfig, PromptConfig
+from vitrail.prompts.positions import positions_of
 from vitrail.prompts.render import Rendered, render
 from vitrail.prompts.templates import Template
 
@@ -23,6 +24,7 @@ class Encode:
     """Everything a conversation needs to become a sample.
 
     withhold: leave pictures out, for the blind baseline. fetch: which hosts may be asked for pictures; None for none.
+    positions: of the tokens, as the model has them.
     """
 
     media: MediaRule
@@ -31,6 +33,7 @@ class Encode:
     prompt: PromptConfig = field(default_factory=PromptConfig)
     withhold: bool = False
     fetch: FetchConfig | None = None
+    positions: PositionsConfig = field(default_factory=LinePositionsConfig)
 
     def row(self, row: Row, source: str, dialect: DialectName) -> Sample:
         """Raises DataError, with the row's place, for what cannot be used."""
@@ -38,7 +41,13 @@ class Encode:
 
     def conversation(self, conversation: Conversation, source: str = "", most_tokens: int | None = None) -> Sample:
         """A training sample. Pictures are opened for their size alone; none takes more than `most_tokens`."""
-        rendered, conversation = self.rendered(conversation, most_tokens)
+        return self._sample(*self.rendered(conversation, most_tokens), source)
+
+    def question(self, conversation: Conversation) -> Sample:
+        """A conversation that waits for its answer, as generation reads it: nothing in it is learnt."""
+        return self._sample(*self.rendered(conversation, ask=True), "")
+
+    def _sample(self, rendered: Rendered, conversation: Conversation, source: str) -> Sample:
         return Sample(
             id=conversation.id,
             source=source,
@@ -47,6 +56,7 @@ class Encode:
             weights=rendered.weights,
             slots=rendered.slots,
             pictures=conversation.pictures,
+            positions=positions_of(self.positions, len(rendered.ids), rendered.slots),
             marks=self._marks(conversation.pictures),
             place=conversation.place,
         )

@@ -14,6 +14,7 @@ from vitrail.data.config import DialectName
 from vitrail.data.dialects import to_conversation
 from vitrail.inference.chat_model import ChatModel
 from vitrail.inference.config import GenerationConfig
+from vitrail.metrics.boxes import Box, parse_box
 from vitrail.metrics.scoring import Answer
 
 
@@ -37,6 +38,19 @@ def question(row: Row, dialect: DialectName) -> tuple[Conversation, tuple[str, .
     return replace(conversation, messages=tuple(asked)), tuple(dict.fromkeys((last.text, *map(str, also))))
 
 
+def target(asked: Conversation) -> Box | None:
+    """Where a click must fall: the row's `target`, [x1, y1, x2, y2] in thousandths, if it has one. Raises DataError."""
+    given = asked.extra.get("target")
+    if given is None:
+        return None
+    box = parse_box(str(list(given)), whole=True) if isinstance(given, list | tuple) else None
+    if box is None:
+        raise DataError(
+            f"{asked.place or asked.id}: 'target' must be a box [x1, y1, x2, y2] in thousandths, got {given!r:.60}"
+        )
+    return box
+
+
 def ask(
     model: ChatModel,
     source: Source,
@@ -49,8 +63,9 @@ def ask(
     answers = []
     for index in range(len(source)):
         asked, truths = question(source.row(index), dialect)
-        reply = model.reply(asked, generation)
-        answers.append(Answer(asked.id, asked.kind, asked.messages[-1].text.strip(), str(reply).strip(), truths))
+        reply = str(model.reply(asked, generation)).strip()
+        said = asked.messages[-1].text.strip()
+        answers.append(Answer(asked.id, asked.kind, said, reply, truths, target(asked)))
         on_answer()
     return answers
 
@@ -69,4 +84,7 @@ def read(path: Path) -> list[Answer]:
         return []
     # Not splitlines(): an answer may hold one of the other characters that Unicode breaks lines at.
     rows = [json.loads(line) for line in path.read_text(encoding="utf-8").split("\n") if line]
-    return [Answer(**{**row, "truths": tuple(row["truths"])}) for row in rows]
+    return [
+        Answer(**{**row, "truths": tuple(row["truths"]), "target": row["target"] and tuple(row["target"])})
+        for row in rows
+    ]

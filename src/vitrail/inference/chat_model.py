@@ -52,18 +52,7 @@ class ChatModel:
 
     def prompt(self, asked: Conversation) -> Batch:
         """What the model reads when asked. Raises MediaError for a damaged picture."""
-        rendered, shown = self.encode.rendered(asked, ask=True)
-        sample = Sample(
-            id=asked.id,
-            source="",
-            ids=rendered.ids,
-            labels=rendered.labels,
-            weights=rendered.weights,
-            slots=rendered.slots,
-            pictures=shown.pictures,
-            place=asked.place,
-        )
-        batch, events = collate(Pack((sample,)), self.encode.media)
+        batch, events = collate(Pack((self.encode.question(asked),)), self.encode.media)
         if batch is None:
             raise MediaError(events[0].reason)
         return batch.to(self.device)

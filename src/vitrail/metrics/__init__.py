@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from vitrail.metrics.boxes import Box, iou, parse_box
+from vitrail.metrics.boxes import Box, hits, iou, parse_box, parse_point
 from vitrail.metrics.intervals import Score, bootstrap, wilson
 from vitrail.metrics.scoring import Answer, measure, summarise
 from vitrail.metrics.text import anls, exact_match, levenshtein, normalise
@@ -14,11 +14,13 @@ __all__ = [
     "anls",
     "bootstrap",
     "exact_match",
+    "hits",
     "iou",
     "levenshtein",
     "measure",
     "normalise",
     "parse_box",
+    "parse_point",
     "summarise",
     "wilson",
 ]

@@ -1,4 +1,4 @@
-"""Boxes in answers: read from text in the published styles, compared by intersection over union.
+"""Boxes and points in answers: read from text in the published styles, compared by overlap and by whether they hit.
 
 Coordinates are thousandths of the picture's width and height, 0 to 1000. Nothing is guessed: a box in pixels or in
 fractions is a box in the wrong unit and scores accordingly.
@@ -21,6 +21,7 @@ _STYLES = (
 )
 # Every repeat is bounded: a hostile answer costs time in proportion to its length, no more.
 _BOX = re.compile("|".join(_STYLES))
+_POINT = re.compile(rf"\[\s{{0,8}}{_N}{_COMMA}{_N}\s{{0,8}}\]|{_PAIR}")
 _DRESSING = re.compile(r"<ref>[^<]*</ref>|</?box>|[\[\]\s.]")
 """What may stand around a box that is the whole text: the phrase it is for, tags, a second pair of brackets."""
 
@@ -43,6 +44,26 @@ def parse_box(text: str, *, whole: bool = False) -> Box | None:
     x1, y1, x2, y2 = (float(number) for number in found.groups() if number is not None)
     ordered = 0 <= x1 <= x2 <= 1000 and 0 <= y1 <= y2 <= 1000
     return (x1, y1, x2, y2) if ordered else None
+
+
+def parse_point(text: str) -> tuple[float, float] | None:
+    """Returns the first point written in `text`, `[x, y]` or `(x, y)`, or the middle of its first box; or None.
+
+    None also for a point that leaves 0 to 1000.
+    """
+    box = parse_box(text)
+    if box is not None:
+        return (box[0] + box[2]) / 2, (box[1] + box[3]) / 2
+    found = _POINT.search(text)
+    if found is None:
+        return None
+    x, y = (float(number) for number in found.groups() if number is not None)
+    return (x, y) if 0 <= x <= 1000 and 0 <= y <= 1000 else None
+
+
+def hits(point: tuple[float, float] | None, target: Box) -> bool:
+    """Whether a click falls into its target, edges included. Source: the metric of ScreenSpot (arXiv 2401.10935)."""
+    return point is not None and target[0] <= point[0] <= target[2] and target[1] <= point[1] <= target[3]
 
 
 def iou(a: Box, b: Box) -> float:

@@ -1,4 +1,4 @@
-"""Answers to held-out questions → exact match, ANLS and box IoU, overall and by kind of question, with intervals."""
+"""Answers to held-out questions → exact match, ANLS, box IoU and clicks, overall and by kind, with intervals."""
 
 from __future__ import annotations
 
@@ -7,12 +7,15 @@ from dataclasses import dataclass
 from typing import Any
 
 from vitrail.contracts.errors import DataError
-from vitrail.metrics.boxes import iou, parse_box
+from vitrail.metrics.boxes import Box, hits, iou, parse_box, parse_point
 from vitrail.metrics.intervals import Score, bootstrap, wilson
 from vitrail.metrics.text import anls, exact_match
 
-METRICS = ("exact_match", "anls", "box_iou")
+METRICS = ("exact_match", "anls", "box_iou", "click")
 """The metrics of `summarise`, in the order in which they are shown; all are 0 to 1, more is better."""
+
+COUNTED = ("exact_match", "click")
+"""The metrics of which an answer has all or nothing."""
 
 _SEED = 0  # of the bootstrap: the same answers give the same interval on every machine
 
@@ -23,6 +26,7 @@ class Answer:
 
     kind: the question's kind, by which scores are grouped; "" when the data does not say.
     truths: every accepted answer, at least one; the best one counts. Boxes are in thousandths (`metrics.boxes`).
+    target: of a click; where it falls is all that counts then.
     """
 
     id: str
@@ -30,17 +34,21 @@ class Answer:
     question: str
     prediction: str
     truths: tuple[str, ...]
+    target: Box | None = None
 
 
 def measure(answer: Answer) -> dict[str, float]:
     """Scores one answer by the metrics that apply to it: metric → 0 to 1.
 
     Truths that are boxes count in `box_iou` only (a prediction without a readable box scores 0), the others in
-    `exact_match` and `anls` only; an answer with truths of both sorts is scored against each.
+    `exact_match` and `anls` only; an answer with truths of both sorts is scored against each. A click counts in `click`
+    only.
     Raises DataError, naming the answer, when it has no truth.
     """
     if isinstance(answer.truths, str) or not answer.truths:
         raise DataError(f"answer {answer.id!r}: truths must hold at least one accepted text, got {answer.truths!r}")
+    if answer.target is not None:
+        return {"click": float(hits(parse_point(answer.prediction), answer.target))}
     boxes = [(truth, parse_box(truth, whole=True)) for truth in answer.truths]
     texts = [truth for truth, box in boxes if box is None]
     scores: dict[str, float] = {}
@@ -55,7 +63,7 @@ def measure(answer: Answer) -> dict[str, float]:
 
 
 def summarise(answers: Iterable[Answer]) -> dict[str, Any]:
-    """Returns `{"exact_match": score, "anls": score, "box_iou": score, "by_kind": {kind: {metric: score}}}`.
+    """Returns `{metric: score for METRICS, "by_kind": {kind: {metric: score}}}`.
 
     A score is `Score.to_json()`. Overall, a metric that no answer has is present with value None and n 0; by kind it
     is left out. Kinds come in alphabetical order. Raises DataError when an answer has no truth.
@@ -77,8 +85,7 @@ def summarise(answers: Iterable[Answer]) -> dict[str, Any]:
 def _averages(scores: Sequence[dict[str, float]]) -> dict[str, Score]:
     """Metric → its mean over the answers that have it."""
     columns = {metric: [one[metric] for one in scores if metric in one] for metric in METRICS}
-    exact = columns.pop("exact_match")
     return {
-        "exact_match": wilson(int(sum(exact)), len(exact)),
-        **{metric: bootstrap(values, _SEED) for metric, values in columns.items()},
+        metric: wilson(int(sum(values)), len(values)) if metric in COUNTED else bootstrap(values, _SEED)
+        for metric, values in columns.items()
     }

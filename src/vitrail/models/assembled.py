@@ -52,6 +52,8 @@ class MultimodalModel(nn.Module):
         embeddings: Tensor = self.backbone.embed(batch.text.ids)
         if batch.vision is None:
             return embeddings
+        on_a_grid = batch.text.positions.ndim == 2
+        assert on_a_grid or not getattr(self.backbone, "sections", None), "M-RoPE needs the places of picture tokens"
         tokens = self.pictures(batch.vision) if pictures is None else pictures
         fused: Tensor = self.fusion(embeddings, tokens, batch.vision)
         return fused

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any, ClassVar, Literal
 
 from vitrail.media.config import NativeResolutionConfig, TilesConfig
+from vitrail.prompts.config import LinePositionsConfig, MRopePositionsConfig
 
 
 @dataclass(frozen=True)
@@ -198,10 +199,10 @@ class CustomConfig:
 class ModelConfig:
     """The components of a model. media says once how pictures become patches; data and prompts are handed the same.
 
+    positions: of text and of picture tokens in it; samples carry them, rotary frequencies of the backbone turn by them.
     contrast, spotter: only for objectives that use them; the spotter is a linear head that names the character on a
-    patch. weights: component -> the finished model it is taken from (a run's
-    folder, or `starter` for the encoder and projector that come with the package); a component that is not named
-    starts as its own settings say.
+    patch. weights: component -> the finished model it is taken from (a run's folder, or `starter` for the encoder and
+    projector that come with the package); a component that is not named starts as its own settings say.
     """
 
     backbone: DecoderConfig
@@ -211,6 +212,7 @@ class ModelConfig:
         default_factory=MLPProjectorConfig
     )
     fusion: SpliceConfig = field(default_factory=SpliceConfig)
+    positions: LinePositionsConfig | MRopePositionsConfig = field(default_factory=LinePositionsConfig)
     contrast: ContrastConfig | None = None
     spotter: bool = False
     weights: Mapping[str, str] = field(default_factory=dict)

@@ -108,6 +108,37 @@ PICTURES: Mapping[str, PictureConfig] = {
 
 
 @dataclass(frozen=True)
+class LinePositionsConfig:
+    """Every token has the position after the one before it, those of pictures too."""
+
+    kind: Literal["line"] = "line"
+
+
+@dataclass(frozen=True)
+class MRopePositionsConfig:
+    """M-RoPE: every token has a time, a row and a column, and a head's rotary frequencies are shared out among them.
+
+    sections: how many of the frequencies turn with time, with the row and with the column, in this order; together half
+    the width of a head. tokens_per_second: the times of a video are so many positions a second apart (Qwen2.5-VL); null
+    for one position from each to the next (Qwen2-VL).
+    Sources: arXiv 2409.12191, section 2.1; arXiv 2502.13923. The sections are those of heads of 128.
+    """
+
+    kind: Literal["mrope"] = "mrope"
+    sections: tuple[int, int, int] = (16, 24, 24)
+    tokens_per_second: float | None = None
+
+    def __post_init__(self) -> None:
+        if min(self.sections) < 0 or not sum(self.sections):
+            raise ValueError(f"sections ({list(self.sections)}) are numbers of frequencies, 0 or more each")
+        if self.tokens_per_second is not None and self.tokens_per_second <= 0:
+            raise ValueError(f"tokens_per_second ({self.tokens_per_second:g}) must be more than 0")
+
+
+PositionsConfig = LinePositionsConfig | MRopePositionsConfig
+
+
+@dataclass(frozen=True)
 class PromptConfig:
     """How conversations are written.
 

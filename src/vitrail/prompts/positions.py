@@ -1,7 +1,8 @@
-"""Positions of text and of what stands in it on a grid: time, row and column of every token, for M-RoPE.
+"""Positions of text and of what stands in it on a grid: on a line, or time, row and column of every token (M-RoPE).
 
-Text counts all three up together. A picture's tokens, and a video's, have the time, row and column of their place on
-the grid, from where the text before it ended; the text after goes on behind the largest of them.
+The one place that knows them: samples carry what is made here, from training to chat. For M-RoPE text counts all three
+up together; a picture's tokens, and a video's, have the time, row and column of their place on the grid, from where the
+text before it ended; the text after goes on behind the largest of them.
 Source: Qwen2-VL, arXiv 2409.12191, section 2.1; `get_rope_index` as released, which counts the times of a long video
 too (transformers 5.23 counts rows and columns alone). Steps between times: Qwen2.5-VL, arXiv 2502.13923.
 """
@@ -15,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vitrail.contracts.samples import MediaSlot
+from vitrail.prompts.config import MRopePositionsConfig, PositionsConfig
 
 
 @dataclass(frozen=True)
@@ -34,6 +36,13 @@ class Grid:
     def tokens(self) -> int:
         """Places it takes."""
         return self.times * self.rows * self.columns
+
+
+def positions_of(config: PositionsConfig, length: int, slots: Iterable[MediaSlot]) -> NDArray[np.int64] | None:
+    """Those of a sample, as `Sample.positions` has them: None on a line, int64[3, length] for M-RoPE."""
+    if not isinstance(config, MRopePositionsConfig):
+        return None
+    return grid_positions(length, grids(slots))
 
 
 def grids(slots: Iterable[MediaSlot]) -> list[Grid]:

@@ -26,6 +26,7 @@ from vitrail.data.collate import collate
 from vitrail.data.encode import Encode
 from vitrail.models.assembled import MultimodalModel
 from vitrail.models.config import ModelConfig, VisionTransformerConfig
+from vitrail.prompts.positions import positions_of
 from vitrail.recipe.schema import Recipe
 from vitrail.training.config import StageConfig
 from vitrail.training.device import Device
@@ -220,7 +221,9 @@ def _made_up(encode: Encode, length: int, patches: int) -> Pack:
     weights = (np.arange(total) >= total - 32).astype(np.float32)
     labels = np.where(weights > 0, 0, IGNORE)
     picture = ImagePart(np.zeros((448, 448, 3), np.uint8))
-    sample = Sample("made up", "made up", ids, labels, weights, (MediaSlot(0, 0, view),), (picture,))
+    slots = (MediaSlot(0, 0, view),)
+    positions = positions_of(encode.positions, total, slots)
+    sample = Sample("made up", "made up", ids, labels, weights, slots, (picture,), positions)
     return Pack((sample,) * max(1, min(length // total, patches // view.patches)))
 
 

@@ -25,7 +25,7 @@ from vitrail.evaluation import answers as asking
 from vitrail.evaluation.losses import held_out_losses
 from vitrail.evaluation.plain_text import read_text, text_change, text_loss
 from vitrail.inference.chat_model import ChatModel
-from vitrail.metrics.scoring import summarise
+from vitrail.metrics.scoring import METRICS, summarise
 from vitrail.models.assembled import MultimodalModel
 from vitrail.recipe.schema import Recipe
 from vitrail.recipe.strict import Resolved
@@ -226,7 +226,7 @@ def blind_baseline(run: Run) -> None:
 def headline(summary: dict[str, Any]) -> str:
     """The overall scores in one line."""
     parts = []
-    for metric in ("exact_match", "anls", "box_iou"):
+    for metric in METRICS:
         found = summary[metric]
         if found["n"]:
             name = metric.replace("_", " ")

@@ -17,7 +17,7 @@ from torch.nn.functional import pad
 
 from vitrail.media.config import NativeResolutionConfig, TilesConfig
 from vitrail.models.config import CustomConfig, MLPProjectorConfig, ModelConfig, VisionTransformerConfig
-from vitrail.systems.system import Described, Json, Place, differences, refused, same, shaped, within
+from vitrail.systems.system import Described, Json, Place, differences, on_a_line, refused, same, shaped, within
 
 # What the official class fills in where the file says nothing.
 VISION: dict[str, Any] = {
@@ -124,7 +124,7 @@ def projector_of(config: Json, hidden: int, *, bias: bool) -> MLPProjectorConfig
 
 def obstacles(model: ModelConfig, projector: MLPProjectorConfig) -> list[str]:
     """Why encoder, projector and pictures of a model cannot be written in these names, each in a few words."""
-    found = []
+    found = on_a_line(model)
     if isinstance(model.encoder, CustomConfig):
         found.append(f"model.encoder is {model.encoder.kind}, the layout has vision_transformer")
     else:

@@ -31,6 +31,7 @@ from vitrail.systems.system import (
     Official,
     Place,
     differences,
+    on_a_line,
     refused,
     rows,
     same,
@@ -184,7 +185,7 @@ def _media(official: Official, vision: Json, merge: int) -> NativeResolutionConf
 
 def obstacles(described: Described) -> list[str]:
     """Why a model of ours cannot be written in this layout, each in a few words; empty when it can."""
-    model, picture, found = described.model, described.prompt.picture, []
+    model, picture, found = described.model, described.prompt.picture, on_a_line(described.model)
     if not isinstance(model.encoder, VisionTransformerConfig):
         found.append(f"model.encoder is {model.encoder.kind}, the layout has vision_transformer")
     else:

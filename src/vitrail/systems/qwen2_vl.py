@@ -20,7 +20,7 @@ from vitrail.models.config import (
     ModelConfig,
     VisionTransformerConfig,
 )
-from vitrail.prompts.config import PICTURES, PictureConfig, PromptConfig
+from vitrail.prompts.config import PICTURES, MRopePositionsConfig, PictureConfig, PromptConfig
 from vitrail.systems import composite, qwen_vit
 from vitrail.systems.composite import NOTES
 from vitrail.systems.system import Described, Json, Official, Place, differences, refused, same
@@ -48,7 +48,7 @@ TEXT: dict[str, Any] = {
     "pad_token_id": None,
     "layer_types": None,
 }
-SECTIONS = "mrope_section"
+SECTIONS, SPEED = "mrope_section", "tokens_per_second"
 THETA = 1_000_000.0
 SIZES = ("width", "depth", "heads", "mlp_width", "activation", "rope_theta", "frames")
 """What the layout says of an encoder."""
@@ -81,13 +81,13 @@ def described_by(official: Official, layout: str, vision: Json, encoder: VisionT
         "model_type": "qwen2",
         "tie_word_embeddings": tied,
         "rope_parameters": {"rope_type": "default", "rope_theta": float(rope.get("rope_theta", THETA))},
-        SECTIONS: list(rope[SECTIONS]),
     }
     model = ModelConfig(
         backbone=DecoderConfig(config=backbone, tokenizer="bytes"),
         media=qwen_vit.media_of(images, patch, merge),
         encoder=encoder,
         projector=qwen_vit.merger(encoder, merge),
+        positions=MRopePositionsConfig(sections=tuple(rope[SECTIONS]), tokens_per_second=vision.get(SPEED)),
     )
     redundant = frozenset({HEAD}) if tied else frozenset[str]()
     return Described(model, PromptConfig(picture=PICTURES["qwen2_vl"]), backbone, redundant)
@@ -143,7 +143,11 @@ def images_of(official: Official) -> Json:
 
 def obstacles(described: Described) -> list[str]:
     """Why a model of ours cannot be written in this layout, each in a few words; empty when it can."""
-    return obstacles_to(described, qwen_vit.encoder_2(qwen_vit.VISION_2), SIZES)
+    found = obstacles_to(described, qwen_vit.encoder_2(qwen_vit.VISION_2), SIZES)
+    positions = described.model.positions
+    if isinstance(positions, MRopePositionsConfig) and positions.tokens_per_second:
+        found.append(f"model.positions.{SPEED} is {positions.tokens_per_second:g}, the layout has none")
+    return found
 
 
 def obstacles_to(described: Described, layout: VisionTransformerConfig, free: tuple[str, ...]) -> list[str]:
@@ -162,10 +166,10 @@ def obstacles_to(described: Described, layout: VisionTransformerConfig, free: tu
         found.append(f"model.media is {model.media.kind}, the layout has native")
     elif model.media.max_side is not None:
         found.append(f"model.media.max_side is {model.media.max_side}, the layout has none")
-    if described.backbone.get("model_type") != "qwen2" or not described.backbone.get(SECTIONS):
-        found.append(
-            f"the language model is a {described.backbone.get('model_type')}, the layout has qwen2 with M-RoPE"
-        )
+    if not isinstance(model.positions, MRopePositionsConfig):
+        found.append(f"model.positions is {model.positions.kind}, the layout has mrope")
+    if described.backbone.get("model_type") != "qwen2":
+        found.append(f"the language model is a {described.backbone.get('model_type')}, the layout has qwen2")
     if described.prompt.picture != PICTURES["qwen2_vl"]:
         found += differences(described.prompt.picture, PICTURES["qwen2_vl"], (), "prompt.picture")
     return found
@@ -192,9 +196,11 @@ def written(
     encoder, media, picture = described.model.encoder, described.model.media, described.prompt.picture
     assert isinstance(encoder, VisionTransformerConfig), "obstacles come first"
     assert isinstance(media, NativeResolutionConfig), "obstacles come first"
+    positions = described.model.positions
+    assert isinstance(positions, MRopePositionsConfig), "obstacles come first"
     backbone = dict(described.backbone)
     theta = (backbone.pop("rope_parameters", None) or {"rope_theta": backbone.get("rope_theta", THETA)})["rope_theta"]
-    rotary = {"rope_theta": theta, "rope_scaling": {"type": "mrope", SECTIONS: list(backbone.pop(SECTIONS))}}
+    rotary = {"rope_theta": theta, "rope_scaling": {"type": "mrope", SECTIONS: list(positions.sections)}}
     config = {
         "architectures": [names[0]],
         "dtype": dtype,

@@ -115,6 +115,12 @@ def differences(found: Any, layout: Any, free: Collection[str], where: str) -> l
     ]
 
 
+def on_a_line(model: ModelConfig) -> list[str]:
+    """An obstacle for models whose positions are on a grid, in layouts that have none such."""
+    kind = model.positions.kind
+    return [] if kind == "line" else [f"model.positions is {kind}, the layout has line"]
+
+
 def same(name: str) -> Place:
     """Kept as it is."""
     return Place((name,), lambda tensors: tensors[0], lambda tensor: [tensor])

@@ -28,8 +28,6 @@ FAMILIES = ("llama", "mistral", "qwen2", "qwen3")
 """Families whose layers this loop is tested with; their modules share names and the call of a layer."""
 
 ATTENTION = "vitrail_packed"
-SECTIONS = "mrope_section"
-"""Among a backbone's settings: how many rotary frequencies turn with time, row and column (M-RoPE)."""
 
 
 def _attention(
@@ -64,8 +62,21 @@ class Decoder(nn.Module):
         self.width: int = lm.config.hidden_size
         self.vocabulary: int = lm.config.vocab_size
         self.lora: LoraConfig | None = None
-        # Of rotary frequencies, for time, row and column; our setting, transformers' classes pass it over.
-        self.sections: tuple[int, ...] = tuple(getattr(lm.config, SECTIONS, None) or ())
+        self.sections: tuple[int, ...] = ()
+
+    def turn_by(self, sections: tuple[int, ...]) -> None:
+        """Positions are on a grid from now on: so many rotary frequencies turn with time, with row and with column.
+
+        Raises RecipeError for sections that are not half the width of a head, and for frequencies that vary.
+        """
+        rotary: Any = self.lm.model.rotary_emb
+        frequencies = rotary.inv_freq.shape[0]
+        if sum(sections) != frequencies:
+            shown = " + ".join(map(str, sections))
+            raise RecipeError(f"model.positions.sections: {shown} is not {frequencies}, half the width of a head")
+        if getattr(rotary, "rope_type", "") == "dynamic":
+            raise RecipeError("model.positions: M-RoPE needs fixed frequencies, the backbone's rope_type is dynamic")
+        self.sections = sections
 
     def add_adapters(self, config: LoraConfig) -> None:
         """Gives the layers adapters, with random numbers drawn here. Raises RecipeError for unknown targets."""
@@ -98,7 +109,7 @@ class Decoder(nn.Module):
         segments: of the keys, so with a cache they include the past.
         """
         hidden = embeddings[None]
-        turn = self._turn(hidden, positions)
+        turn = self._turn(hidden, positions, segments)
         for layer in self.lm.model.layers:
             hidden = layer(
                 hidden,
@@ -111,19 +122,33 @@ class Decoder(nn.Module):
         out: Tensor = self.lm.model.norm(hidden)[0]
         return out
 
-    def _turn(self, hidden: Tensor, positions: Tensor) -> tuple[Tensor, Tensor]:
+    def _turn(self, hidden: Tensor, positions: Tensor, segments: Segments) -> tuple[Tensor, Tensor]:
         """(cos, sin), each float[1, T, head width]."""
-        if positions.ndim == 1:
-            turn: tuple[Tensor, Tensor] = self.lm.model.rotary_emb(hidden, position_ids=positions[None])
+        rotary = self.lm.model.rotary_emb
+        if positions.ndim == 2:
+            assert self.sections, "positions on a grid need a backbone with M-RoPE"
+            cos, sin = rotary(hidden, position_ids=positions)
+            return by_sections(cos, self.sections)[None], by_sections(sin, self.sections)[None]
+        if getattr(rotary, "rope_type", "") != "dynamic":
+            turn: tuple[Tensor, Tensor] = rotary(hidden, position_ids=positions[None])
             return turn
-        assert self.sections, "positions on a grid need a backbone with M-RoPE"
-        cos, sin = self.lm.model.rotary_emb(hidden, position_ids=positions)
-        return by_sections(cos, self.sections)[None], by_sections(sin, self.sections)[None]
+        # Frequencies depend on the length: on each sample's own, not on that of another one beside or before it.
+        parts = positions.split(segments.lengths) if len(positions) == segments.total else (positions,)
+        turns = [_forgetful(rotary)(hidden, position_ids=part[None]) for part in parts]
+        cosines, sines = zip(*turns, strict=True)
+        return torch.cat(cosines, dim=1), torch.cat(sines, dim=1)
 
     def head_weight(self) -> Tensor:
         """float[V, D]."""
         weight: Tensor = self.lm.get_output_embeddings().weight
         return weight
+
+
+def _forgetful(rotary: Any) -> Any:
+    """Dynamic rotary positions as if nothing had been seen: transformers keeps those of the longest text so far."""
+    rotary.max_seq_len_cached = rotary.original_max_seq_len
+    rotary.register_buffer("inv_freq", rotary.original_inv_freq.to(rotary.inv_freq.device), persistent=False)
+    return rotary
 
 
 def decoder_from_config(config: PretrainedConfig, *, initialise: bool = True) -> Decoder:

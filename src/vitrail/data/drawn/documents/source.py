@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections import Counter
 from collections.abc import Callable
 
@@ -76,7 +77,8 @@ class DocumentsSource:
         Its fields: messages (role and content, "<image>" first in the first user turn), images (one: uint8[H, W, 3]
         with the place of every character), kind (of the last question; "text" or "caption" where nothing else is
         asked), kinds (of every turn), boxes (name of a thing to [x1, y1, x2, y2] in px), document (its kind), text (its
-        lines). Raises IndexError past the last row.
+        lines), and target (a box in thousandths) where the last question is where to click. Raises IndexError past the
+        last row.
         """
         document = self.document(index)
         asks = self._choose(index, document)
@@ -94,6 +96,8 @@ class DocumentsSource:
             "document": document.name,
             "text": "\n".join(document.lines),
         }
+        if asks[-1].target:
+            fields["target"] = list(asks[-1].target)
         name = f"documents-{self.config.split}-{index:07d}"
         return Row(id=name, fields=fields, place=f"drawn documents, row {index}")
 
@@ -145,7 +149,8 @@ class DocumentsSource:
         for name in page.targets:
             x1, y1, x2, y2 = boxes[name]
             point = str([round(500 * (x1 + x2) / width), round(500 * (y1 + y2) / height)])
-            asks.append(Ask("click", worded(talk, config.script, "click", name=name), point))
+            target = tuple(json.loads(in_thousandths(boxes[name], width, height)))
+            asks.append(Ask("click", worded(talk, config.script, "click", name=name), point, target))
         return Document(
             name=kind,
             picture=picture,

@@ -31,11 +31,15 @@ class Frame:
 
 @dataclass(frozen=True)
 class Ask:
-    """One question about a picture, of one kind, with its only right answer."""
+    """One question about a picture, of one kind, with its only right answer.
+
+    target: of a question where to click, the box (thousandths) that must be hit.
+    """
 
     kind: str
     question: str
     answer: str
+    target: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,52 @@
+"""EVA-CLIP's ViT-g as BLIP-2 and MiniGPT-4 name its tensors. Queries and values have biases, keys none: zeros here.
+
+Source: salesforce/LAVIS, `eva_vit.py`; Vision-CAIR/MiniGPT-4, `models/eva_vit.py`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from vitrail.systems.system import Place, same, shaped, within
+
+IN_BLOCK = {
+    "attention_norm": "norm1",
+    "query_key_value": "attn.qkv",
+    "attention_out": "attn.proj",
+    "mlp_norm": "norm2",
+    "mlp.up": "mlp.fc1",
+    "mlp.down": "mlp.fc2",
+}
+
+
+def place(name: str, patch: int) -> Place:
+    """Where a tensor of the encoder is kept, without the prefix of the system (`visual_encoder.`)."""
+    match name.removeprefix("encoder."):
+        case "class_token":
+            return within("cls_token", 2)
+        case "table":
+            return within("pos_embed", 1)
+        case "stem.weight":
+            return shaped("patch_embed.proj.weight", (3, patch, patch))
+        case "stem.bias":
+            return same("patch_embed.proj.bias")
+    module, _, kind = name.removeprefix("encoder.").rpartition(".")
+    _, number, part = module.split(".", 2)
+    if (part, kind) == ("query_key_value", "bias"):
+        names = (f"blocks.{number}.attn.q_bias", f"blocks.{number}.attn.v_bias")
+        return Place(names, _with_zeros, _without_keys)
+    return same(f"blocks.{number}.{IN_BLOCK[part]}.{kind}")
+
+
+def _with_zeros(tensors: Sequence[Tensor]) -> Tensor:
+    query, value = tensors
+    return torch.cat([query, torch.zeros_like(query), value])
+
+
+def _without_keys(tensor: Tensor) -> list[Tensor]:
+    """A bias of keys adds the same to all that a query compares: it changes nothing, and is left out."""
+    query, _, value = tensor.chunk(3)
+    return [query, value]
