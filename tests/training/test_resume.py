@@ -84,6 +84,7 @@ def undisturbed(
     log, ledger = log_of(folder), result[1].ledger
     assert len(log) == STEPS == result[1].total_steps
     assert ledger["rows"], "some rows must be lost, or the ledger would prove little"
+    assert log[-1]["rows"] == ledger["counts"]["drawn"], "the log says what became of the rows so far"
     assert result[1].cursor == {}
     return result, log
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -43,6 +44,13 @@ class Ledger:
         return sum(
             count for by_fate in self.counts.values() for fate, count in by_fate.items() if not fates or fate in fates
         )
+
+    def fates(self) -> dict[str, int]:
+        """Samples of each fate over all sources."""
+        totals: Counter[str] = Counter()
+        for by_fate in self.counts.values():
+            totals.update(by_fate)
+        return dict(totals)
 
     def to_json(self) -> dict[str, Any]:
         """Plain data, for a checkpoint; it shares nothing with the ledger."""

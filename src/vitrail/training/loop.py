@@ -158,6 +158,7 @@ class Trainer:
             "tokens": int(state.counters["tokens: text"] + state.counters["tokens: picture"]),
             "tokens_per_second": tokens / seconds,
             "seconds": state.counters["seconds"],
+            "rows": ledger.fates(),
             "memory_gib": memory_gib(self.device.name),
         }
 
