@@ -1,7 +1,7 @@
 """The way of the data, measured: pictures a second, fullness of packs, memory, going on from the middle, waiting.
 
-    python benchmarks/data_path.py [--json] [--only NAME ...] [--rounds 3] [--samples 384] [--workers 2] [--rows 1000000]
-                                   [--seen 20000] [--steps 16] [--device auto] [--recipe FILE] [KEY=VALUE ...]
+    python benchmarks/data_path.py [--json] [--only NAME ...] [--rounds 3] [--samples 384] [--workers 2]
+                                   [--rows 1000000] [--seen 20000] [--steps 8] [--device auto] [--recipe FILE] [KEY=VALUE ...]
 
 ratio_samples   samples a second of our stream (rows, encoding, packing, decoding, collating) by those of the peer: a
                 Hugging Face processor and its padding, batches of 8, as the collator of torch's DataLoader. Both read
@@ -15,7 +15,10 @@ memory_growth   anonymous memory of a process that took `seen` samples of a file
 seek_seconds    in a fresh process, from opening the large file to the first batch after its middle.
 wait_share      1 - tokens a second of training with workers, by those on the same batches held in memory. The model is
                 the recipe's, its encoder and projector with random weights. Medians of interleaved rounds; the first
-                batch is waited for before the clock starts.
+                batch is waited for before the clock starts. Packs that are made ahead and left over at the end of a
+                pass cost it time too, which is against us.
+
+On two cores all of it takes a quarter of an hour, most of it for `wait_share`.
 
 The peer is given transformers' Pillow backend where torchvision is installed too: then both decode and resize with the
 same library, and pixels are equal; `pixel_difference` is the largest that was found. Its labels are the ids themselves,
@@ -208,9 +211,7 @@ def processor(work: Work, folder: Path) -> Any:
         image_std=list(media.std),
     )
     picture = work.recipe.prompt.picture
-    found = peers.PillowProcessor(
-        images, tokenizer, unit=side, tokens=(picture.token, picture.row_break, picture.end)
-    )
+    found = peers.PillowProcessor(images, tokenizer, unit=side, tokens=(picture.token, picture.row_break, picture.end))
     found.chat_template = peers.TEMPLATE.replace("PICTURE", picture.token)
     return found
 
@@ -278,14 +279,14 @@ def interleaved(contestants: Mapping[str, Pass], rounds: int, what: str) -> dict
 def packing(work: Work, windows: int = 20) -> dict[str, Any]:
     """Of the default packs; a pack's vision may fill it too."""
     config, chance = PackConfig(), np.random.default_rng(0)
-    packs = [
-        pack for _ in range(windows) for pack in pack_window([length(work, chance, config) for _ in range(config.window)], config)
-    ]
+    packs = []
+    for _ in range(windows):
+        packs += pack_window([measures(work, chance, config) for _ in range(config.window)], config)
     real = sum(pack.tokens for pack in packs)
     return {"packing": round(real / (len(packs) * config.length), 4), "packs": len(packs)}
 
 
-def length(work: Work, chance: np.random.Generator, config: PackConfig) -> Sample:
+def measures(work: Work, chance: np.random.Generator, config: PackConfig) -> Sample:
     """A sample by its measures alone: most have one picture and a short answer, a seventh are of text alone."""
     kind = chance.choice(["short", "caption", "several", "text"], p=[0.55, 0.2, 0.1, 0.15])
     tokens = {"short": (20, 80), "caption": (60, 300), "several": (60, 400), "text": (50, 1500)}[kind]
@@ -362,7 +363,7 @@ def waiting(work: Work, workers: int, steps: int, rounds: int, device_name: Devi
     recipe, device = work.recipe, choose(TrainingConfig(device=device_name))
     torch.set_num_threads(device.threads)
     encode = build.build_encode(recipe.model, recipe.prompt, work.encode.tokenizer)
-    stream = open_stream(work.rows, encode, recipe.data.pack, workers)
+    stream = open_stream(work.rows, encode, dataclasses.replace(recipe.data.pack, window=WINDOW), workers)
     model = build.build_model(recipe.model, encode.tokenizer.vocabulary, recipe.seed)
     model = model.to(device.name, device.torch_dtype).train()
     stage = recipe.stages[-1]
@@ -406,7 +407,7 @@ def main() -> None:
     parser.add_argument("--workers", type=int, default=2, help="of ours and of the peer")
     parser.add_argument("--rows", type=int, default=1_000_000, help="of the large file; the small one has a hundredth")
     parser.add_argument("--seen", type=int, default=20_000, help="samples taken of either")
-    parser.add_argument("--steps", type=int, default=16, help="of a round of training")
+    parser.add_argument("--steps", type=int, default=8, help="of a round of training")
     parser.add_argument("--device", default="auto", choices=get_args(DeviceName))
     parser.add_argument("--recipe", default=str(RECIPE))
     parser.add_argument("overrides", nargs="*", metavar="KEY=VALUE", help="of the recipe")

@@ -300,9 +300,10 @@ def build_stages(recipe: Recipe, encode: Encode, device: Device, opened: Opened 
         if config.epochs is not None and mixture.rows is None:
             raise RecipeError(f"stages.{config.name}.epochs: streamed data has no epochs; give steps or tokens")
         pack = recipe.data.pack
+        read = config.objective.read if isinstance(config.objective, NextTokenConfig) else 0.0
         stream = Stream(
             mixture,
-            encode,
+            replace(encode, read=read),
             pack,
             max_lost=recipe.data.max_lost,
             resolution=config.resolution,

@@ -54,12 +54,20 @@ def plan(
         typer.echo(f"             ({missing}: packs of made-up 448 px pictures were measured)")
     typer.echo(f"device       {device.name}, {device.dtype}, {device.threads} threads")
     for stage in made.stages:
+        cost = ""
+        if stage.seconds is not None and stage.memory_gib is not None:
+            cost = f", about {clock(stage.seconds)} and {stage.memory_gib:.1f} GiB"
         typer.echo(
-            f"stage        {stage.name}: trains {count(stage.trainable)} of {count(total)}, {stage.steps:,.0f} steps, "
-            f"about {clock(stage.seconds)} and {stage.memory_gib:.1f} GiB; packs of {resolved.value.data.pack.length} "
-            f"tokens, {stage.packing:.1%} of them real"
+            f"stage        {stage.name}: trains {count(stage.trainable)} of {count(total)}, {stage.steps:,.0f} steps{cost}; "
+            f"packs of {resolved.value.data.pack.length} tokens, {stage.packing:.1%} of them real"
         )
-    typer.echo(f"training     about {clock(sum(stage.seconds for stage in made.stages))} in all, without measuring")
+    seconds = [stage.seconds for stage in made.stages if stage.seconds is not None]
+    if len(seconds) == len(made.stages):
+        typer.echo(f"training     about {clock(sum(seconds))} in all, without measuring")
+    else:
+        typer.echo(
+            "training     time and memory: to be planned on the device that will train, this one is too slow to tell"
+        )
 
 
 def parse(text: str) -> tuple[int, int]:

@@ -40,11 +40,15 @@ class TextPart:
 
 @dataclass(frozen=True)
 class Mark:
-    """A character and the middle of where it stands in a picture. x, y: shares of the width and the height."""
+    """A character and the middle of where it stands in a picture. x, y: shares of the width and the height.
+
+    before: what parts it from the mark before: nothing within a word, a blank, or a line break where a line begins.
+    """
 
     text: str
     x: float
     y: float
+    before: str = ""
 
 
 @dataclass(frozen=True)

@@ -27,6 +27,10 @@ class Tokenizer(Protocol):
         """Ids of plain text. A special token spelled in `text` stays text."""
         ...
 
+    def starts(self, text: str) -> list[tuple[int, int]]:
+        """Ids of plain text, each with the number of the character it begins at."""
+        ...
+
     def special(self, name: str) -> int:
         """Id of the special token `name`. Raises WeightsError when the vocabulary has none such."""
         ...

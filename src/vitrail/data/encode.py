@@ -10,6 +10,7 @@ from vitrail.contracts.protocols import MediaRule, Tokenizer
 from vitrail.contracts.samples import Sample, View
 from vitrail.data.config import DialectName
 from vitrail.data.dialects import to_conversation
+from vitrail.data.reading import tokens_on
 from vitrail.media import image
 from vitrail.media.config import FetchConfig
 from vitrail.media.fetch import fetched, is_url, shown
@@ -24,6 +25,7 @@ class Encode:
     """Everything a conversation needs to become a sample.
 
     withhold: leave pictures out, for the blind baseline. fetch: which hosts may be asked for pictures; None for none.
+    read: loss weight of the tokens that stand in pictures, at the pictures' own places.
     positions: of the tokens, as the model has them.
     """
 
@@ -33,6 +35,7 @@ class Encode:
     prompt: PromptConfig = field(default_factory=PromptConfig)
     withhold: bool = False
     fetch: FetchConfig | None = None
+    read: float = 0.0
     positions: PositionsConfig = field(default_factory=LinePositionsConfig)
 
     def row(self, row: Row, source: str, dialect: DialectName) -> Sample:
@@ -48,12 +51,17 @@ class Encode:
         return self._sample(*self.rendered(conversation, ask=True), "")
 
     def _sample(self, rendered: Rendered, conversation: Conversation, source: str) -> Sample:
+        labels, weights = rendered.labels, rendered.weights
+        if self.read:
+            for slot in rendered.slots:
+                for place, number in tokens_on(conversation.pictures[slot.picture].marks, slot, self.tokenizer).items():
+                    labels[place], weights[place] = number, self.read
         return Sample(
             id=conversation.id,
             source=source,
             ids=rendered.ids,
-            labels=rendered.labels,
-            weights=rendered.weights,
+            labels=labels,
+            weights=weights,
             slots=rendered.slots,
             pictures=conversation.pictures,
             positions=positions_of(self.positions, len(rendered.ids), rendered.slots),

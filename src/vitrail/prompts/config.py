@@ -126,13 +126,13 @@ class MRopePositionsConfig:
 
     kind: Literal["mrope"] = "mrope"
     sections: tuple[int, int, int] = (16, 24, 24)
-    tokens_per_second: float | None = None
+    tokens_per_second: int | None = None
 
     def __post_init__(self) -> None:
         if min(self.sections) < 0 or not sum(self.sections):
             raise ValueError(f"sections ({list(self.sections)}) are numbers of frequencies, 0 or more each")
         if self.tokens_per_second is not None and self.tokens_per_second <= 0:
-            raise ValueError(f"tokens_per_second ({self.tokens_per_second:g}) must be more than 0")
+            raise ValueError(f"tokens_per_second ({self.tokens_per_second}) must be more than 0")
 
 
 PositionsConfig = LinePositionsConfig | MRopePositionsConfig

@@ -2,7 +2,8 @@
 
 Parameters are counted on the meta device. Time and memory come from a calibration of a few seconds: one layer of each
 component, at its real width and on a full pack, forward and backward, times the depth. A model of any size can be
-planned on a machine that could not hold it.
+planned on a machine that could not hold it. Where even that calibration would take minutes, it is left out: the
+rest can be counted.
 """
 
 from __future__ import annotations
@@ -33,6 +34,8 @@ from vitrail.training.device import Device
 from vitrail.training.optimizer import freeze_all_but
 
 CALIBRATION_SECONDS = 3.0
+LONGEST_CALIBRATION = 120.0
+"""Seconds. Models of billions, on a processor, take longer."""
 MOMENTS_BYTES = 8
 """AdamW keeps two float32 numbers a trained parameter."""
 PROCESS_GIB = 0.5
@@ -41,7 +44,8 @@ PROCESS_GIB = 0.5
 
 @dataclass(frozen=True)
 class StagePlan:
-    """One stage. trainable: parameters. seconds, memory_gib: estimates, of the stage and of the process.
+    """One stage. trainable: parameters. seconds, memory_gib: estimates, of the stage and of the process; None where a
+    calibration would take too long.
 
     packing: share of real tokens in packs. missing: why the stage's data could not be opened, and a pack was made up;
     "" when it was measured.
@@ -50,8 +54,8 @@ class StagePlan:
     name: str
     trainable: int
     steps: float
-    seconds: float
-    memory_gib: float
+    seconds: float | None
+    memory_gib: float | None
     packing: float
     missing: str
 
@@ -117,7 +121,6 @@ def _stage(
 ) -> StagePlan:
     freeze_all_but(whole, stage.train, stage.name)
     trainable = sum(parameter.numel() for parameter in whole.parameters() if parameter.requires_grad)
-    cost = _cost_of_pack(recipe, stage, vocabulary, load.batch, device)
     if stage.steps is not None:
         steps = float(stage.steps)
     elif stage.tokens is not None:
@@ -125,6 +128,9 @@ def _stage(
     else:
         assert stage.epochs is not None, "a stage is counted in steps, tokens or epochs"
         steps = stage.epochs * load.packs_per_epoch / stage.accumulate
+    if _calibration(recipe, vocabulary, load.batch, device) > LONGEST_CALIBRATION:
+        return StagePlan(stage.name, trainable, steps, None, None, load.packing, load.missing)
+    cost = _cost_of_pack(recipe, stage, vocabulary, load.batch, device)
     width = device.torch_dtype.itemsize
     masters = 0 if width == 4 else 4
     weights = _count(whole) * width + trainable * (width + MOMENTS_BYTES + masters)
@@ -133,6 +139,24 @@ def _stage(
     seconds = steps * (stage.accumulate * cost.seconds + moving)
     memory = PROCESS_GIB + (weights + cost.kept) / 2**30
     return StagePlan(stage.name, trainable, steps, seconds, memory, load.packing, load.missing)
+
+
+def _calibration(recipe: Recipe, vocabulary: int, batch: Batch, device: Device) -> float:
+    """About how many seconds `_cost_of_pack` will take at least: two passes over each of its three models."""
+    with torch.device("meta"):
+        model = _shaped(recipe.model, vocabulary, 2, 2)
+    patches = 0 if batch.vision is None else batch.vision.segments.total
+    learnt = int(batch.text.weights.count_nonzero())
+    products = _count(model.encoder) * patches + _count(model.backbone.lm.model.layers) * batch.tokens
+    products += model.backbone.head_weight().numel() * learnt
+    square = torch.ones(1024, 1024, device=device.name, dtype=device.torch_dtype)
+    fastest = float("inf")
+    for _ in range(3):
+        begun = time.perf_counter()
+        _ = float((square @ square)[0, 0])  # asking for a number waits for the device
+        fastest = min(fastest, time.perf_counter() - begun)
+    # A product of a matrix forward is two backward; the larger of the models counts in full, the others almost.
+    return 3 * 2 * 3 * products / (1024**3 / fastest)
 
 
 def _cost_of_pack(recipe: Recipe, stage: StageConfig, vocabulary: int, batch: Batch, device: Device) -> Cost:

@@ -146,7 +146,7 @@ def obstacles(described: Described) -> list[str]:
     found = obstacles_to(described, qwen_vit.encoder_2(qwen_vit.VISION_2), SIZES)
     positions = described.model.positions
     if isinstance(positions, MRopePositionsConfig) and positions.tokens_per_second:
-        found.append(f"model.positions.{SPEED} is {positions.tokens_per_second:g}, the layout has none")
+        found.append(f"model.positions.{SPEED} is {positions.tokens_per_second}, the layout has none")
     return found
 
 

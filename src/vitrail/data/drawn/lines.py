@@ -93,10 +93,12 @@ class LinesSource:
         for number, (row, mask) in enumerate(zip(text, masks, strict=True)):
             place = sheet[top + number * pitch :, left:][: mask.shape[0], : mask.shape[1]]
             np.maximum(place, mask[: place.shape[0]], out=place)
+            before = "\n"
             for character, (x, y) in zip(row, middles(row, face, size), strict=True):
                 if character != " ":
                     share = (left + x) / sheet.shape[1], (top + number * pitch + y) / sheet.shape[0]
-                    marks.append(Mark(character, *share))
+                    marks.append(Mark(character, *share, before))
+                before = " " if character == " " else ""
         wear = self.config.wear * grown
         picture = worn(dice, _inked(dice, sheet, _ramp(grown, 0.05, 0.3)), wear, skew=1.5 * wear)
         return ImagePart(picture, tuple(marks))

@@ -33,11 +33,19 @@ class HFTokenizer:
 
         Raises DataError for text that is no Unicode: JSON can spell half a surrogate pair.
         """
+        return list(self._encoded(text).ids)
+
+    def starts(self, text: str) -> list[tuple[int, int]]:
+        """Ids of plain text, each with the number of the character it begins at. Raises DataError as `encode` does."""
+        found = self._encoded(text)
+        return [(number, start) for number, (start, _) in zip(found.ids, found.offsets, strict=True)]
+
+    def _encoded(self, text: str) -> Any:
         # Straight to the library below transformers, whose own call takes ten times as long on a sentence.
         backend = self.hf.backend_tokenizer
         backend.encode_special_tokens = True
         try:
-            return list(backend.encode(text, add_special_tokens=False).ids)
+            return backend.encode(text, add_special_tokens=False)
         except TypeError as error:
             raise DataError(f"text holds half a surrogate pair, which is no character: {text!r:.60}") from error
 
@@ -104,6 +112,10 @@ class NoTokenizer:
         self._refuse()
 
     def encode(self, text: str) -> list[int]:
+        """Raises WeightsError."""
+        self._refuse()
+
+    def starts(self, text: str) -> list[tuple[int, int]]:
         """Raises WeightsError."""
         self._refuse()
 

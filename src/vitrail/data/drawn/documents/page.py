@@ -199,12 +199,12 @@ class Page:
         """Every piece of text."""
         return [thing for thing in self._things if isinstance(thing, _Run)]
 
-    def middles(self) -> list[tuple[str, float, float]]:
-        """Each character that shows, and its middle, px from the left and from the top."""
+    def middles(self) -> list[tuple[str, float, float, str]]:
+        """Each character that shows, its middle, px from the left and from the top, and what parts it from the last."""
         return [
-            (character, run.left + x, run.baseline - y)
+            (character, run.left + x, run.baseline - y, before)
             for run in self.runs
-            for character, x, y in run.pen.middles(run.text)
+            for character, x, y, before in run.pen.middles(run.text)
         ]
 
     def draw(self, dice: Dice) -> tuple[NDArray[np.uint8], tuple[tuple[str, Box], ...]]:

@@ -34,11 +34,16 @@ class Pen:
         """The text as uint8[h, w + 2 * SIDE]; it starts `SIDE` px from the left."""
         return _letters(self.face, self.size).mask(text)
 
-    def middles(self, text: str) -> list[tuple[str, float, float]]:
-        """Each character that shows, and its middle: px right of the text's start, and px above the baseline."""
+    def middles(self, text: str) -> list[tuple[str, float, float, str]]:
+        """Each character that shows, and its middle: px right of the text's start, and px above the baseline.
+
+        The last of the four is what stands before it: a line break at the start, a blank, or nothing.
+        """
         places = _letters(self.face, self.size).places(text)
         high = self.face.cap * self.size / 2
-        return [(c, (x + end) / 2, high) for c, (x, end) in zip(text, pairwise(places), strict=True) if c != " "]
+        before = ["\n", *(" " if character == " " else "" for character in text)]
+        spots = zip(text, pairwise(places), before, strict=False)
+        return [(c, (x + end) / 2, high, apart) for c, (x, end), apart in spots if c != " "]
 
     @property
     def ascent(self) -> int:

@@ -140,7 +140,7 @@ class DocumentsSource:
         most = _MOST_SKEW * job.level * config.wear
         turn = Turn(width, height, dice.spread(most) if most and dice.chance(0.4) else 0.0)
         boxes = {name: turn.box(box) for name, box in page.boxes.items()}
-        spots = [(character, *turn.point(x, y)) for character, x, y in page.middles()]
+        spots = [(character, *turn.point(x, y), before) for character, x, y, before in page.middles()]
         picture = turn.picture(picture)
         picture = worn(dice, picture, config.wear * (0.5 + 0.5 * grown))
         asks = [*draft.asks, Ask(READING, worded(talk, config.script, READING), "\n".join(lines))]
@@ -163,7 +163,7 @@ class DocumentsSource:
             values=tuple(draft.words.values),
             fonts=tuple(sorted({run.pen.face.name for run in page.runs})),
             runs=runs,
-            marks=tuple(Mark(character, x / width, y / height) for character, x, y in spots),
+            marks=tuple(Mark(character, x / width, y / height, before) for character, x, y, before in spots),
         )
 
     def _choose(self, index: int, document: Document) -> list[Ask]:
