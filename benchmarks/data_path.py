@@ -1,7 +1,8 @@
 """The way of the data, measured: pictures a second, fullness of packs, memory, going on from the middle, waiting.
 
     python benchmarks/data_path.py [--json] [--only NAME ...] [--rounds 3] [--samples 384] [--workers 2]
-                                   [--rows 1000000] [--seen 20000] [--steps 8] [--device auto] [--recipe FILE] [KEY=VALUE ...]
+                                   [--rows 1000000] [--seen 20000] [--steps 8] [--device auto]
+                                   [--recipe FILE] [KEY=VALUE ...]
 
 ratio_samples   samples a second of our stream (rows, encoding, packing, decoding, collating) by those of the peer: a
                 Hugging Face processor and its padding, batches of 8, as the collator of torch's DataLoader. Both read

@@ -32,6 +32,11 @@ def test_steps_between_times_are_cut_to_whole_numbers() -> None:
     assert grid_positions(4, [Grid(0, 4, 1, 1, step=2.5)])[0].tolist() == [0, 2, 5, 7]
 
 
+def test_steps_are_multiplied_as_official_code_does() -> None:
+    """In float32 10 x 0.7 is 7; the nearest number of 64 bits to that 0.7 gives a little less."""
+    assert grid_positions(11, [Grid(0, 11, 1, 1, step=float(np.float32(0.7)))])[0, 10] == 7
+
+
 def test_grids_of_slots_are_their_tokens() -> None:
     """A view of 4 x 6 patches whose 2 x 2 are one token."""
     assert grids([MediaSlot(3, 0, View(56, 84, 4, 6, 6))]) == [Grid(3, 1, 2, 3)]

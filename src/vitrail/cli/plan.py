@@ -51,23 +51,21 @@ def plan(
     shown = ", ".join(f"{name} -> {n if n else 'refused'}" for name, n in tokens.items())
     typer.echo(f"tokens       of a picture: {shown}")
     for missing in dict.fromkeys(stage.missing for stage in made.stages if stage.missing):
-        typer.echo(f"             ({missing}: packs of made-up 448 px pictures were measured)")
+        typer.echo(f"             ({missing}: packs of made-up 448 px pictures stand in)")
     typer.echo(f"device       {device.name}, {device.dtype}, {device.threads} threads")
     for stage in made.stages:
         cost = ""
         if stage.seconds is not None and stage.memory_gib is not None:
             cost = f", about {clock(stage.seconds)} and {stage.memory_gib:.1f} GiB"
         typer.echo(
-            f"stage        {stage.name}: trains {count(stage.trainable)} of {count(total)}, {stage.steps:,.0f} steps{cost}; "
-            f"packs of {resolved.value.data.pack.length} tokens, {stage.packing:.1%} of them real"
+            f"stage        {stage.name}: trains {count(stage.trainable)} of {count(total)}, {stage.steps:,.0f} steps"
+            f"{cost}; packs of {resolved.value.data.pack.length} tokens, {stage.packing:.1%} of them real"
         )
     seconds = [stage.seconds for stage in made.stages if stage.seconds is not None]
     if len(seconds) == len(made.stages):
         typer.echo(f"training     about {clock(sum(seconds))} in all, without measuring")
     else:
-        typer.echo(
-            "training     time and memory: to be planned on the device that will train, this one is too slow to tell"
-        )
+        typer.echo("training     time and memory are not measured on a device this slow: plan on the one to train on")
 
 
 def parse(text: str) -> tuple[int, int]:

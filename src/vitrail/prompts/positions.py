@@ -62,7 +62,8 @@ def grid_positions(length: int, found: Sequence[Grid]) -> NDArray[np.int64]:
         following += text
         place = grid.start + grid.tokens
         here = np.indices((grid.times, grid.rows, grid.columns)).reshape(3, -1)
-        here[0] = (here[0] * grid.step).astype(np.int64)
+        # In float32 as official code has it, where 10 x 0.7 is 7 and not a little less.
+        here[0] = (here[0].astype(np.float32) * np.float32(grid.step)).astype(np.int64)
         positions[:, grid.start : place] = here + following
         following += int(here.max()) + 1
     positions[:, place:] = np.arange(following, following + length - place)

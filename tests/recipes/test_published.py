@@ -1,0 +1,138 @@
+"""Published systems: the laptop's recipe has the stages, freezing and objectives of the paper's; only sizes differ."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from typer.testing import CliRunner
+
+from vitrail import build
+from vitrail.cli.main import app
+from vitrail.recipe import bundled
+from vitrail.recipe.read import read_recipe
+from vitrail.recipe.schema import Recipe
+
+SYSTEMS = sorted(name.removesuffix("/paper") for name in bundled.names() if name.endswith("/paper"))
+SIZES = {
+    "encoder": (
+        "width",
+        "depth",
+        "heads",
+        "mlp_width",
+        "table",
+        "window",
+        "full_blocks",
+        "dummy_heads",
+        "pooled_width",
+    ),
+    "media": ("patch", "tile", "min_tokens", "max_tokens", "max_tiles", "max_side"),
+    "projector": ("hidden",),
+    "positions": ("sections",),
+    "fusion": (),
+}
+"""What may be smaller on a laptop, component by component."""
+
+
+def both(system: str) -> tuple[Recipe, Recipe]:
+    return read_recipe(f"{system}/paper").value, read_recipe(f"{system}/laptop").value
+
+
+def without(settings: Any, names: tuple[str, ...]) -> dict[str, Any]:
+    return {name: value for name, value in dataclasses.asdict(settings).items() if name not in names}
+
+
+def test_there_are_published_systems() -> None:
+    assert "qwen2_vl" in SYSTEMS
+    assert all(f"{system}/laptop" in bundled.names() for system in SYSTEMS)
+
+
+@pytest.mark.parametrize("system", SYSTEMS)
+def test_the_laptop_extends_the_paper(system: str) -> None:
+    text = bundled.names()[f"{system}/laptop"].read_text(encoding="utf-8")
+    assert "extends: paper.yaml" in text.splitlines()
+
+
+@pytest.mark.parametrize("system", SYSTEMS)
+def test_stages_freezing_and_objectives_are_the_same(system: str) -> None:
+    paper, laptop = both(system)
+    assert [stage.name for stage in paper.stages] == [stage.name for stage in laptop.stages]
+    for published, ours in zip(paper.stages, laptop.stages, strict=True):
+        assert published.train.keys() == ours.train.keys(), published.name
+        assert published.objective == ours.objective, published.name
+        assert published.replay.keys() == ours.replay.keys(), published.name
+
+
+@pytest.mark.parametrize("system", SYSTEMS)
+def test_only_sizes_differ(system: str) -> None:
+    paper, laptop = both(system)
+    for component, names in SIZES.items():
+        published, ours = (getattr(recipe.model, component) for recipe in (paper, laptop))
+        assert without(published, names) == without(ours, names), component
+    assert paper.prompt == laptop.prompt
+    families = [recipe.model.backbone.config.get("model_type") for recipe in (paper, laptop)]
+    assert families[0] == families[1]
+
+
+@pytest.mark.parametrize("system", SYSTEMS)
+def test_the_laptops_model_is_small(system: str) -> None:
+    recipe = read_recipe(f"{system}/laptop").value
+    tokenizer = build.build_tokenizer(recipe.model.backbone, recipe.prompt)
+    with torch.device("meta"):
+        model = build.build_model(recipe.model, tokenizer.vocabulary, 0)
+    assert sum(parameter.numel() for parameter in model.parameters()) < 10e6
+
+
+PLANNED = {"qwen2_vl": {"parameters": 8_291_375_616, "224x224": 64, "448x448": 256}}
+"""Parameters of the published model, and tokens of pictures."""
+
+
+@pytest.mark.parametrize("system", PLANNED)
+def test_the_papers_recipe_can_be_planned(system: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where its data is not, on a machine that could not hold it: parameters and tokens are counted all the same."""
+    path = bundled.names()[f"{system}/paper"].resolve()
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("vitrail.run.plan.LONGEST_CALIBRATION", 0.0)
+    pack = ["data.pack.length=20000", "data.pack.patches=66000"]
+    done = CliRunner().invoke(app, ["plan", str(path), *pack, "--json", "--size", "224x224", "--size", "448x448"])
+    assert done.exit_code == 0, done.output
+    planned = json.loads(done.stdout)
+    counted = {"parameters": sum(planned["parameters"].values()), **planned["tokens_of_picture"]}
+    assert counted == PLANNED[system]
+    assert all(stage["seconds"] is stage["memory_gib"] is None for stage in planned["stages"])
+    assert all("does not exist" in stage["missing"] for stage in planned["stages"])
+
+
+TINY = [
+    "model.media.max_tokens=4",
+    "model.encoder.depth=1",
+    "model.backbone.config.num_hidden_layers=1",
+    "data.held_out=null",
+    "data.pack={length: 256, patches: 512, window: 8}",
+    "training={threads: 1, device: cpu, dtype: float32}",
+    "evaluate={answers: false, losses: false, before: false, blind: false}",
+]
+
+
+@pytest.mark.parametrize("system", SYSTEMS)
+def test_the_laptops_stages_run(system: str, tmp_path: Path) -> None:
+    """Every stage for two steps, one layer each."""
+    recipe = read_recipe(f"{system}/laptop").value
+    short = [
+        change
+        for number in range(len(recipe.stages))
+        for change in (
+            *(f"stages.{number}.{unit}=null" for unit in ("epochs", "tokens")),
+            f"stages.{number}.steps=2",
+        )
+    ]
+    overrides = [*TINY, *short, f"run={tmp_path / 'run'}"]
+    done = CliRunner().invoke(app, ["train", f"{system}/laptop", *overrides])
+    assert done.exit_code == 0, done.output
+    steps = [json.loads(line) for line in (tmp_path / "run" / "log.jsonl").read_text(encoding="utf-8").splitlines()]
+    assert {step["stage"] for step in steps if "stage" in step} == {stage.name for stage in recipe.stages}
+    assert build.load(tmp_path / "run", "cpu").encode.positions == recipe.model.positions
