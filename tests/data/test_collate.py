@@ -19,6 +19,7 @@ from vitrail.data.fitting import cut
 from vitrail.data.ledger import Event
 from vitrail.media import image
 from vitrail.media.native import patchify
+from vitrail.media.rule import pixels as pixels_of
 
 Paint = Callable[[Path, int, int], Path]
 SIZES = {"a": (48, 24), "b": (16, 16), "c": (20, 50)}
@@ -108,8 +109,10 @@ def test_patches_are_the_pictures_in_reading_order(tmp_path: Path, encode: Encod
     assert vision is not None
     patches, positions, lengths = [], [], []
     for name in "abcb":
-        (pixels,) = encode.media.pixels(
-            image.load(tmp_path / f"{name}.png"), encode.media.views(*image.size(tmp_path / f"{name}.png"))
+        (pixels,) = pixels_of(
+            encode.media,
+            image.load(tmp_path / f"{name}.png"),
+            encode.media.views(*image.size(tmp_path / f"{name}.png")),
         )
         values, places = patchify(pixels, encode.media.patch, encode.media.merge)
         patches.append(values)

@@ -17,6 +17,7 @@ from towers import in_reading_order, stream_of
 import vitrail
 from vitrail.contracts.samples import Segments
 from vitrail.media.config import TilesConfig
+from vitrail.media.rule import pixels as pixels_of
 from vitrail.media.tiling import Tiling
 from vitrail.models.projectors.mlp import MLPProjector
 from vitrail.models.weights import unshared
@@ -123,7 +124,7 @@ def test_pixels_are_the_references(golden: Path) -> None:
         expected = tensors[f"pixel_values_{number}"].numpy()
         most = int(tensors[f"max_num_{number}"])
         rule = Tiling(TilesConfig(patch=expected.shape[-1], merge=1, tile=expected.shape[-1], max_tiles=most))
-        found = np.stack(rule.pixels(picture, rule.views(picture.shape[1], picture.shape[0])))
+        found = np.stack(pixels_of(rule, picture, rule.views(picture.shape[1], picture.shape[0])))
         assert np.abs(found.transpose(0, 3, 1, 2) - expected).max() <= 1e-6
 
 

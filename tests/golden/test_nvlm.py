@@ -14,6 +14,7 @@ from safetensors.torch import load_file, save_file
 
 import vitrail
 from vitrail.media.config import TilesConfig
+from vitrail.media.rule import pixels as pixels_of
 from vitrail.media.tiling import Tiling
 from vitrail.models.weights import unshared
 from vitrail.prompts.config import PICTURES
@@ -64,7 +65,7 @@ def test_pixels_are_the_references(golden: Path) -> None:
     for name in [name for name in tensors if name.startswith("image_")]:
         picture, expected = tensors[name].numpy(), tensors[name.replace("image", "pixel_values")].numpy()
         rule = Tiling(TilesConfig(patch=expected.shape[-1], merge=1, tile=expected.shape[-1], max_tiles=most))
-        found = np.stack(rule.pixels(picture, rule.views(picture.shape[1], picture.shape[0])))
+        found = np.stack(pixels_of(rule, picture, rule.views(picture.shape[1], picture.shape[0])))
         assert np.abs(found.transpose(0, 3, 1, 2) - expected).max() <= 1e-6
 
 

@@ -20,6 +20,7 @@ from vitrail.media import image
 from vitrail.media.config import NativeResolutionConfig, TilesConfig
 from vitrail.media.native import NativeResolution, patchify, patchify_frames
 from vitrail.media.rule import media_rule
+from vitrail.media.rule import pixels as pixels_of
 from vitrail.media.tiling import Tiling
 
 
@@ -81,7 +82,7 @@ def test_tiles_are_internvls(root: Path) -> None:
         views = rule.views(width, height)
         assert list(rule.grid(width, height)) == expected["grid_cols_rows"], key
         assert len(views) == expected["num_tiles_incl_thumbnail"], key
-        pixels = np.stack(rule.pixels(picture, views)).transpose(0, 3, 1, 2)
+        pixels = np.stack(pixels_of(rule, picture, views)).transpose(0, 3, 1, 2)
         assert file.close(key, pixels, expected), key
 
 
@@ -123,7 +124,7 @@ def test_pictures_are_qwen2_vls(root: Path) -> None:
         assert [view.height, view.width] == expected["resized_hw"], key
         assert [1, view.rows, view.columns] == expected["image_grid_thw"], key
         assert view.tokens == expected["num_image_tokens"], key
-        (pixels,) = rule.pixels(picture, (view,))
+        (pixels,) = pixels_of(rule, picture, (view,))
         patches, _ = patchify_frames(pixels[None], rule.patch, rule.merge, frames)
         assert file.close(key, patches, expected), key
         once, _ = patchify(pixels, rule.patch, rule.merge)
@@ -174,5 +175,5 @@ def test_squares_are_the_towers(root: Path, name: str) -> None:
             **file.statistics(),
         )
         rule = media_rule(config)
-        pixels = np.stack(rule.pixels(picture, rule.views(picture.shape[1], picture.shape[0])))
+        pixels = np.stack(pixels_of(rule, picture, rule.views(picture.shape[1], picture.shape[0])))
         assert file.close(key, pixels.transpose(0, 3, 1, 2), expected), key

@@ -11,6 +11,7 @@ from vitrail.contracts.errors import MediaError
 from vitrail.contracts.samples import View
 from vitrail.media.config import NativeResolutionConfig
 from vitrail.media.native import MAX_ASPECT, NativeResolution, patchify
+from vitrail.media.rule import pixels as pixels_of
 
 
 @st.composite
@@ -145,7 +146,7 @@ def test_impossible_settings_are_refused(settings_: dict[str, int]) -> None:
 def test_pixels_are_normalised_by_mean_and_deviation() -> None:
     rule = NativeResolution(NativeResolutionConfig(mean=(0.0, 0.5, 0.25), std=(1.0, 0.5, 0.125), patch=2, merge=1))
     picture = np.full((4, 4, 3), (0, 255, 51), np.uint8)
-    (pixels,) = rule.pixels(picture, rule.views(4, 4))
+    (pixels,) = pixels_of(rule, picture, rule.views(4, 4))
     assert pixels.dtype == np.float32
     assert pixels.shape == (4, 4, 3)
     assert np.allclose(pixels, (0.0, 1.0, (0.2 - 0.25) / 0.125), atol=1e-6)
@@ -157,7 +158,7 @@ def test_pixels_have_the_size_that_was_promised(config: NativeResolutionConfig, 
     one = view(config, shape)
     assume(shape[0] * shape[1] < 100_000)
     picture = np.full((shape[1], shape[0], 3), (0, 128, 255), np.uint8)
-    (pixels,) = NativeResolution(config).pixels(picture, (one,))
+    (pixels,) = pixels_of(NativeResolution(config), picture, (one,))
     assert pixels.shape == (one.height, one.width, 3)
     # One colour stays that colour at any size.
     assert np.allclose(pixels, np.array([-1.0, 2 * 128 / 255 - 1, 1.0]), atol=1e-6)
@@ -166,7 +167,7 @@ def test_pixels_have_the_size_that_was_promised(config: NativeResolutionConfig, 
 def test_a_picture_of_the_right_size_is_not_resampled() -> None:
     rule = NativeResolution(NativeResolutionConfig(patch=4, merge=2, mean=(0.0, 0.0, 0.0), std=(1.0, 1.0, 1.0)))
     picture = np.random.default_rng(0).integers(0, 256, (16, 24, 3), dtype=np.uint8)
-    (pixels,) = rule.pixels(picture, rule.views(24, 16))
+    (pixels,) = pixels_of(rule, picture, rule.views(24, 16))
     assert np.array_equal(np.round(pixels * 255).astype(np.uint8), picture)
 
 

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from vitrail.contracts.errors import MediaError
 from vitrail.media.config import TilesConfig
 from vitrail.media.rule import media_rule
+from vitrail.media.rule import pixels as pixels_of
 from vitrail.media.tiling import Tiling
 
 SIDES = st.integers(1, 3000)
@@ -76,7 +77,7 @@ def test_every_view_has_its_pixels(config: TilesConfig, width: int, height: int,
     """Under a limit too: the grid is found again from the number of views."""
     rule = media_rule(config)
     views = rule.views(width, height, most)
-    pixels = rule.pixels(np.full((height, width, 3), 255, np.uint8), views)
+    pixels = pixels_of(rule, np.full((height, width, 3), 255, np.uint8), views)
     assert [one.shape for one in pixels] == [(view.height, view.width, 3) for view in views]
     white = (1 - np.asarray(config.mean)) / np.asarray(config.std)
     assert all(np.allclose(one, white, atol=1e-5) for one in pixels)
@@ -89,7 +90,7 @@ def test_tiles_are_cut_row_by_row_and_the_thumbnail_is_the_whole() -> None:
         row, column = divmod(number, 3)
         picture[row * 4 : row * 4 + 4, column * 4 : column * 4 + 4] = 40 * number
     rule = Tiling(config)
-    pixels = rule.pixels(picture, rule.views(12, 8))
+    pixels = pixels_of(rule, picture, rule.views(12, 8))
     assert [round(float(one.mean() * 255)) for one in pixels[:6]] == [40 * number for number in range(6)]
     assert pixels[6].std() > 0.1
 
@@ -140,7 +141,7 @@ def test_the_middle_is_cut_out_where_asked() -> None:
     picture = np.zeros((4, 12, 3), np.uint8)
     picture[:, 4:8] = 255
     rule = Tiling(config)
-    (pixels,) = rule.pixels(picture, rule.views(12, 4))
+    (pixels,) = pixels_of(rule, picture, rule.views(12, 4))
     assert (pixels == 1).all()
 
 

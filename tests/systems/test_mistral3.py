@@ -24,6 +24,7 @@ from vitrail import build
 from vitrail.contracts.samples import Batch, Segments, TextStream, VisionStream
 from vitrail.media.config import NativeResolutionConfig
 from vitrail.media.native import NativeResolution, patchify
+from vitrail.media.rule import pixels as pixels_of
 from vitrail.models.weights import unshared
 from vitrail.prompts.config import PictureConfig, PromptConfig
 from vitrail.systems import composite, mistral3
@@ -252,7 +253,7 @@ def test_pixels_are_the_official_ones(shape: tuple[int, int]) -> None:
     image = np.random.default_rng(0).integers(0, 256, (*shape, 3), dtype=np.uint8)
     config = rule(112)
     media = NativeResolution(config)
-    (found,) = media.pixels(image, media.views(shape[1], shape[0]))
+    (found,) = pixels_of(media, image, media.views(shape[1], shape[0]))
     processor = PixtralImageProcessorPil(size={"longest_edge": 112}, patch_size=28)
     expected = processor(Image.fromarray(image), return_tensors="np")["pixel_values"][0]
     np.testing.assert_allclose(found.transpose(2, 0, 1), expected, atol=2e-6)

@@ -49,13 +49,15 @@ class MediaRule(Protocol):
 
     patch: int
     merge: int
+    mean: tuple[float, float, float]
+    std: tuple[float, float, float]
 
     def views(self, width: int, height: int, most_tokens: int | None = None) -> tuple[View, ...]:
         """The views of a picture of that size (px), from its header alone; of all together at most so many tokens."""
         ...
 
-    def pixels(self, image: NDArray[np.uint8], views: Sequence[View]) -> list[NDArray[np.float32]]:
-        """uint8[H, W, 3] to one normalised float32[h, w, 3] per view."""
+    def resized(self, image: NDArray[np.uint8], views: Sequence[View]) -> list[NDArray[np.uint8]]:
+        """uint8[H, W, 3] to one uint8[h, w, 3] per view; `mean` and `std` normalise it, of values from 0 to 1."""
         ...
 
 

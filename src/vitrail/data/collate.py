@@ -14,9 +14,9 @@ from vitrail.contracts.protocols import MediaRule
 from vitrail.contracts.samples import IGNORE, Batch, MediaSlot, Pack, Sample, Segments, TextStream, VisionStream
 from vitrail.data.ledger import Event
 from vitrail.media import image
-from vitrail.media.native import patchify
+from vitrail.media.native import normalise, patchify
 
-Pixels = list[NDArray[np.float32]]
+Pixels = list[NDArray[np.uint8]]
 
 
 def collate(pack: Pack, media: MediaRule, pad_to: int = 0) -> tuple[Batch | None, list[Event]]:
@@ -52,12 +52,12 @@ def collate(pack: Pack, media: MediaRule, pad_to: int = 0) -> tuple[Batch | None
 
 
 def decode(sample: Sample, media: MediaRule) -> Pixels:
-    """Every view of a sample, normalised float32[h, w, 3], in the order of its slots. Raises MediaError."""
+    """Every view of a sample, uint8[h, w, 3], in the order of its slots. Raises MediaError."""
     pixels: Pixels = []
     for number, picture in enumerate(sample.pictures):
         views = [slot.view for slot in sample.slots if slot.picture == number]
         decoded = image.load(picture.image)
-        pixels += media.pixels(sample.alter(decoded, number) if sample.alter else decoded, views)
+        pixels += media.resized(sample.alter(decoded, number) if sample.alter else decoded, views)
     return pixels
 
 
@@ -89,16 +89,25 @@ def _links(samples: Sequence[Sample]) -> tuple[tuple[int, int], ...]:
 
 
 def _vision(samples: Sequence[Sample], pixels: Pixels, media: MediaRule) -> VisionStream:
-    patches, positions = zip(*(patchify(view, media.patch, media.merge) for view in pixels), strict=True)
+    lengths = tuple(view.shape[0] * view.shape[1] // media.patch**2 for view in pixels)
+    # Cut as bytes and normalised in their place: a batch of pictures is written once, and read from memory once.
+    patches = np.empty((sum(lengths), 3 * media.patch**2), np.float32)
+    positions, start = [], 0
+    for view, length in zip(pixels, lengths, strict=True):
+        part = patches[start : start + length]
+        part[:], places = patchify(view, media.patch, media.merge)
+        normalise(part, media.mean, media.std)
+        positions.append(places)
+        start += length
     index, offset = [], 0
     marks = [marked(sample, slot) for sample in samples for slot in sample.slots]
     for sample in samples:
         index += [np.asarray(slot.places) + offset for slot in sample.slots]
         offset += len(sample)
     return VisionStream(
-        patches=torch.from_numpy(np.concatenate(patches)),
+        patches=torch.from_numpy(patches),
         positions=torch.from_numpy(np.concatenate(positions)),
-        segments=Segments(tuple(len(view) for view in patches)),
+        segments=Segments(lengths),
         token_index=torch.from_numpy(np.concatenate(index)),
         marks=_on_patches(marks, positions) if any(sample.marks for sample in samples) else None,
     )

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -29,8 +30,7 @@ class NativeResolution:
         self._limits = config.min_tokens, config.max_tokens
         self._max_side = config.max_side
         self._whole = math.ceil if config.sides == "up" else round
-        self._mean = np.asarray(config.mean, np.float32)
-        self._std = np.asarray(config.std, np.float32)
+        self.mean, self.std = config.mean, config.std
 
     def views(self, width: int, height: int, most_tokens: int | None = None) -> tuple[View, ...]:
         """The single view of a picture of that size, px. Raises MediaError for slivers.
@@ -68,27 +68,38 @@ class NativeResolution:
             rows, columns = _within(rows, columns, most)
         return rows, columns
 
-    def pixels(self, image: NDArray[np.uint8], views: Sequence[View]) -> list[NDArray[np.float32]]:
-        """uint8[H, W, 3] to normalised float32[h, w, 3], bicubic."""
+    def resized(self, image: NDArray[np.uint8], views: Sequence[View]) -> list[NDArray[np.uint8]]:
+        """uint8[H, W, 3] to uint8[h, w, 3], bicubic."""
         (view,) = views
-        if image.shape[:2] != (view.height, view.width):
-            resized = Image.fromarray(image).resize((view.width, view.height), Image.Resampling.BICUBIC)
-            image = np.asarray(resized)
-        return [(image.astype(np.float32) / 255.0 - self._mean) / self._std]
+        return [resized(image, view.width, view.height)]
 
 
-def patchify(pixels: NDArray[np.float32], patch: int, merge: int) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
-    """float32[h, w, 3] to patches float32[P, 3 * patch * patch] (channel, row, column) and positions int64[P, 2].
+def resized(image: NDArray[np.uint8], width: int, height: int) -> NDArray[np.uint8]:
+    """uint8[H, W, 3] to uint8[height, width, 3], bicubic."""
+    if image.shape[:2] == (height, width):
+        return image
+    return np.asarray(Image.fromarray(image).resize((width, height), Image.Resampling.BICUBIC))
+
+
+def normalise(patches: NDArray[np.float32], mean: Sequence[float], std: Sequence[float]) -> None:
+    """Patches float32[P, 3 * ...], channel by channel, of values from 0 to 255, in place: (x / 255 - mean) / std."""
+    channels = patches.reshape(len(patches), 3, -1)
+    assert np.shares_memory(channels, patches), "patches lie one after the other"
+    channels /= np.float32(255)
+    channels -= np.asarray(mean, np.float32)[:, None]
+    channels /= np.asarray(std, np.float32)[:, None]
+
+
+def patchify(pixels: NDArray[Any], patch: int, merge: int) -> tuple[NDArray[Any], NDArray[np.int64]]:
+    """[h, w, 3] of any type to patches [P, 3 * patch * patch] (channel, row, column) and positions int64[P, 2].
 
     Patches that merge into one token lie together, row by row within the block, so that merging is a reshape.
     """
     return patchify_frames(pixels[None], patch, merge, 1)
 
 
-def patchify_frames(
-    frames: NDArray[np.float32], patch: int, merge: int, depth: int
-) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
-    """float32[T, h, w, 3] to patches float32[P, 3 * depth * patch * patch] and positions int64[P, 2].
+def patchify_frames(frames: NDArray[Any], patch: int, merge: int, depth: int) -> tuple[NDArray[Any], NDArray[np.int64]]:
+    """[T, h, w, 3] of any type to patches [P, 3 * depth * patch * patch] and positions int64[P, 2].
 
     depth: frames of one patch; the last frame is repeated to fill it. Patches come time after time, each time in the
     order of `patchify`, and hold channel, frame, row, column. Each time is a view of its own.

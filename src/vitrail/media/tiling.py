@@ -11,12 +11,11 @@ from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
 
 from vitrail.contracts.errors import MediaError
 from vitrail.contracts.samples import View
 from vitrail.media.config import TilesConfig
-from vitrail.media.native import MAX_ASPECT
+from vitrail.media.native import MAX_ASPECT, resized
 
 BOX_SCALE = 1000
 """Corners in tags are whole numbers, of so many steps a side."""
@@ -28,8 +27,7 @@ class Tiling:
     def __init__(self, config: TilesConfig) -> None:
         self.config = config
         self.patch, self.merge = config.patch, config.merge
-        self._mean = np.asarray(config.mean, np.float32)
-        self._std = np.asarray(config.std, np.float32)
+        self.mean, self.std = config.mean, config.std
         counts = range(1, config.max_tiles + 1)
         pairs = ((columns, rows) for columns in counts for rows in counts)
         allowed = (pair for pair in pairs if config.min_tiles <= pair[0] * pair[1] <= config.max_tiles)
@@ -92,21 +90,16 @@ class Tiling:
                 return f"<box> ({left}, {top}), ({right}, {bottom}) </box>"
         return ""
 
-    def pixels(self, image: NDArray[np.uint8], views: Sequence[View]) -> list[NDArray[np.float32]]:
-        """uint8[H, W, 3] to normalised float32[tile, tile, 3] of every view, bicubic."""
+    def resized(self, image: NDArray[np.uint8], views: Sequence[View]) -> list[NDArray[np.uint8]]:
+        """uint8[H, W, 3] to uint8[tile, tile, 3] of every view, bicubic."""
         if self.config.fit == "crop":
-            return [self._normalised(_middle(image, self.config.tile))]
+            return [_middle(image, self.config.tile)]
         tiles = len(views) - (self.config.thumbnail and len(views) > 1)
         columns, rows = self._shape(image.shape[1], image.shape[0], tiles)
         side = self.config.tile
-        whole = np.asarray(_resized(image, columns * side, rows * side))
+        whole = resized(image, columns * side, rows * side)
         cut = whole.reshape(rows, side, columns, side, 3).swapaxes(1, 2).reshape(-1, side, side, 3)
-        pictures = [*cut, *([_resized(image, side, side)] if len(views) > tiles else [])]
-        return [self._normalised(picture) for picture in pictures]
-
-    def _normalised(self, picture: NDArray[np.uint8]) -> NDArray[np.float32]:
-        normalised: NDArray[np.float32] = (picture.astype(np.float32) / 255.0 - self._mean) / self._std
-        return normalised
+        return [*cut, *([resized(image, side, side)] if len(views) > tiles else [])]
 
     def _shape(self, width: int, height: int, tiles: int) -> tuple[int, int]:
         """Columns and rows of a picture that was given so many tiles, perhaps under a limit.
@@ -118,16 +111,10 @@ class Tiling:
         return columns, rows
 
 
-def _resized(image: NDArray[np.uint8], width: int, height: int) -> NDArray[np.uint8]:
-    if image.shape[:2] == (height, width):
-        return image
-    return np.asarray(Image.fromarray(image).resize((width, height), Image.Resampling.BICUBIC))
-
-
 def _middle(image: NDArray[np.uint8], side: int) -> NDArray[np.uint8]:
     """The middle square of a picture whose shorter side is brought to that length. Source: CLIPImageProcessor."""
     height, width = image.shape[:2]
     shorter, longer = min(height, width), side * max(height, width) // min(height, width)
-    resized = _resized(image, side if width == shorter else longer, side if height == shorter else longer)
-    top, left = (resized.shape[0] - side) // 2, (resized.shape[1] - side) // 2
-    return resized[top : top + side, left : left + side]
+    whole = resized(image, side if width == shorter else longer, side if height == shorter else longer)
+    top, left = (whole.shape[0] - side) // 2, (whole.shape[1] - side) // 2
+    return whole[top : top + side, left : left + side]
