@@ -10,15 +10,13 @@ import inspect
 import json
 import os
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import torch
-from huggingface_hub.errors import StrictDataclassError
 from safetensors.torch import save_file
-from transformers import AutoConfig
 from transformers.utils import logging as transformers_logging
 
 from vitrail.contracts.errors import RecipeError, WeightsError
@@ -33,7 +31,8 @@ from vitrail.media.config import FetchConfig
 from vitrail.media.rule import media_rule
 from vitrail.models.assembled import MultimodalModel
 from vitrail.models.backbones import adapters
-from vitrail.models.backbones.decoder import Decoder, decoder_from_config, decoder_from_pretrained
+from vitrail.models.backbones.construct import build_backbone, transformers_config
+from vitrail.models.backbones.decoder import Decoder, decoder_from_config
 from vitrail.models.backbones.tokenizer import HFTokenizer, byte_tokenizer, load_tokenizer, small_tokenizer
 from vitrail.models.backbones.weights_source import local_folder, local_or_hub
 from vitrail.models.config import (
@@ -51,14 +50,14 @@ from vitrail.models.fusion.splice import Splice
 from vitrail.models.projectors.linear import LinearProjector
 from vitrail.models.projectors.mlp import MLPProjector
 from vitrail.models.projectors.patch_merger import PatchMerger
-from vitrail.models.weights import fill, finished, load_component, load_model
+from vitrail.models.weights import fill, fill_component, finished, load_component, load_model
 from vitrail.prompts.config import MRopePositionsConfig, PromptConfig
 from vitrail.prompts.program import tokenizer_template
 from vitrail.prompts.templates import TOKENIZER, Template, template
 from vitrail.recipe.schema import Recipe
 from vitrail.recipe.strict import read, to_yaml
-from vitrail.systems.folder import is_official
-from vitrail.systems.opening import open_official
+from vitrail.systems.folder import DESCRIPTION, is_official, own_folder
+from vitrail.systems.opening import official_weights, open_official
 from vitrail.training.config import (
     ContrastiveCaptionConfig,
     DeviceName,
@@ -73,7 +72,6 @@ from vitrail.training.objectives import ContrastiveCaption, NextToken, Objective
 transformers_logging.disable_progress_bar()
 
 OWN_TOKENIZERS = {"bytes": byte_tokenizer, "small": small_tokenizer}
-DESCRIPTION = "vitrail.yaml"
 WEIGHTS = "model.safetensors"
 ADAPTER = "adapter"
 LAYOUT = 1
@@ -119,57 +117,6 @@ def build_tokenizer(config: DecoderConfig, prompt: PromptConfig) -> HFTokenizer:
     return tokenizer
 
 
-def build_backbone(config: DecoderConfig, vocabulary: int) -> Decoder:
-    """The language model, with its trained weights or with random ones."""
-    if not config.id:
-        return decoder_from_config(backbone_config(config, vocabulary))
-    try:
-        return decoder_from_pretrained(local_or_hub(config.id))
-    except OSError as error:
-        raise _cannot_load(config.id, error) from error
-
-
-def untrained_backbone(config: DecoderConfig, vocabulary: int, layers: int | None = None) -> Decoder:
-    """The same language model with random weights, cut to `layers` where given: to count and to time."""
-    settings = backbone_config(config, vocabulary)
-    if layers is not None:
-        settings.num_hidden_layers = layers
-        # Families that say of each layer what it attends to would refuse a list of another length.
-        if getattr(settings, "layer_types", None):
-            settings.layer_types = settings.layer_types[:layers]
-    return decoder_from_config(settings)
-
-
-def backbone_config(config: DecoderConfig, vocabulary: int) -> Any:
-    """transformers' settings of the language model."""
-    if not config.id:
-        settings = _transformers_config({"vocab_size": vocabulary, **config.config})
-        if settings.vocab_size < vocabulary:
-            raise RecipeError(
-                f"model.backbone.config.vocab_size is {settings.vocab_size}, the tokenizer has {vocabulary} pieces; "
-                "leave it out to have it set"
-            )
-        return settings
-    try:
-        return AutoConfig.from_pretrained(local_or_hub(config.id), trust_remote_code=False)
-    except (OSError, ValueError) as error:
-        raise _cannot_load(config.id, error) from error
-
-
-def _cannot_load(place: str, error: Exception) -> WeightsError:
-    return WeightsError(f"model.backbone.id: cannot load '{place}': {str(error).strip().splitlines()[0]}")
-
-
-def _transformers_config(settings: Mapping[str, Any]) -> Any:
-    rest = {key: value for key, value in settings.items() if key != "model_type"}
-    try:
-        return AutoConfig.for_model(settings["model_type"], **rest)
-    except (ValueError, TypeError, KeyError, StrictDataclassError) as error:
-        # Checks of transformers' settings say which one was wrong first, and what was expected of it last.
-        lines = str(error).strip().splitlines()
-        raise RecipeError(f"model.backbone.config: {' '.join(dict.fromkeys((lines[0], lines[-1].strip())))}") from error
-
-
 def build_model(config: ModelConfig, vocabulary: int, seed: int, backbone: Decoder | None = None) -> MultimodalModel:
     """The assembled model in float32, on the default device. seed: of every random weight."""
     # The seed is this model's own business: a caller's stream of chance goes on as if nothing had been drawn.
@@ -203,26 +150,47 @@ def _assembled(config: ModelConfig, vocabulary: int, backbone: Decoder | None) -
     spotter = torch.nn.Linear(encoder.width, backbone.vocabulary, bias=False) if config.spotter else None
     if isinstance(config.positions, MRopePositionsConfig):
         backbone.turn_by(config.positions.sections)
+    backbone.recompute = config.backbone.recompute
     if config.backbone.lora:
         # Last, so that what else is drawn by chance is the same without adapters.
         backbone.add_adapters(config.backbone.lora)
     return MultimodalModel(encoder, projector, Splice(), backbone, contrast, spotter)
 
 
-def starting_model(config: ModelConfig, vocabulary: int, seed: int) -> MultimodalModel:
+def starting_model(
+    config: ModelConfig, vocabulary: int, seed: int, dtype: torch.dtype = torch.float32
+) -> MultimodalModel:
     """The model before training: as `build_model` makes it, with the components that `weights` takes from elsewhere.
 
-    Raises WeightsError for a place that holds no such component, or one of another shape.
+    What is taken from elsewhere is never held in float32 where `dtype` is a shorter one.
+    Raises WeightsError for a place that holds no such component, or one of another structure.
     """
-    model = build_model(config, vocabulary, seed)
-    for component, place in config.weights.items():
-        load_component(model, component, weights_folder(place) / WEIGHTS)
+    taken = "backbone" in config.weights
+    backbone = build_backbone(config.backbone, vocabulary, initialise=False) if taken else None
+    model = build_model(config, vocabulary, seed, backbone).to(dtype)
+    for place in dict.fromkeys(config.weights.values()):
+        components = [component for component, one in config.weights.items() if one == place]
+        _take(model, config, components, place)
     lora = config.backbone.lora
     if lora and lora.weights:
         folder = adapter_folder(lora.weights)
         pairs = {name: tensor for name, tensor in model.backbone.lm.state_dict().items() if adapters.of_adapter(name)}
         fill(pairs, adapters.read_adapter(folder, lora), folder)
+    if config.backbone.quantised:
+        model.backbone.quantise()
     return model
+
+
+def _take(model: MultimodalModel, config: ModelConfig, components: Sequence[str], place: str) -> None:
+    """Weights of components out of one finished model, ours or an official one."""
+    folder = Path(place) if place == STARTER.name else local_folder(place)
+    if own_folder(folder) or not is_official(folder):
+        for component in components:
+            load_component(model, component, weights_folder(place if not folder.exists() else folder) / WEIGHTS)
+        return
+    tensors = official_weights(folder, _to_fill, config.encoder if "encoder" in components else None)
+    for component in components:
+        fill_component(model, component, tensors, folder)
 
 
 def adapter_folder(place: str) -> Path:
@@ -243,10 +211,12 @@ def weights_folder(place: str | Path) -> Path:
                 "recipes/starter/projector.yaml, and name their run in the place of 'starter'"
             )
         return STARTER
-    for folder in (Path(place) / "weights", Path(place)):
-        if (folder / DESCRIPTION).is_file():
-            return folder
-    raise WeightsError(f"'{place}' holds no finished model: neither {DESCRIPTION} nor weights/{DESCRIPTION} is there")
+    found = own_folder(Path(place))
+    if found is None:
+        raise WeightsError(
+            f"'{place}' holds no finished model: neither {DESCRIPTION} nor weights/{DESCRIPTION} is there"
+        )
+    return found
 
 
 def build_encode(
@@ -339,7 +309,8 @@ def save_weights(
     save_file(finished(model), making)
     making.rename(folder / WEIGHTS)
     # Where components once came from, and how they learnt, is the run's business; the weights here are whole.
-    described = replace(config, weights={}, backbone=replace(config.backbone, lora=None))
+    backbone = replace(config.backbone, lora=None, quantised=None, recompute=False)
+    described = replace(config, weights={}, backbone=backbone)
     text = to_yaml(Description(LAYOUT, described, prompt, settings))
     (folder / DESCRIPTION).write_text(text, encoding="utf-8")
 
@@ -366,8 +337,7 @@ def load_described(place: str | Path, device: DeviceName = "auto") -> tuple[Chat
     """The same, with the model's components."""
     name = choose(TrainingConfig(device=device)).name
     folder = local_folder(place)
-    own = any((path / DESCRIPTION).is_file() for path in (folder / "weights", folder))
-    if not own and is_official(folder):
+    if own_folder(folder) is None and is_official(folder):
         model, encode, config = _official_model(folder)
     else:
         model, encode, config = _own_model(weights_folder(folder if folder.exists() else place))
@@ -394,5 +364,5 @@ def _official_model(folder: Path) -> tuple[MultimodalModel, Encode, ModelConfig]
 
 def _to_fill(config: ModelConfig, settings: Mapping[str, Any]) -> MultimodalModel:
     """A model whose weights come from elsewhere; settings: transformers' own, of the language model."""
-    backbone = decoder_from_config(_transformers_config(settings), initialise=False)
+    backbone = decoder_from_config(transformers_config(settings), initialise=False)
     return build_model(config, backbone.vocabulary, seed=0, backbone=backbone)

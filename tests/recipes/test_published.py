@@ -73,7 +73,8 @@ def test_only_sizes_differ(system: str) -> None:
     for component, names in SIZES.items():
         published, ours = (getattr(recipe.model, component) for recipe in (paper, laptop))
         assert without(published, names) == without(ours, names), component
-    assert paper.prompt == laptop.prompt
+    # Small pictures have short questions, beside which a system text is long.
+    assert dataclasses.replace(paper.prompt, system=laptop.prompt.system) == laptop.prompt
     families = [recipe.model.backbone.config.get("model_type") for recipe in (paper, laptop)]
     assert families[0] == families[1]
 

@@ -290,6 +290,7 @@ def test_what_does_not_fit_is_named() -> None:
     assert "model.positions.tokens_per_second is 2" in found(positions=MRopePositionsConfig(tokens_per_second=2))
     assert "model.encoder.mlp is gated" in found(encoder=VisionTransformerConfig())
     assert "max_side is 512" in found(media=dataclasses.replace(described.model.media, max_side=512))
+    assert "sides is up" in found(media=dataclasses.replace(described.model.media, sides="up"))
     prompt = dataclasses.replace(described.prompt, picture=PictureConfig())
     assert any("prompt.picture" in one for one in qwen2_vl.obstacles(dataclasses.replace(described, prompt=prompt)))
     llama: Described = dataclasses.replace(described, backbone={**described.backbone, "model_type": "llama"})

@@ -162,6 +162,9 @@ class DecoderConfig:
     config: instead of `id`, transformers' own settings for a model with random weights (`model_type: llama, ...`).
     tokenizer: `bytes`, or a folder or hub id; null means the one that comes with `id`.
     lora: small matrices that learn in the place of the language model's own.
+    quantised: nf4 keeps the frozen matrices of the layers in 4 bits (QLoRA); they cannot learn, so it needs lora.
+    recompute: a layer's inner values are computed again on the way back instead of kept: a third more time for the
+    language model, and of its layers' memory only what goes in.
     """
 
     kind: Literal["decoder"] = "decoder"
@@ -169,8 +172,12 @@ class DecoderConfig:
     config: Mapping[str, Any] = field(default_factory=dict)
     tokenizer: str | None = None
     lora: LoraConfig | None = None
+    quantised: Literal["nf4"] | None = None
+    recompute: bool = False
 
     def __post_init__(self) -> None:
+        if self.quantised and self.lora is None:
+            raise ValueError("quantised weights cannot learn: add lora, or leave quantised out")
         if bool(self.id) == bool(self.config):
             raise ValueError("give either id (trained weights) or config (random weights), and not both")
         if self.config and "model_type" not in self.config:
@@ -201,8 +208,12 @@ class ModelConfig:
 
     positions: of text and of picture tokens in it; samples carry them, rotary frequencies of the backbone turn by them.
     contrast, spotter: only for objectives that use them; the spotter is a linear head that names the character on a
-    patch. weights: component -> the finished model it is taken from (a run's folder, or `starter` for the encoder and
-    projector that come with the package); a component that is not named starts as its own settings say.
+    patch. weights: component -> the finished model it is taken from: a run's folder, a folder or hub id in an official
+    layout, or `starter` for the encoder and projector that come with the package. A component that is not named starts
+    as its own settings say.
+
+    A recipe may say `from:` beside these, a finished model of any of these layouts: it then starts from all of that
+    model's settings, prompt and weights, and says only what is to be otherwise (`recipe/model_from.py`).
     """
 
     backbone: DecoderConfig

@@ -61,7 +61,12 @@ def fill_model(model: nn.Module, tensors: Mapping[str, Tensor], place: Path) -> 
 
 def load_component(model: nn.Module, name: str, path: Path) -> None:
     """Loads one component's weights out of a finished model's. Raises WeightsError where they do not fit."""
-    tensors = {key: tensor for key, tensor in load_tensors(path).items() if key.startswith(f"{name}.")}
+    fill_component(model, name, load_tensors(path), path)
+
+
+def fill_component(model: nn.Module, name: str, found: Mapping[str, Tensor], path: Path) -> None:
+    """The same out of tensors that are at hand; path: where they are from."""
+    tensors = {key: tensor for key, tensor in found.items() if key.startswith(f"{name}.")}
     if not tensors:
         raise WeightsError(f"'{path}' holds no component '{name}'")
     expected = {key: tensor for key, tensor in unshared(model).items() if key.startswith(f"{name}.")}

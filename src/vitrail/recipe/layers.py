@@ -88,6 +88,11 @@ def apply_override(tree: Table, text: str, problems: Problems) -> Table:
     return _merge_tables(tree, node, (), problems)
 
 
+def lay_over(under: Table, over: Table) -> Table:
+    """`over` laid on `under`, as a recipe is laid on what it extends."""
+    return _merge_tables(under, over, (), Problems())
+
+
 def _parent(extends: Node, path: Path, find: Finder | None) -> Path:
     if not isinstance(extends, Scalar) or extends.is_null:
         raise RecipeError(f"{extends.mark}: extends: expected one recipe file or name")

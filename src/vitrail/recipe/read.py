@@ -8,6 +8,7 @@ from pathlib import Path
 from vitrail.contracts.errors import RecipeError, nearest
 from vitrail.prompts.templates import known
 from vitrail.recipe.bundled import find
+from vitrail.recipe.model_from import over_model
 from vitrail.recipe.schema import Recipe
 from vitrail.recipe.strict import Resolved, read
 from vitrail.training.config import ContrastiveCaptionConfig
@@ -18,7 +19,7 @@ COMPONENTS = ("encoder", "projector", "fusion", "backbone", "contrast", "spotter
 def read_recipe(name: str, overrides: Sequence[str] = ()) -> Resolved[Recipe]:
     """Reads a recipe by path or bundled name and checks what no single field can know. Raises RecipeError."""
     path = Path(name)
-    resolved = read(Recipe, path if path.is_file() else find(name, path), overrides, find)
+    resolved = read(Recipe, path if path.is_file() else find(name, path), overrides, find, over_model)
     check(resolved.value)
     return resolved
 

@@ -8,7 +8,7 @@ and `dump` (the way back). Imports PyYAML and nothing heavier.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Generic, TypeVar
@@ -16,7 +16,7 @@ from typing import Generic, TypeVar
 from vitrail.recipe.convert import Converter
 from vitrail.recipe.dump import differences, dump, leaves, to_yaml
 from vitrail.recipe.layers import Finder, apply_override, read_layers
-from vitrail.recipe.yaml_lines import Origin, Problems
+from vitrail.recipe.yaml_lines import Origin, Problems, Table
 
 __all__ = ["Finder", "Origin", "Resolved", "differences", "dump", "leaves", "read", "to_yaml"]
 
@@ -31,13 +31,20 @@ class Resolved(Generic[T]):
     origins: Mapping[str, Origin]
 
 
-def read(cls: type[T], path: Path, overrides: Sequence[str] = (), find: Finder | None = None) -> Resolved[T]:
+def read(
+    cls: type[T],
+    path: Path,
+    overrides: Sequence[str] = (),
+    find: Finder | None = None,
+    beneath: Callable[[Table], Table] | None = None,
+) -> Resolved[T]:
     """Reads the recipe at `path` as a `cls`.
 
     overrides: `dotted.key=VALUE` strings, applied in order; list items by position (`stages.0.steps=5`) or, where all
     have a `name`, by name (`stages.align.steps=5`).
     find: where `extends:` names no file beside the recipe, (name, the file that asks) -> path of a bundled recipe; it
     raises RecipeError for a name it does not know.
+    beneath: the recipe with overrides -> the same, laid over something that it names.
 
     Raises RecipeError: one line for each mistake, the first one first.
     """
@@ -45,6 +52,8 @@ def read(cls: type[T], path: Path, overrides: Sequence[str] = (), find: Finder |
     tree = read_layers(Path(path), find, problems)
     for text in overrides:
         tree = apply_override(tree, text, problems)
+    if beneath is not None:
+        tree = beneath(tree)
     converter = Converter(problems)
     value = converter.convert(tree, cls, ())
     problems.raise_if_any()

@@ -42,7 +42,10 @@ class Origin:
 
 @dataclass(frozen=True)
 class Mark:
-    """Where a value was written. source: the file as the user named it, or `override '...'`; line: 0 for overrides."""
+    """Where a value was written. source: the file as the user named it, or `override '...'`.
+
+    line: 0 for overrides, -1 for a file that is no recipe.
+    """
 
     source: str
     line: int = 0
@@ -58,7 +61,7 @@ class Mark:
         return Origin("override", "command line") if self.is_override else Origin("recipe", str(self))
 
     def __str__(self) -> str:
-        return self.source if self.is_override else f"{self.source}:{self.line}"
+        return f"{self.source}:{self.line}" if self.line > 0 else self.source
 
 
 @dataclass(frozen=True)

@@ -26,6 +26,7 @@ from vitrail.contracts.samples import IGNORE, Batch, MediaSlot, Pack, Sample
 from vitrail.data.collate import collate
 from vitrail.data.encode import Encode
 from vitrail.models.assembled import MultimodalModel
+from vitrail.models.backbones import construct
 from vitrail.models.config import ModelConfig, VisionTransformerConfig
 from vitrail.prompts.positions import positions_of
 from vitrail.recipe.schema import Recipe
@@ -163,7 +164,7 @@ def _cost_of_pack(recipe: Recipe, stage: StageConfig, vocabulary: int, batch: Ba
     """One layer of each, and what a second one of each adds, times the depth."""
     encoder = recipe.model.encoder
     depth = encoder.depth if isinstance(encoder, VisionTransformerConfig) else 1
-    layers = build.backbone_config(recipe.model.backbone, vocabulary).num_hidden_layers
+    layers = construct.backbone_config(recipe.model.backbone, vocabulary).num_hidden_layers
     share = CALIBRATION_SECONDS / len(recipe.stages) / 3
 
     def measured(encoder_depth: int, backbone_layers: int) -> Cost:
@@ -182,7 +183,7 @@ def _shaped(config: ModelConfig, vocabulary: int, depth: int | None, layers: int
     """The model with random weights, cut to that many layers where a number is given."""
     if depth is not None and isinstance(config.encoder, VisionTransformerConfig):
         config = dataclasses.replace(config, encoder=dataclasses.replace(config.encoder, depth=depth))
-    backbone = build.untrained_backbone(config.backbone, vocabulary, layers)
+    backbone = construct.untrained_backbone(config.backbone, vocabulary, layers)
     return build.build_model(config, vocabulary, seed=0, backbone=backbone)
 
 

@@ -54,8 +54,8 @@ class Run:
 
     def fresh_model(self) -> MultimodalModel:
         """The model before training: the same weights each time it is asked for."""
-        model = build.starting_model(self.recipe.model, self.vocabulary, self.recipe.seed)
-        return model.to(self.device.name, self.device.torch_dtype)
+        dtype = self.device.torch_dtype
+        return build.starting_model(self.recipe.model, self.vocabulary, self.recipe.seed, dtype).to(self.device.name)
 
     def chat(self, model: MultimodalModel, *, blind: bool = False) -> ChatModel:
         """To ask it questions."""

@@ -35,7 +35,14 @@ ENCODERS: dict[str, Layout[DescribedEncoder]] = {
 """model_type -> the layout of a vision encoder without a language model."""
 
 CONFIG, WEIGHTS, INDEX = "config.json", "model.safetensors", "model.safetensors.index.json"
+DESCRIPTION = "vitrail.yaml"
+"""What a finished model of our own says about itself."""
 FILES = (CONFIG, "processor_config.json", "preprocessor_config.json", "chat_template.json")
+
+
+def own_folder(folder: Path) -> Path | None:
+    """Where a finished model of our own lies: a run's `weights`, or the folder itself; None for neither."""
+    return next((path for path in (folder / "weights", folder) if (path / DESCRIPTION).is_file()), None)
 
 
 def is_official(folder: Path) -> bool:
@@ -57,6 +64,11 @@ def system_of(folder: Path) -> System:
     return SYSTEMS[model_type]
 
 
+def is_encoder(folder: Path) -> bool:
+    """Whether a folder holds a vision encoder alone, in a layout that is known."""
+    return is_official(folder) and _json(folder / CONFIG).get("model_type") in ENCODERS
+
+
 def encoder_of(folder: Path) -> Layout[DescribedEncoder]:
     """The layout of a folder that holds a vision encoder alone. Raises WeightsError for one that is not known."""
     model_type = _json(folder / CONFIG).get("model_type")
@@ -70,7 +82,6 @@ def encoder_of(folder: Path) -> Layout[DescribedEncoder]:
 
 def read_folder(folder: Path) -> Official:
     """Everything in an official folder that a system asks for. Raises WeightsError for what is missing or damaged."""
-    files = {name: _json(folder / name) for name in FILES if (folder / name).is_file()}
     index = folder / INDEX
     shards = sorted({str(shard) for shard in _json(index)["weight_map"].values()}) if index.is_file() else [WEIGHTS]
     tensors: dict[str, Tensor] = {}
@@ -78,7 +89,12 @@ def read_folder(folder: Path) -> Official:
         if Path(shard).name != shard:
             raise WeightsError(f"'{index}' names '{shard}', which is no file beside it")
         tensors |= load_tensors(folder / shard)
-    return Official(files, tensors)
+    return Official(read_settings(folder).files, tensors)
+
+
+def read_settings(folder: Path) -> Official:
+    """The same without the weights, which need not be there."""
+    return Official({name: _json(folder / name) for name in FILES if (folder / name).is_file()}, {})
 
 
 def describe(system: Layout[D], official: Official, folder: Path) -> D:

@@ -5,18 +5,31 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
 
 from vitrail.contracts.errors import RecipeError, WeightsError
 from vitrail.models.assembled import MultimodalModel
 from vitrail.models.backbones.tokenizer import HFTokenizer, NoTokenizer, load_tokenizer
-from vitrail.models.config import ModelConfig
+from vitrail.models.config import CustomConfig, DecoderConfig, ModelConfig, VisionTransformerConfig
+from vitrail.models.encoders.vision_transformer import VisionTransformer
 from vitrail.models.weights import fill_model, unshared
 from vitrail.prompts.config import PictureConfig, PromptConfig
 from vitrail.prompts.program import tokenizer_template
 from vitrail.prompts.recognise import recognise
 from vitrail.prompts.templates import TOKENIZER, template
-from vitrail.systems.folder import describe, from_official, read_folder, system_of
-from vitrail.systems.system import Described, Json
+from vitrail.systems.folder import (
+    describe,
+    encoder_of,
+    from_official,
+    is_encoder,
+    read_folder,
+    read_settings,
+    system_of,
+)
+from vitrail.systems.system import Described, Json, differences
 
 Assemble = Callable[[ModelConfig, Json], MultimodalModel]
 """Components, and transformers' settings of the language model, to a model whose weights are yet to be filled in."""
@@ -37,6 +50,65 @@ def open_official(folder: Path, assemble: Assemble) -> tuple[MultimodalModel, De
     tokenizer, prompt = _prompt(folder, official.files, described.prompt.picture)
     components = replace(described.model, backbone=replace(described.model.backbone, tokenizer=str(folder)))
     return model, replace(described, model=components, prompt=prompt), tokenizer
+
+
+def official_settings(folder: Path) -> Described:
+    """What an official folder says of its model, but for the weights, which need not be there. Raises WeightsError.
+
+    The tokenizer is the folder itself; null where it holds none, or none that our prompts can be made with.
+    """
+    official = read_settings(folder)
+    described = describe(system_of(folder), official, folder)
+    picture = described.prompt.picture
+    tokenizer, prompt = _prompt(folder, official.files, picture)
+    if isinstance(tokenizer, NoTokenizer):
+        prompt = PromptConfig(picture=picture)
+    place = None if isinstance(tokenizer, NoTokenizer) else str(folder)
+    backbone = DecoderConfig(config=described.backbone, tokenizer=place or "bytes")
+    return replace(described, model=replace(described.model, backbone=backbone), prompt=prompt)
+
+
+def official_weights(
+    folder: Path, assemble: Assemble, encoder: VisionTransformerConfig | CustomConfig | None = None
+) -> dict[str, Tensor]:
+    """The tensors of an official folder by our names: of a whole model, or of a vision encoder alone.
+
+    encoder: what its encoder must be, where that is wanted. Raises WeightsError, for another encoder too.
+    """
+    official = read_folder(folder)
+    if is_encoder(folder):
+        layout = encoder_of(folder)
+        alone = describe(layout, official, folder)
+        _same_encoder(encoder, alone.encoder, folder)
+        with torch.device("meta"):
+            tower = VisionTransformer(alone.encoder, 3 * alone.media.patch**2)
+        names = [f"encoder.{name}" for name in tower.state_dict()]
+        return from_official(layout, alone, official.tensors, names, folder)
+    system = system_of(folder)
+    described = describe(system, official, folder)
+    _same_encoder(encoder, described.model.encoder, folder)
+    with torch.device("meta"):
+        model = assemble(described.model, described.backbone)
+    # Tied tensors once: tensors without storage cannot be told apart by their place in memory.
+    own = {name for name, _ in (*model.named_parameters(), *model.named_buffers())}
+    names = [name for name in model.state_dict() if name in own]
+    return from_official(system, described, official.tensors, names, folder)
+
+
+READ_OUT = ("layer", "pooling", "pooled_width", "dummy_heads")
+"""Settings of an encoder that say how its features are taken, not what its weights are."""
+
+
+def _same_encoder(wanted: Any, found: Any, folder: Path) -> None:
+    """Raises WeightsError where an encoder of the same shapes would compute something else."""
+    if wanted is None:
+        return
+    if not isinstance(wanted, VisionTransformerConfig):
+        raise WeightsError(f"model.weights.encoder: '{folder}' holds no {wanted.kind}")
+    other = differences(wanted, found, READ_OUT, "model.encoder")
+    if other:
+        more = f", and {len(other) - 1} more" if len(other) > 1 else ""
+        raise WeightsError(f"model.weights.encoder: '{folder}' is of another structure: {other[0]}{more}")
 
 
 def _prompt(

@@ -164,8 +164,11 @@ def obstacles_to(described: Described, layout: VisionTransformerConfig, free: tu
             found += differences(model.projector, merger, (), "model.projector")
     if not isinstance(model.media, NativeResolutionConfig):
         found.append(f"model.media is {model.media.kind}, the layout has native")
-    elif model.media.max_side is not None:
-        found.append(f"model.media.max_side is {model.media.max_side}, the layout has none")
+    else:
+        if model.media.max_side is not None:
+            found.append(f"model.media.max_side is {model.media.max_side}, the layout has none")
+        if model.media.sides != "nearest":
+            found.append(f"model.media.sides is {model.media.sides}, the layout has nearest")
     if not isinstance(model.positions, MRopePositionsConfig):
         found.append(f"model.positions is {model.positions.kind}, the layout has mrope")
     if described.backbone.get("model_type") != "qwen2":

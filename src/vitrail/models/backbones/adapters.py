@@ -17,6 +17,7 @@ from transformers import PreTrainedModel
 
 from vitrail.contracts.errors import RecipeError, WeightsError, nearest
 from vitrail.models.config import LoraConfig
+from vitrail.models.ops import nf4
 
 ADAPTER = "default"
 """peft's name for the only adapter of a model."""
@@ -77,10 +78,11 @@ def without_adapters(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
 def merged(tensors: Mapping[str, Tensor], config: LoraConfig) -> dict[str, Tensor]:
     """`without_adapters`, with every pair added to its matrix, which comes out on the CPU.
 
+    Quantised matrices come out as what their codes stand for: it is beside these that the pairs have learnt.
     A matrix with a pair is float32 whatever the model computes in: bfloat16 weights lie on a coarse grid, and a small
     sum would fall back onto the point it started from.
     """
-    found = without_adapters(tensors)
+    found = without_adapters(nf4.unquantised(tensors))
     for name, down in tensors.items():
         if name.endswith(DOWN):
             layer = name.removesuffix(DOWN)

@@ -8,11 +8,13 @@ segments arrive as a keyword of the layer's call.
 from __future__ import annotations
 
 from contextlib import nullcontext
+from functools import partial
 from typing import Any
 
 import torch
 from safetensors import SafetensorError
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 from transformers import AttentionInterface, AutoModelForCausalLM, PretrainedConfig, PreTrainedModel
 from transformers.initialization import no_init_weights
 
@@ -21,6 +23,7 @@ from vitrail.contracts.protocols import LayerCache
 from vitrail.contracts.samples import Segments
 from vitrail.models.backbones import adapters
 from vitrail.models.config import LoraConfig
+from vitrail.models.ops import nf4
 from vitrail.models.ops.attention import packed_attention
 from vitrail.models.ops.positions import by_sections
 
@@ -63,6 +66,7 @@ class Decoder(nn.Module):
         self.vocabulary: int = lm.config.vocab_size
         self.lora: LoraConfig | None = None
         self.sections: tuple[int, ...] = ()
+        self.recompute = False
 
     def turn_by(self, sections: tuple[int, ...]) -> None:
         """Positions are on a grid from now on: so many rotary frequencies turn with time, with row and with column.
@@ -83,6 +87,10 @@ class Decoder(nn.Module):
         assert self.lora is None, "the layers have adapters already"
         adapters.inject(self.lm, config)
         self.lora = config
+
+    def quantise(self) -> None:
+        """Keeps the matrices of the layers in 4 bits from now on, but for adapters; nothing else of it changes."""
+        nf4.quantise(self.lm.model.layers)
 
     def trainable_parameters(self) -> list[nn.Parameter]:
         """What a stage moves that trains the backbone: with adapters, these alone."""
@@ -110,8 +118,11 @@ class Decoder(nn.Module):
         """
         hidden = embeddings[None]
         turn = self._turn(hidden, positions, segments)
+        again = self.recompute and cache is None and torch.is_grad_enabled()
         for layer in self.lm.model.layers:
-            hidden = layer(
+            # Layers have no dropout, so there are no random numbers to draw twice the same.
+            call = partial(checkpoint, layer, use_reentrant=False, preserve_rng_state=False) if again else layer
+            hidden = call(
                 hidden,
                 attention_mask=None,
                 position_embeddings=turn,

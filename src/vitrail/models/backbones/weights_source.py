@@ -43,8 +43,10 @@ def local_or_hub(place: str) -> str:
     return place
 
 
-def local_folder(place: str | Path) -> Path:
+def local_folder(place: str | Path, *, weights: bool = True) -> Path:
     """Where the files of a finished model lie: the folder itself, or what the hub has under an id, fetched once.
+
+    weights: false to fetch what says how large a model is, and not the model.
 
     A name whose first part is a folder here, or where runs are kept, is a path. Raises WeightsError when the hub cannot
     be reached, or has none such.
@@ -54,8 +56,9 @@ def local_folder(place: str | Path) -> Path:
         return path
     from huggingface_hub import snapshot_download
 
+    patterns = [name for name in MODEL_FILES if weights or not name.endswith(".safetensors")]
     try:
-        return Path(snapshot_download(str(place), allow_patterns=list(MODEL_FILES)))
+        return Path(snapshot_download(str(place), allow_patterns=patterns))
     except (OSError, ValueError) as error:
         first = str(error).strip().splitlines()[0]
         raise WeightsError(f"'{place}' is no folder here, and cannot be fetched from the hub: {first}") from error

@@ -1,0 +1,452 @@
+"""Published systems, ours against transformers' own class of each, with the same weights, interleaved in one run.
+
+    python benchmarks/systems.py [--json] [--system NAME ...] [--rounds 3] [--samples 32] [--device auto] [--tiny]
+                                 [--profile]
+
+qwen2_vl   pictures of any shape, 112 to 448 px a side: 16 to 256 tokens each
+internvl   tiles of 224 px (64 tokens each), 1 to 6 a picture with its thumbnail
+NVLM-D and InternVL 1.5 have no class in transformers, so there is nothing to compare with; InternVL in transformers'
+own layout has the same components as both.
+
+About 100 million parameters each, random ones: written by `vitrail.export` and opened by transformers. Before the first
+round both's losses and picture tokens of the same samples are compared; a difference beyond rounding ends the benchmark. Both get
+bfloat16 weights where the device multiplies bfloat16, else float32; which, is printed.
+
+ratio_encode  pictures a second through encoder and projector, without gradients, in groups of 8. Ours: sorted by size,
+              packed. Theirs: `get_image_features` of the same groups.
+ratio_train   useful tokens a second of training every parameter: forward, backward, clipping, AdamW. A sample is one
+              picture and a text of 96 to 512 tokens whose last sixth is learnt; tokens of pictures and of text count
+              alike, padding does not. Ours: packs of 4096 tokens. Theirs: sorted by length, 8 a batch, padded to the
+              longest of each batch.
+
+Both are ratios of medians over rounds. Tensors are made beforehand: what is timed is the model. On CUDA each side is
+compiled too, as `vitrail train` does, and its faster way counts; a class that does not compile is left out with a line
+that says why. Our optimizer keeps float32 copies of bfloat16 weights, theirs does not: the difference is in their
+favour. --profile adds, for each side, the operations that take the most time.
+"""
+
+from __future__ import annotations
+
+import argparse
+import math
+import statistics
+import tempfile
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, get_args
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from peers import settle
+from rounds import Contestant, Pass, measure, options, show, timed
+from train_step import padded
+from transformers import AutoModelForImageTextToText
+
+from vitrail import build
+from vitrail.contracts.messages import ImagePart
+from vitrail.contracts.samples import IGNORE, Batch, MediaSlot, Pack, Sample, VisionStream
+from vitrail.data.collate import collate, decode
+from vitrail.data.encode import Encode
+from vitrail.data.pack import best_fit
+from vitrail.export.official import export
+from vitrail.media.config import NativeResolutionConfig, TilesConfig
+from vitrail.media.native import patchify_frames
+from vitrail.models.assembled import MultimodalModel
+from vitrail.models.config import (
+    DecoderConfig,
+    MLPProjectorConfig,
+    ModelConfig,
+    VisionTransformerConfig,
+)
+from vitrail.prompts.config import PICTURES, MRopePositionsConfig, PromptConfig
+from vitrail.prompts.positions import positions_of
+from vitrail.systems import intern_vit, internvl, qwen_vit
+from vitrail.training.compiling import compile_pieces
+from vitrail.training.config import AdamWConfig, DeviceName, TrainingConfig
+from vitrail.training.device import Device, choose
+from vitrail.training.optimizer import Optimizer
+
+PACK, BATCH = 4096, 8
+SHORTEST, LONGEST = 96, 512
+SMALLEST, LARGEST = 112, 448
+"""Sides of pictures, px."""
+NEAR = {"float32": 1e-4, "bfloat16": 3e-2}
+"""How far the losses of both may lie apart, and their tokens of pictures, as a share of their length."""
+
+
+@dataclass(frozen=True)
+class Size:
+    """Of a model: widths, numbers of layers and heads. A head of the language model has width / heads."""
+
+    vocabulary: int
+    width: int
+    layers: int
+    heads: int
+    inner: int
+    vision_width: int
+    vision_layers: int
+    vision_heads: int
+
+
+FULL = Size(32_768, 640, 12, 10, 1792, 512, 8, 8)
+TINY = Size(1024, 32, 1, 2, 64, 32, 1, 2)
+
+
+def language(size: Size) -> DecoderConfig:
+    """Qwen2's language model, embeddings tied, a key for every five queries (or two)."""
+    config = {
+        "model_type": "qwen2",
+        "vocab_size": size.vocabulary,
+        "hidden_size": size.width,
+        "intermediate_size": size.inner,
+        "num_hidden_layers": size.layers,
+        "num_attention_heads": size.heads,
+        "num_key_value_heads": 2 if size.heads > 2 else 1,
+        "tie_word_embeddings": True,
+    }
+    return DecoderConfig(config=config, tokenizer="small")
+
+
+def qwen2_vl_model(size: Size) -> ModelConfig:
+    settings = {
+        "embed_dim": size.vision_width,
+        "depth": size.vision_layers,
+        "num_heads": size.vision_heads,
+    }
+    encoder = qwen_vit.encoder_2({**qwen_vit.VISION_2, **settings})
+    half = size.width // size.heads // 2
+    sections = (half - 2 * (3 * half // 8), 3 * half // 8, 3 * half // 8)
+    media = NativeResolutionConfig(max_tokens=(LARGEST // 28) ** 2)
+    return ModelConfig(
+        language(size), media, encoder, qwen_vit.merger(encoder, 2), positions=MRopePositionsConfig(sections=sections)
+    )
+
+
+def internvl_model(size: Size) -> ModelConfig:
+    media = TilesConfig(tile=224, max_tiles=6)
+    encoder = VisionTransformerConfig(
+        **intern_vit.STRUCTURE,
+        width=size.vision_width,
+        depth=size.vision_layers,
+        heads=size.vision_heads,
+        mlp_width=4 * size.vision_width,
+        activation="gelu",
+        table=(16, 16),
+        norm="layer",
+        norm_eps=1e-6,
+        qkv_bias=True,
+        layer_scale=0.1,
+    )
+    assert isinstance(internvl.PROJECTOR, MLPProjectorConfig)
+    return ModelConfig(language(size), media, encoder, internvl.PROJECTOR)
+
+
+Tensors = dict[str, torch.Tensor]
+
+
+def qwen2_vl_inputs(views: Sequence[tuple[NDArray[np.float32], ...]], media: Any) -> Tensors:
+    """Pictures as its processor gives them: every patch holds two equal frames."""
+    frames = [np.stack([pixels, pixels]) for (pixels,) in views]
+    patches = [patchify_frames(pair, media.patch, media.merge, 2)[0] for pair in frames]
+    grid = [(1, pair.shape[1] // media.patch, pair.shape[2] // media.patch) for pair in frames]
+    return {"pixel_values": torch.from_numpy(np.concatenate(patches)), "image_grid_thw": torch.tensor(grid)}
+
+
+def internvl_inputs(views: Sequence[tuple[NDArray[np.float32], ...]], media: Any) -> Tensors:
+    """Tiles as its processor gives them."""
+    tiles = np.stack([tile for picture in views for tile in picture])
+    return {"pixel_values": torch.from_numpy(tiles.transpose(0, 3, 1, 2)).contiguous()}
+
+
+@dataclass(frozen=True)
+class System:
+    """What differs between systems. inputs: decoded views of each picture to what their class takes."""
+
+    model: Callable[[Size], ModelConfig]
+    inputs: Callable[[Sequence[tuple[NDArray[np.float32], ...]], Any], Tensors]
+
+
+SYSTEMS: Mapping[str, System] = {
+    "qwen2_vl": System(qwen2_vl_model, qwen2_vl_inputs),
+    "internvl": System(internvl_model, internvl_inputs),
+}
+
+
+@dataclass(frozen=True)
+class Work:
+    """What both are given. folder: the exported model. samples: with the decoded views of their one picture."""
+
+    system: System
+    config: ModelConfig
+    encode: Encode
+    folder: Path
+    samples: Sequence[Sample]
+    device: Device
+
+    def model(self) -> MultimodalModel:
+        """Ours, opened from the same folder."""
+        return build.load(self.folder, self._name).model.to(dtype=self.device.torch_dtype)
+
+    def their_model(self) -> Any:
+        """transformers' class."""
+        found = AutoModelForImageTextToText.from_pretrained(self.folder, dtype=self.device.torch_dtype)
+        return found.to(self.device.name)
+
+    @property
+    def _name(self) -> DeviceName:
+        assert self.device.name in get_args(DeviceName), self.device.name
+        return self.device.name  # type: ignore[return-value]
+
+
+def prepare(name: str, size: Size, count: int, folder: Path, device: Device) -> Work:
+    """Writes the model to `folder` and makes the samples."""
+    system = SYSTEMS[name]
+    config = system.model(size)
+    prompt = PromptConfig(picture=PICTURES[name])
+    tokenizer = build.build_tokenizer(config.backbone, prompt)
+    encode = build.build_encode(config, prompt, tokenizer)
+    model = build.build_model(config, tokenizer.vocabulary, seed=0)
+    print(f"{name}: {sum(part.numel() for part in model.parameters()) / 1e6:.1f} M parameters, {device.dtype}")
+    # In the format that both compute in, so that what they open is the same.
+    export(model, encode, config, folder, "bfloat16" if device.dtype == "bfloat16" else "float32")
+    return Work(system, config, encode, folder, make_samples(config, encode, count), device)
+
+
+def make_samples(config: ModelConfig, encode: Encode, count: int) -> list[Sample]:
+    """A picture of noise of any shape, then random text of which the last sixth is learnt."""
+    chance = np.random.default_rng(0)
+    picture, tokenizer = encode.prompt.picture, encode.tokenizer
+    start, token, end = map(tokenizer.special, (picture.start, picture.token, picture.end))
+    plain = np.setdiff1d(np.arange(tokenizer.vocabulary), [start, token, end])
+    samples = []
+    for number in range(count):
+        height, width = chance.integers(SMALLEST, LARGEST + 1, 2)
+        views = encode.media.views(int(width), int(height))
+        places = np.cumsum([1, *(view.tokens for view in views)])
+        slots = tuple(MediaSlot(int(place), 0, view) for place, view in zip(places[:-1], views, strict=True))
+        words = chance.choice(plain, int(chance.integers(SHORTEST, LONGEST + 1)))
+        ids = np.concatenate([[start], np.full(places[-1] - 1, token), [end], words]).astype(np.int64)
+        labels = np.full(len(ids), IGNORE, np.int64)
+        learnt = len(words) // 6
+        labels[-1 - learnt : -1] = ids[-learnt:]
+        noise = chance.integers(0, 256, (height, width, 3), dtype=np.uint8)
+        sample = Sample(str(number), "random", ids, labels, (labels != IGNORE).astype(np.float32), slots)
+        positions = positions_of(config.positions, len(ids), slots)
+        samples.append(replace(sample, pictures=(ImagePart(noise),), positions=positions))
+    return samples
+
+
+def groups(samples: Sequence[Sample]) -> list[Sequence[Sample]]:
+    return [samples[start : start + BATCH] for start in range(0, len(samples), BATCH)]
+
+
+def our_batch(work: Work, samples: Sequence[Sample], pad_to: int = 0) -> Batch:
+    batch, _ = collate(Pack(tuple(samples)), work.encode.media, pad_to)
+    assert batch is not None, "noise can be read"
+    batch = batch.to(work.device.name)
+    assert batch.vision is not None, "every sample has a picture"
+    # The stem would do it: theirs come in the format of the weights too.
+    return replace(batch, vision=replace(batch.vision, patches=batch.vision.patches.to(work.device.torch_dtype)))
+
+
+def their_pictures(work: Work, samples: Sequence[Sample]) -> Tensors:
+    media = work.encode.media
+    mean, std = (np.asarray(values, np.float32) for values in (media.mean, media.std))
+    decoded = [decode(sample, media) for sample in samples]
+    views = [tuple((view.astype(np.float32) / 255 - mean) / std for view in picture) for picture in decoded]
+    found = work.system.inputs(views, media)
+    found["pixel_values"] = found["pixel_values"].to(work.device.torch_dtype)
+    return {name: value.to(work.device.name) for name, value in found.items()}
+
+
+def their_batch(work: Work, samples: Sequence[Sample]) -> Tensors:
+    """Padded at the right to the longest, with their labels, which their class shifts."""
+    found = padded(list(samples))
+    kinds = found["input_ids"].eq(work.encode.tokenizer.special(work.encode.prompt.picture.token))
+    if isinstance(work.config.positions, MRopePositionsConfig):
+        found["mm_token_type_ids"] = kinds.long()
+    return {name: value.to(work.device.name) for name, value in found.items()} | their_pictures(work, samples)
+
+
+@torch.no_grad()
+def compare(work: Work) -> tuple[float, float]:
+    """Losses of the same samples, ours and theirs. Raises AssertionError where both do not do the same work.
+
+    Before training a loss says little about pictures, so their tokens are compared too.
+    """
+    samples, most = work.samples[:4], NEAR[work.device.dtype]
+    batch = our_batch(work, samples)
+    ours, theirs = work.model(), work.their_model().eval()
+    assert batch.vision is not None, "every sample has a picture"
+    tokens, same = ours.pictures(batch.vision), features_of(theirs.get_image_features(**their_pictures(work, samples)))
+    off = float((tokens - same).float().norm() / same.float().norm())
+    assert off <= most, f"the same pictures' tokens lie {off:.1%} apart"
+    mine = float(ours.loss_sum(batch) / batch.label_weight)
+    their = float(theirs(**their_batch(work, samples)).loss)
+    assert math.isclose(mine, their, abs_tol=most, rel_tol=0), f"our loss is {mine:.4f}, theirs {their:.4f}"
+    return mine, their
+
+
+def features_of(found: Any) -> torch.Tensor:
+    """What their `get_image_features` returns, as float[M, D]."""
+    found = getattr(found, "pooler_output", found)
+    return torch.cat(list(found)) if isinstance(found, tuple | list) else found.flatten(0, -2)
+
+
+def our_encoding(work: Work, compiled: bool) -> Contestant:
+    """Groups of pictures, those of like size together."""
+    model = work.model()
+    if compiled:
+        compile_pieces(model)
+    by_size = sorted(work.samples, key=lambda sample: sample.patches)
+    streams = [our_batch(work, group).vision for group in groups(by_size)]
+
+    def encode(stream: VisionStream | None) -> None:
+        assert stream is not None, "every sample has a picture"
+        model.pictures(stream)
+
+    return encoding(work, encode, streams)
+
+
+def their_encoding(work: Work, compiled: bool) -> Contestant:
+    model = work.their_model().eval()
+    features = torch.compile(model.get_image_features) if compiled else model.get_image_features
+    return encoding(
+        work, lambda given: features(**given), [their_pictures(work, part) for part in groups(work.samples)]
+    )
+
+
+def encoding(work: Work, encode: Callable[[Any], object], given: Sequence[Any]) -> Contestant:
+    """A pass is all pictures; what counts are pictures in the place of tokens."""
+
+    @torch.no_grad()
+    def run(warming: bool) -> int:
+        for one in given:
+            encode(one)
+        settle(work.device.name)
+        return len(work.samples)
+
+    return timed(run)
+
+
+def our_training(work: Work, compiled: bool) -> Contestant:
+    """A step a pack; packs are of one length where it is compiled, as `vitrail train` makes them."""
+    model = work.model().train()
+    if compiled:
+        compile_pieces(model)
+    optimizer = Optimizer(model, dict.fromkeys(("encoder", "projector", "backbone"), 1e-5), AdamWConfig())
+    packs = best_fit(work.samples, PACK, sum(sample.patches for sample in work.samples))
+    batches = [our_batch(work, pack.samples, PACK if compiled else 0) for pack in packs]
+
+    def step(batch: Batch) -> int:
+        (model.loss_sum(batch) / batch.label_weight).backward()
+        optimizer.step(1.0)
+        return batch.tokens
+
+    return training(work, step, batches, compiled)
+
+
+def their_training(work: Work, compiled: bool) -> Contestant:
+    """A step a batch of samples of like length."""
+    model: Any = work.their_model().train()
+    parameters = list(model.parameters())
+    optimizer = torch.optim.AdamW(parameters, lr=1e-5, fused=True)
+    parts = groups(sorted(work.samples, key=len))
+    batches = [(their_batch(work, part), sum(map(len, part))) for part in parts]
+    forward = torch.compile(model) if compiled else model
+
+    def step(batch: tuple[Tensors, int]) -> int:
+        forward(**batch[0]).loss.backward()
+        torch.nn.utils.clip_grad_norm_(parameters, 1.0)
+        optimizer.step()
+        optimizer.zero_grad()
+        return batch[1]
+
+    return training(work, step, batches, compiled)
+
+
+def training(work: Work, step: Callable[[Any], int], batches: Sequence[Any], compiled: bool) -> Contestant:
+    def run(warming: bool) -> int:
+        tokens = sum(map(step, batches if compiled or not warming else batches[:1]))
+        settle(work.device.name)
+        return tokens
+
+    return timed(run)
+
+
+CONTESTS: Mapping[str, Mapping[str, Callable[[Work, bool], Contestant]]] = {
+    "encode": {"ours": our_encoding, "theirs": their_encoding},
+    "train": {"ours": our_training, "theirs": their_training},
+}
+UNITS = {"encode": "images_per_second", "train": "tokens_per_second"}
+
+
+def contest(work: Work, what: str, rounds: int) -> dict[str, list[float]]:
+    """Speeds of both sides, eager and, where `vitrail train` would compile, compiled."""
+    contestants = {name: make(work, False) for name, make in CONTESTS[what].items()}
+    if work.device.compiled:
+        contestants |= {f"{name}_compiled": make(work, True) for name, make in CONTESTS[what].items()}
+    return measure(contestants, rounds, may_fail=["theirs_compiled"])
+
+
+def summary(speeds: Mapping[str, Mapping[str, Sequence[float]]]) -> dict[str, float]:
+    """Medians of a system's contests, and the ratio of our fastest way to theirs."""
+    result: dict[str, float] = {}
+    for what, found in speeds.items():
+        medians = {name: statistics.median(values) for name, values in found.items()}
+        result |= {f"{what}_{name}_{UNITS[what]}": round(value, 2) for name, value in medians.items()}
+        ours, theirs = (
+            max(value for name, value in medians.items() if name.startswith(side)) for side in ("ours", "theirs")
+        )
+        result[f"ratio_{what}"] = round(ours / theirs, 3)
+    return result
+
+
+def profiled(once: Contestant, device: Device, rows: int = 10) -> tuple[Pass, str]:
+    """One pass, and a table of the operations that took the most time themselves."""
+    from torch.profiler import ProfilerActivity, profile
+
+    on = [ProfilerActivity.CPU, *([ProfilerActivity.CUDA] if device.name == "cuda" else [])]
+    once(True)
+    with profile(activities=on) as seen:
+        passed = once(False)
+    by = "self_cuda_time_total" if device.name == "cuda" else "self_cpu_time_total"
+    return passed, seen.key_averages().table(sort_by=by, row_limit=rows, max_name_column_width=60)
+
+
+def measured(work: Work, rounds: int, profile: bool) -> dict[str, float]:
+    """Both contests of one system."""
+    ours, theirs = compare(work)
+    print(f"losses of the same samples: ours {ours:.4f}, theirs {theirs:.4f}")
+    result = summary({what: contest(work, what, rounds) for what in CONTESTS})
+    if profile:
+        for what, makers in CONTESTS.items():
+            for name, make in makers.items():
+                passed, table = profiled(make(work, False), work.device)
+                print(f"{what}, {name}: {passed.seconds:.1f} s\n{table}")
+    return result
+
+
+def main() -> None:
+    parser: argparse.ArgumentParser = options(__doc__, samples=32)
+    parser.add_argument("--system", action="append", choices=list(SYSTEMS), help="one or more; all unless given")
+    parser.add_argument("--device", choices=get_args(DeviceName), default="auto")
+    parser.add_argument("--tiny", action="store_true", help="a model of a few thousand parameters, to see that it runs")
+    parser.add_argument("--profile", action="store_true", help="show where the time goes")
+    asked = parser.parse_args()
+    device = choose(TrainingConfig(device=asked.device))
+    torch.set_num_threads(device.threads)
+    print(f"{device.name}, {device.dtype}, {device.threads} threads, {'' if device.compiled else 'not '}compiled")
+    result: dict[str, Any] = {"device": device.name, "dtype": device.dtype, "threads": device.threads}
+    for name in asked.system or SYSTEMS:
+        with tempfile.TemporaryDirectory() as folder:
+            work = prepare(name, TINY if asked.tiny else FULL, asked.samples, Path(folder) / "model", device)
+            result[name] = measured(work, asked.rounds, asked.profile)
+    print("nvlm_d and internvl_1_5: no class in transformers to compare with")
+    show(result, asked.json)
+
+
+if __name__ == "__main__":
+    main()

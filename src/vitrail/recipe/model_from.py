@@ -1,0 +1,96 @@
+"""`model.from`: a recipe that starts from a finished model, official or ours, and says only what is to be otherwise.
+
+The model's own settings lie beneath the recipe, as a file does that a recipe extends: components and their sizes, the
+rule for pictures, the prompt, the tokenizer, and `model.weights` of every component. What the recipe or the command
+line says of any of them is laid over. Weights are not read here, and of a hub id not fetched.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from vitrail.contracts.errors import RecipeError, WeightsError
+from vitrail.recipe.dump import plain
+from vitrail.recipe.layers import lay_over
+from vitrail.recipe.yaml_lines import Listing, Mark, Node, Scalar, Table
+
+FROM = "from"
+COMPONENTS = ("encoder", "projector", "backbone", "contrast", "spotter")
+
+
+def over_model(tree: Table) -> Table:
+    """The recipe over the model that its `model.from` names; unchanged where it names none.
+
+    Raises RecipeError: what is named there is no finished model, or one that is not known.
+    """
+    model = tree.entries.get("model")
+    if not isinstance(model, Table) or FROM not in model.entries:
+        return tree
+    named = model.entries[FROM]
+    rest = replace(model, entries={key: node for key, node in model.entries.items() if key != FROM})
+    tree = replace(tree, entries={**tree.entries, "model": rest})
+    if isinstance(named, Scalar) and named.is_null:
+        return tree
+    if not isinstance(named, Scalar):
+        raise RecipeError(f"{named.mark}: model.from: expected a folder or a hub id")
+    try:
+        settings, source = settings_of(named.text)
+    except WeightsError as error:
+        raise RecipeError(f"{named.mark}: model.from: {error}") from error
+    beneath = _node(settings, Mark(source, -1))
+    assert isinstance(beneath, Table), "a model is a mapping"
+    return lay_over(beneath, tree)
+
+
+def settings_of(place: str) -> tuple[dict[str, Any], str]:
+    """What a finished model says of `model` and `prompt`, as plain values, and the file that says it.
+
+    Raises WeightsError.
+    """
+    # Recipes that start from nothing are read without torch, which these import.
+    from vitrail.models.backbones.weights_source import local_folder
+    from vitrail.systems.folder import CONFIG, DESCRIPTION, is_official, own_folder
+    from vitrail.systems.opening import official_settings
+
+    folder = local_folder(place, weights=False)
+    own = own_folder(folder)
+    if own is not None:
+        model, prompt = _own(own / DESCRIPTION)
+        tokenizer, name = str(own), DESCRIPTION
+    elif is_official(folder):
+        described = official_settings(folder)
+        model, prompt = plain(described.model), plain(described.prompt)
+        tokenizer, name = described.model.backbone.tokenizer, CONFIG
+        # In the recipe of the run stands the id that was given, not where it was fetched to.
+        tokenizer = place if tokenizer == str(folder) else None
+    else:
+        raise WeightsError(f"'{place}' holds no finished model: neither {DESCRIPTION} nor {CONFIG} is there")
+    backbone = {"config": model["backbone"]["config"], **({"tokenizer": tokenizer} if tokenizer else {})}
+    weights = {name: place for name in COMPONENTS if name in ("encoder", "projector", "backbone") or model.get(name)}
+    return {"model": {**model, "backbone": backbone, "weights": weights}, "prompt": prompt}, f"{place}/{name}"
+
+
+def _own(description: Path) -> tuple[dict[str, Any], dict[str, Any]]:
+    """The model and prompt of a run's description, with the language model's settings in their place."""
+    import yaml
+
+    found = yaml.safe_load(description.read_text(encoding="utf-8"))
+    try:
+        backbone = {**found["model"]["backbone"], "config": found["backbone"]}
+        return {**found["model"], "backbone": backbone}, found["prompt"]
+    except (TypeError, KeyError) as error:
+        raise WeightsError(f"'{description}' is no description of a model: it lacks {error}") from error
+
+
+def _node(value: Any, mark: Mark) -> Node:
+    """Plain values as the tree that a YAML file makes."""
+    if isinstance(value, dict):
+        return Table({str(key): _node(item, mark) for key, item in value.items()}, mark)
+    if isinstance(value, list):
+        return Listing(tuple(_node(item, mark) for item in value), mark)
+    if isinstance(value, str):
+        return Scalar(value, True, mark)
+    words = {None: "null", True: "true", False: "false"}
+    return Scalar(words[value] if value is None or isinstance(value, bool) else repr(value), False, mark)

@@ -1,0 +1,89 @@
+"""What stands in a picture is learnt where it stands."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import pytest
+
+from vitrail.contracts.messages import Mark
+from vitrail.contracts.samples import IGNORE, MediaSlot, View
+from vitrail.data.drawn.config import LinesConfig
+from vitrail.data.drawn.documents.config import DocumentsConfig
+from vitrail.data.drawn.documents.source import DocumentsSource
+from vitrail.data.drawn.lines import LinesSource
+from vitrail.data.encode import Encode
+from vitrail.data.reading import tokens_on
+from vitrail.media.config import NativeResolutionConfig
+from vitrail.media.native import NativeResolution
+from vitrail.models.backbones.tokenizer import small_tokenizer
+from vitrail.prompts.config import PictureConfig, PromptConfig
+from vitrail.prompts.templates import template
+
+
+@pytest.fixture(scope="module")
+def words() -> Encode:
+    """Tokens of several letters, places of 28 px, and a row break between rows of places."""
+    chat = template("terse")
+    media = NativeResolution(NativeResolutionConfig(patch=14, merge=2, min_tokens=1, max_tokens=120))
+    prompt = PromptConfig(template="terse", picture=PictureConfig(row_break="<|row|>"))
+    return Encode(media, chat, small_tokenizer((*chat.specials, "<|row|>")), prompt)
+
+
+def line(text: str, y: float, left: float = 0.05, pitch: float = 0.05) -> list[Mark]:
+    marks, before = [], "\n"
+    for number, letter in enumerate(text):
+        if letter != " ":
+            marks.append(Mark(letter, left + pitch * number, y, before))
+        before = " " if letter == " " else ""
+    return marks
+
+
+def test_each_place_predicts_the_token_that_begins_on_it(words: Encode) -> None:
+    view = View(56, 112, 4, 8, 8)
+    slot = MediaSlot(start=10, picture=0, view=view, gap=1)
+    found = tokens_on([*line("the total", 0.2), *line("of the", 0.7)], slot, words.tokenizer)
+    known = {place: words.tokenizer.decode([number]) for place, number in found.items()}
+    assert set(known) <= set(slot.places)
+    # The words of the first line begin on its first and its second place; those of the second, behind the row break.
+    first = words.tokenizer.starts("the total")
+    assert known[10] == words.tokenizer.decode([first[0][0]])
+    assert known[11] == words.tokenizer.decode([next(number for number, start in first if start >= 3)])
+    assert known[15] == words.tokenizer.decode([words.tokenizer.starts("of the")[0][0]])
+
+
+def test_of_several_tokens_on_a_place_the_first_is_learnt(words: Encode) -> None:
+    slot = MediaSlot(0, 0, View(28, 28, 2, 2, 1))
+    found = tokens_on(line("a b c d", 0.5), slot, words.tokenizer)
+    (number, _), *_ = words.tokenizer.starts("a b c d")
+    assert found == {0: number}
+
+
+def test_pictures_without_marks_teach_nothing(words: Encode) -> None:
+    assert tokens_on((), MediaSlot(0, 0, View(28, 28, 2, 2, 1)), words.tokenizer) == {}
+
+
+@pytest.mark.parametrize("kind", ["lines", "documents"])
+def test_drawn_pictures_are_read_along(words: Encode, kind: str) -> None:
+    source = LinesSource(LinesConfig(rows=20)) if kind == "lines" else DocumentsSource(DocumentsConfig(rows=6))
+    reading = dataclasses.replace(words, read=0.5)
+    for index in range(len(source)):
+        row = source.row(index)
+        plain, read = words.row(row, kind, "tags"), reading.row(row, kind, "tags")
+        places = {place for slot in plain.slots for place in slot.places}
+        learnt = {place for place in places if read.labels[place] != IGNORE}
+        assert learnt, "every one has a word on it"
+        assert {float(read.weights[place]) for place in learnt} == {0.5}
+        others = [place for place in range(len(plain)) if place not in learnt]
+        assert (read.labels[others] == plain.labels[others]).all()
+        assert (read.weights[others] == plain.weights[others]).all()
+
+
+def test_marks_say_what_parts_them() -> None:
+    row = LinesSource(LinesConfig(rows=400)).row(399)
+    (picture,) = row.fields["images"]
+    text = "".join(mark.before + mark.text for mark in picture.marks).removeprefix("\n")
+    assert text.split() == row.fields["messages"][1]["content"].split()
+    document = DocumentsSource(DocumentsConfig(rows=3)).document(2)
+    text = "".join(mark.before + mark.text for mark in document.marks)
+    assert sorted(text.split()) == sorted(" ".join(run for run, _ in document.runs).split())
