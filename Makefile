@@ -19,11 +19,12 @@ $(READY): pyproject.toml constraints.txt
 demo: $(READY)
 	$(BIN)/vitrail train recipes/demo.yaml
 
+# Two processes of one thread each (tests/conftest.py): the tensors of tests gain nothing from more.
 test: $(READY)
-	$(BIN)/python -m pytest -q
+	$(BIN)/python -m pytest -q -n 2
 
 test-all: $(READY)
-	$(BIN)/python -m pytest -q -m "long or not long"
+	$(BIN)/python -m pytest -q -n 2 -m "long or not long"
 
 check: $(READY)
 	$(BIN)/ruff check .

@@ -13,6 +13,7 @@ from typer.testing import CliRunner
 
 from vitrail import build
 from vitrail.cli.main import app
+from vitrail.media.config import NativeResolutionConfig
 from vitrail.recipe import bundled
 from vitrail.recipe.read import read_recipe
 from vitrail.recipe.schema import Recipe
@@ -47,7 +48,7 @@ def without(settings: Any, names: tuple[str, ...]) -> dict[str, Any]:
 
 
 def test_there_are_published_systems() -> None:
-    assert "qwen2_vl" in SYSTEMS
+    assert {"internvl_1_5", "nvlm_d", "qwen2_vl"} <= set(SYSTEMS)
     assert all(f"{system}/laptop" in bundled.names() for system in SYSTEMS)
 
 
@@ -88,7 +89,13 @@ def test_the_laptops_model_is_small(system: str) -> None:
     assert sum(parameter.numel() for parameter in model.parameters()) < 10e6
 
 
-PLANNED = {"qwen2_vl": {"parameters": 8_291_375_616, "224x224": 64, "448x448": 256}}
+PLANNED: dict[str, tuple[int, dict[str, int]]] = {
+    # The encoder of 5,536,496,000, projectors of 116,429,824 and 620,717,056, the language models.
+    "internvl_1_5": (25_514_186_112, {"448x448": 256, "800x1300": 1792, "1000x1000": 2560}),
+    # As released, the encoder has seven heads of zeros besides.
+    "nvlm_d": (78_863_416_704, {"448x448": 256, "634x634": 1280, "640x480": 1792}),
+    "qwen2_vl": (8_291_375_616, {"224x224": 64, "448x448": 256}),
+}
 """Parameters of the published model, and tokens of pictures."""
 
 
@@ -99,17 +106,32 @@ def test_the_papers_recipe_can_be_planned(system: str, tmp_path: Path, monkeypat
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr("vitrail.run.plan.LONGEST_CALIBRATION", 0.0)
     pack = ["data.pack.length=20000", "data.pack.patches=66000"]
-    done = CliRunner().invoke(app, ["plan", str(path), *pack, "--json", "--size", "224x224", "--size", "448x448"])
+    parameters, tokens = PLANNED[system]
+    sizes = [argument for size in tokens for argument in ("--size", size)]
+    done = CliRunner().invoke(app, ["plan", str(path), *pack, "--json", *sizes])
     assert done.exit_code == 0, done.output
     planned = json.loads(done.stdout)
-    counted = {"parameters": sum(planned["parameters"].values()), **planned["tokens_of_picture"]}
-    assert counted == PLANNED[system]
+    assert sum(planned["parameters"].values()) == parameters
+    assert planned["tokens_of_picture"] == tokens
     assert all(stage["seconds"] is stage["memory_gib"] is None for stage in planned["stages"])
     assert all("does not exist" in stage["missing"] for stage in planned["stages"])
+    for stage, published in zip(planned["stages"], read_recipe(str(path)).value.stages, strict=True):
+        # How many steps an epoch has, only the data knows.
+        assert (stage["steps"] is None) == (published.epochs is not None)
+
+
+def test_a_plan_without_data_says_what_is_not_known(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Pictures of several tiles, measured on a made-up pack."""
+    path = bundled.names()["internvl_1_5/laptop"].resolve()
+    monkeypatch.chdir(tmp_path)
+    missing = ["data.train={path: gone.jsonl}", "stages.finetune.data=null"]
+    done = CliRunner().invoke(app, ["plan", str(path), *missing, "training={threads: 1, device: cpu, dtype: float32}"])
+    assert done.exit_code == 0, done.output
+    assert "as many steps as its data makes, about 0." in done.stdout
+    assert "how long is not known without the data" in done.stdout
 
 
 TINY = [
-    "model.media.max_tokens=4",
     "model.encoder.depth=1",
     "model.backbone.config.num_hidden_layers=1",
     "data.held_out=null",
@@ -131,7 +153,8 @@ def test_the_laptops_stages_run(system: str, tmp_path: Path) -> None:
             f"stages.{number}.steps=2",
         )
     ]
-    overrides = [*TINY, *short, f"run={tmp_path / 'run'}"]
+    native = ["model.media.max_tokens=4"] if isinstance(recipe.model.media, NativeResolutionConfig) else []
+    overrides = [*TINY, *native, *short, f"run={tmp_path / 'run'}"]
     done = CliRunner().invoke(app, ["train", f"{system}/laptop", *overrides])
     assert done.exit_code == 0, done.output
     steps = [json.loads(line) for line in (tmp_path / "run" / "log.jsonl").read_text(encoding="utf-8").splitlines()]

@@ -54,16 +54,19 @@ def plan(
         typer.echo(f"             ({missing}: packs of made-up 448 px pictures stand in)")
     typer.echo(f"device       {device.name}, {device.dtype}, {device.threads} threads")
     for stage in made.stages:
-        cost = ""
-        if stage.seconds is not None and stage.memory_gib is not None:
-            cost = f", about {clock(stage.seconds)} and {stage.memory_gib:.1f} GiB"
+        steps = "as many steps as its data makes" if stage.steps is None else f"{stage.steps:,.0f} steps"
+        estimates = [clock(stage.seconds)] if stage.seconds is not None else []
+        estimates += [f"{stage.memory_gib:.1f} GiB"] if stage.memory_gib is not None else []
+        cost = f", about {' and '.join(estimates)}" if estimates else ""
         typer.echo(
-            f"stage        {stage.name}: trains {count(stage.trainable)} of {count(total)}, {stage.steps:,.0f} steps"
+            f"stage        {stage.name}: trains {count(stage.trainable)} of {count(total)}, {steps}"
             f"{cost}; packs of {resolved.value.data.pack.length} tokens, {stage.packing:.1%} of them real"
         )
     seconds = [stage.seconds for stage in made.stages if stage.seconds is not None]
     if len(seconds) == len(made.stages):
         typer.echo(f"training     about {clock(sum(seconds))} in all, without measuring")
+    elif all(stage.memory_gib is not None for stage in made.stages):
+        typer.echo("training     how long is not known without the data")
     else:
         typer.echo("training     time and memory are not measured on a device this slow: plan on the one to train on")
 

@@ -58,13 +58,14 @@ def settings_of(place: str) -> tuple[dict[str, Any], str]:
     own = own_folder(folder)
     if own is not None:
         model, prompt = _own(own / DESCRIPTION)
-        tokenizer, name = str(own), DESCRIPTION
+        tokenizer: str | None = str(own)
+        name = DESCRIPTION
     elif is_official(folder):
         described = official_settings(folder)
         model, prompt = plain(described.model), plain(described.prompt)
-        tokenizer, name = described.model.backbone.tokenizer, CONFIG
+        name = CONFIG
         # In the recipe of the run stands the id that was given, not where it was fetched to.
-        tokenizer = place if tokenizer == str(folder) else None
+        tokenizer = place if described.model.backbone.tokenizer == str(folder) else None
     else:
         raise WeightsError(f"'{place}' holds no finished model: neither {DESCRIPTION} nor {CONFIG} is there")
     backbone = {"config": model["backbone"]["config"], **({"tokenizer": tokenizer} if tokenizer else {})}

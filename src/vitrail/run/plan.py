@@ -45,8 +45,8 @@ PROCESS_GIB = 0.5
 
 @dataclass(frozen=True)
 class StagePlan:
-    """One stage. trainable: parameters. seconds, memory_gib: estimates, of the stage and of the process; None where a
-    calibration would take too long.
+    """One stage. trainable: parameters. steps: None for epochs of data that is not there. seconds, memory_gib: of the
+    stage and of the process, estimates; None where a calibration would take too long, or steps are not known.
 
     packing: share of real tokens in packs. missing: why the stage's data could not be opened, and a pack was made up;
     "" when it was measured.
@@ -54,7 +54,7 @@ class StagePlan:
 
     name: str
     trainable: int
-    steps: float
+    steps: float | None
     seconds: float | None
     memory_gib: float | None
     packing: float
@@ -122,13 +122,14 @@ def _stage(
 ) -> StagePlan:
     freeze_all_but(whole, stage.train, stage.name)
     trainable = sum(parameter.numel() for parameter in whole.parameters() if parameter.requires_grad)
+    steps: float | None
     if stage.steps is not None:
         steps = float(stage.steps)
     elif stage.tokens is not None:
         steps = stage.tokens / (load.batch.tokens * stage.accumulate)
     else:
         assert stage.epochs is not None, "a stage is counted in steps, tokens or epochs"
-        steps = stage.epochs * load.packs_per_epoch / stage.accumulate
+        steps = None if load.missing else stage.epochs * load.packs_per_epoch / stage.accumulate
     if _calibration(recipe, vocabulary, load.batch, device) > LONGEST_CALIBRATION:
         return StagePlan(stage.name, trainable, steps, None, None, load.packing, load.missing)
     cost = _cost_of_pack(recipe, stage, vocabulary, load.batch, device)
@@ -137,7 +138,7 @@ def _stage(
     weights = _count(whole) * width + trainable * (width + MOMENTS_BYTES + masters)
     # A step of the optimizer goes over parameter, gradient and both moments, some of them twice.
     moving = trainable * 8 * 4 / _memory_bandwidth()
-    seconds = steps * (stage.accumulate * cost.seconds + moving)
+    seconds = None if steps is None else steps * (stage.accumulate * cost.seconds + moving)
     memory = PROCESS_GIB + (weights + cost.kept) / 2**30
     return StagePlan(stage.name, trainable, steps, seconds, memory, load.packing, load.missing)
 
@@ -240,16 +241,19 @@ def _load(recipe: Recipe, number: int, encode: Encode, device: Device) -> Load:
 
 def _made_up(encode: Encode, length: int, patches: int) -> Pack:
     """Pictures of 448 px with 64 tokens of text each, half of them learnt, as many as a pack holds."""
-    (view,) = encode.media.views(448, 448)
-    total = view.tokens + 64
+    views = encode.media.views(448, 448)
+    slots, total = [], 0
+    for view in views:
+        slots.append(MediaSlot(total, 0, view))
+        total += view.tokens
+    patches_each, total = sum(view.patches for view in views), total + 64
     ids = np.zeros(total, np.int64)
     weights = (np.arange(total) >= total - 32).astype(np.float32)
     labels = np.where(weights > 0, 0, IGNORE)
     picture = ImagePart(np.zeros((448, 448, 3), np.uint8))
-    slots = (MediaSlot(0, 0, view),)
     positions = positions_of(encode.positions, total, slots)
-    sample = Sample("made up", "made up", ids, labels, weights, slots, (picture,), positions)
-    return Pack((sample,) * max(1, min(length // total, patches // view.patches)))
+    sample = Sample("made up", "made up", ids, labels, weights, tuple(slots), (picture,), positions)
+    return Pack((sample,) * max(1, min(length // total, patches // patches_each)))
 
 
 def _memory_bandwidth() -> float:

@@ -154,7 +154,7 @@ def train_stages(
         )
         if trainer.resume():
             state = trainer.state
-            if state.finished:
+            if state.stage == len(stages):
                 run.screen.say(f"{label}: already done, {state.total_steps} steps")
             else:
                 name = stages[state.stage].name
