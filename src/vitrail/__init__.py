@@ -21,7 +21,7 @@ from vitrail.contracts.errors import (
     VitrailError,
     WeightsError,
 )
-from vitrail.contracts.messages import ImagePart, Message, TextPart
+from vitrail.contracts.messages import ImagePart, Message, TextPart, VideoPart
 from vitrail.contracts.replies import Reply
 from vitrail.inference.config import GenerationConfig
 
@@ -41,6 +41,7 @@ __all__ = [
     "Reply",
     "TextPart",
     "TrainingError",
+    "VideoPart",
     "VitrailError",
     "WeightsError",
     "load",

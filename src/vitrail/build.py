@@ -165,7 +165,8 @@ def starting_model(
     What is taken from elsewhere is never held in float32 where `dtype` is a shorter one.
     Raises WeightsError for a place that holds no such component, or one of another structure.
     """
-    taken = "backbone" in config.weights
+    # Random numbers for billions of weights take minutes; where others are drawn beside them, they stay the same.
+    taken = {"encoder", "projector", "backbone"} <= config.weights.keys()
     backbone = build_backbone(config.backbone, vocabulary, initialise=False) if taken else None
     model = build_model(config, vocabulary, seed, backbone).to(dtype)
     for place in dict.fromkeys(config.weights.values()):
@@ -224,7 +225,8 @@ def build_encode(
 ) -> Encode:
     """What turns a conversation into a sample, for this model."""
     chat = build_template(prompt, tokenizer)
-    return Encode(build_media(config), chat, tokenizer, prompt, fetch=fetch, positions=config.positions)
+    frames = config.encoder.frames if isinstance(config.encoder, VisionTransformerConfig) else 1
+    return Encode(build_media(config), chat, tokenizer, prompt, fetch=fetch, positions=config.positions, frames=frames)
 
 
 def build_template(prompt: PromptConfig, tokenizer: Tokenizer) -> Template:

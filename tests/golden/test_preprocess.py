@@ -22,6 +22,7 @@ from vitrail.media.native import NativeResolution, patchify, patchify_frames
 from vitrail.media.rule import media_rule
 from vitrail.media.rule import pixels as pixels_of
 from vitrail.media.tiling import Tiling
+from vitrail.media.video import Sampling, sampled
 
 
 class File:
@@ -144,6 +145,19 @@ def test_sizes_are_qwen2_vls(root: Path) -> None:
             assert max(case["width"], case["height"]) > 200 * min(case["width"], case["height"]), case
             continue
         assert (view.height, view.width) == (case["out_height"], case["out_width"]), case
+
+
+def test_sampled_frames_are_qwen2_vls(root: Path) -> None:
+    """Where a rate is asked for; a number of frames of one's own is not among our settings."""
+    path = root / "preprocess" / "video_sampling.json"
+    if not path.is_file():
+        pytest.skip(f"{path} is not there")
+    found = json.loads(path.read_text(encoding="utf-8"))["qwen2_vl"]
+    asked = [row for row in found["rows"] if "fps" in row["args"]]
+    assert asked
+    for row in asked:
+        sampling = Sampling(**row["args"])
+        assert sampled(row["total_num_frames"], row["video_fps"], sampling, 2) == row["indices"], row
 
 
 def test_frames_are_qwen2_vls(root: Path) -> None:

@@ -17,6 +17,7 @@ from vitrail.media.config import NativeResolutionConfig
 from vitrail.recipe import bundled
 from vitrail.recipe.read import read_recipe
 from vitrail.recipe.schema import Recipe
+from vitrail.training.device import Device
 
 SYSTEMS = sorted(name.removesuffix("/paper") for name in bundled.names() if name.endswith("/paper"))
 SIZES = {
@@ -113,7 +114,7 @@ def test_the_papers_recipe_can_be_planned(system: str, tmp_path: Path, monkeypat
     planned = json.loads(done.stdout)
     assert sum(planned["parameters"].values()) == parameters
     assert planned["tokens_of_picture"] == tokens
-    assert all(stage["seconds"] is stage["memory_gib"] is None for stage in planned["stages"])
+    assert all(stage["seconds"] is None for stage in planned["stages"])
     assert all("does not exist" in stage["missing"] for stage in planned["stages"])
     for stage, published in zip(planned["stages"], read_recipe(str(path)).value.stages, strict=True):
         # How many steps an epoch has, only the data knows.
@@ -129,6 +130,18 @@ def test_a_plan_without_data_says_what_is_not_known(tmp_path: Path, monkeypatch:
     assert done.exit_code == 0, done.output
     assert "as many steps as its data makes, about 0." in done.stdout
     assert "how long is not known without the data" in done.stdout
+
+
+def test_nvlm_d_begins_with_one_tile_a_picture() -> None:
+    """And goes on with four and the thumbnail, in samples and not only on paper."""
+    recipe = read_recipe("nvlm_d/laptop", ["data.pack={length: 512, patches: 1024, window: 8}"]).value
+    tokenizer = build.build_tokenizer(recipe.model.backbone, recipe.prompt)
+    encode = build.build_encode(recipe.model, recipe.prompt, tokenizer)
+    stages = build.build_stages(recipe, encode, Device("cpu", "float32", 1, compiled=False))
+    views = [
+        {len(sample.slots) for pack in stage.stream.first_window().packs for sample in pack.samples} for stage in stages
+    ]
+    assert views == [{1}, {5}]
 
 
 TINY = [

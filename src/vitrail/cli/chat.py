@@ -9,7 +9,7 @@ import typer
 
 from vitrail.cli.arguments import RunName
 from vitrail.contracts.errors import MediaError, VitrailError
-from vitrail.contracts.messages import ImagePart, Message, Part, TextPart
+from vitrail.contracts.messages import Message, Part, TextPart
 from vitrail.inference.config import GenerationConfig
 from vitrail.training.config import DeviceName
 
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from vitrail.inference.chat_model import ChatModel
 
 PICTURE_SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".gif", ".bmp", ".tif", ".tiff")
+VIDEO_SUFFIXES = (".mp4", ".m4v", ".mov", ".mkv", ".webm", ".avi")
 HELP = "A question and Enter. /picture FILE shows another picture, /new starts over, /quit (or Ctrl-D) leaves."
 
 
@@ -42,9 +43,10 @@ def chat(
     generation = GenerationConfig(max_tokens, temperature, top_p, seed)
 
     from vitrail.build import load
+    from vitrail.media.video import shown_part
 
     model = load(run, device)
-    shown: list[Part] = [ImagePart(Path(picture)) for picture in pictures]
+    shown: list[Part] = [shown_part(Path(picture)) for picture in pictures]
     if question is None:
         converse(model, shown, generation)
     else:
@@ -53,7 +55,7 @@ def chat(
 
 def split(words: list[str]) -> tuple[list[str], str | None]:
     """Pictures and the question; a last word that names a picture file is a picture, and then there is no question."""
-    if words and not Path(words[-1]).is_file() and not words[-1].lower().endswith(PICTURE_SUFFIXES):
+    if words and not Path(words[-1]).is_file() and not words[-1].lower().endswith(PICTURE_SUFFIXES + VIDEO_SUFFIXES):
         return words[:-1], words[-1]
     return words, None
 
@@ -89,7 +91,9 @@ def converse(model: ChatModel, pictures: list[Part], generation: GenerationConfi
         if command == "/new":
             messages, pictures = [], []
         elif command == "/picture":
-            pictures.append(ImagePart(Path(rest.strip())))
+            from vitrail.media.video import shown_part
+
+            pictures.append(shown_part(Path(rest.strip())))
         elif line.startswith("/"):
             typer.echo(HELP, err=True)
         elif line:

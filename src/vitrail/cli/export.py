@@ -15,12 +15,12 @@ def export(
     run: RunName,
     out: Annotated[Path, typer.Argument(help="Folder to write; must be new or empty.")],
     to: Annotated[
-        Literal["hf", "components"],
+        Literal["official", "hf", "components"],
         typer.Option(
-            help="hf: the published layout that the model's structure fits. components: encoder, projector and adapter "
-            "alone, for model.weights of other recipes."
+            help="official, or hf: the published layout that the model's structure fits. components: encoder, "
+            "projector and adapter alone, for model.weights of other recipes."
         ),
-    ] = "hf",
+    ] = "official",
     dtype: Annotated[Literal["float32", "bfloat16"], typer.Option(help="Number format of the weights.")] = "float32",
 ) -> None:
     """Write a trained model as a folder that transformers opens by itself, or its parts for other recipes."""

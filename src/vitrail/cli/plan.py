@@ -58,6 +58,8 @@ def plan(
         estimates = [clock(stage.seconds)] if stage.seconds is not None else []
         estimates += [f"{stage.memory_gib:.1f} GiB"] if stage.memory_gib is not None else []
         cost = f", about {' and '.join(estimates)}" if estimates else ""
+        if stage.flop is not None:
+            cost += f", {stage.flop / 1e12:,.0f} TFLOP a step"
         typer.echo(
             f"stage        {stage.name}: trains {count(stage.trainable)} of {count(total)}, {steps}"
             f"{cost}; packs of {resolved.value.data.pack.length} tokens, {stage.packing:.1%} of them real"
@@ -65,6 +67,8 @@ def plan(
     seconds = [stage.seconds for stage in made.stages if stage.seconds is not None]
     if len(seconds) == len(made.stages):
         typer.echo(f"training     about {clock(sum(seconds))} in all, without measuring")
+    elif any(stage.flop is not None for stage in made.stages):
+        typer.echo("training     time is not measured on a device this slow; memory and work are those in bfloat16")
     elif all(stage.memory_gib is not None for stage in made.stages):
         typer.echo("training     how long is not known without the data")
     else:

@@ -63,6 +63,16 @@ class ImagePart:
 
 
 @dataclass(frozen=True)
+class VideoPart(ImagePart):
+    """A video inside a message: a file, its bytes, or uint8[T, H, W, 3] frames, `fps` of them a second (2 unless said).
+
+    It is a picture to everyone who counts, orders, withholds or leaves out pictures.
+    """
+
+    fps: float | None = None
+
+
+@dataclass(frozen=True)
 class RefPart:
     """Words that name what a box is around. How they are set apart is the prompt's business (`prompts.boxes`)."""
 

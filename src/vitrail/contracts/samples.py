@@ -29,10 +29,11 @@ Fate = Literal["used", "text_cut", "picture_shrunk", "picture_dropped", "over_sh
 
 @dataclass(frozen=True)
 class View:
-    """One picture as the encoder will see it, known from the picture's header before any pixel is decoded.
+    """One picture, or some frames of a video, as the encoder will see it, known from headers before pixels are decoded.
 
     height, width: size after resizing, px. rows, columns: its patch grid. tokens: places it takes in the text stream.
-    tag: text that stands before its tokens; "" for none.
+    tag: text that stands before its tokens; "" for none. shows: numbers of the video's frames that it holds, () for a
+    picture. seconds: from one view of a video to the next.
     """
 
     height: int
@@ -41,6 +42,8 @@ class View:
     columns: int
     tokens: int
     tag: str = ""
+    shows: tuple[int, ...] = ()
+    seconds: float = 0.0
 
     @property
     def patches(self) -> int:
@@ -172,7 +175,8 @@ class TextStream:
 class VisionStream:
     """Patches of every view of the pack.
 
-    patches: float32[P, 3 * patch * patch], normalised. positions: int64[P, 2], row and column within the view.
+    patches: float32[P, 3 * patch * patch], normalised; where videos are among them, of as many frames as a view has of
+    them, float32[P, 3 * frames * patch * patch]. positions: int64[P, 2], row and column within the view.
     segments: one per view. token_index: int64[M], the place in the text stream of each token the projector makes.
     Patches that merge into one token lie together (`media.patches`). marks: int64[P], the id of the character that
     stands on each patch, IGNORE where none is known; None when no picture has marks.

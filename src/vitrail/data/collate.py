@@ -10,11 +10,12 @@ import torch
 from numpy.typing import NDArray
 
 from vitrail.contracts.errors import MediaError
+from vitrail.contracts.messages import VideoPart
 from vitrail.contracts.protocols import MediaRule
-from vitrail.contracts.samples import IGNORE, Batch, MediaSlot, Pack, Sample, Segments, TextStream, VisionStream
+from vitrail.contracts.samples import IGNORE, Batch, MediaSlot, Pack, Sample, Segments, TextStream, View, VisionStream
 from vitrail.data.ledger import Event
-from vitrail.media import image
-from vitrail.media.native import normalise, patchify
+from vitrail.media import image, video
+from vitrail.media.native import normalise, patchify_frames, resized
 
 Pixels = list[NDArray[np.uint8]]
 
@@ -52,13 +53,29 @@ def collate(pack: Pack, media: MediaRule, pad_to: int = 0) -> tuple[Batch | None
 
 
 def decode(sample: Sample, media: MediaRule) -> Pixels:
-    """Every view of a sample, uint8[h, w, 3], in the order of its slots. Raises MediaError."""
+    """Every view of a sample, uint8[h, w, 3], or of a video uint8[frames, h, w, 3], in the order of its slots.
+
+    Raises MediaError.
+    """
     pixels: Pixels = []
     for number, picture in enumerate(sample.pictures):
         views = [slot.view for slot in sample.slots if slot.picture == number]
+        if isinstance(picture, VideoPart):
+            pixels += _frames(picture, views, sample, number)
+            continue
         decoded = image.load(picture.image)
         pixels += media.resized(sample.alter(decoded, number) if sample.alter else decoded, views)
     return pixels
+
+
+def _frames(given: VideoPart, views: Sequence[View], sample: Sample, number: int) -> Pixels:
+    """The frames that each view shows, resized. Each is decoded once."""
+    found = video.load(given, [frame for view in views for frame in view.shows])
+
+    def shown(frame: NDArray[np.uint8], view: View) -> NDArray[np.uint8]:
+        return resized(sample.alter(frame, number) if sample.alter else frame, view.width, view.height)
+
+    return [np.stack([shown(found[frame], view) for frame in view.shows]) for view in views]
 
 
 def _text(samples: Sequence[Sample], pad_to: int) -> tuple[TextStream, int]:
@@ -89,13 +106,15 @@ def _links(samples: Sequence[Sample]) -> tuple[tuple[int, int], ...]:
 
 
 def _vision(samples: Sequence[Sample], pixels: Pixels, media: MediaRule) -> VisionStream:
-    lengths = tuple(view.shape[0] * view.shape[1] // media.patch**2 for view in pixels)
+    lengths = tuple(view.shape[-3] * view.shape[-2] // media.patch**2 for view in pixels)
+    # Beside a video's pairs of frames a picture is a pair of equal ones; else the stem counts it as such.
+    depth = max(len(view) if view.ndim == 4 else 1 for view in pixels)
     # Cut as bytes and normalised in their place: a batch of pictures is written once, and read from memory once.
-    patches = np.empty((sum(lengths), 3 * media.patch**2), np.float32)
+    patches = np.empty((sum(lengths), 3 * depth * media.patch**2), np.float32)
     positions, start = [], 0
     for view, length in zip(pixels, lengths, strict=True):
         part = patches[start : start + length]
-        part[:], places = patchify(view, media.patch, media.merge)
+        part[:], places = patchify_frames(view if view.ndim == 4 else view[None], media.patch, media.merge, depth)
         normalise(part, media.mean, media.std)
         positions.append(places)
         start += length

@@ -5,13 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 
 from vitrail.contracts.errors import MediaError
-from vitrail.contracts.messages import Conversation, ImagePart, Part, Row
+from vitrail.contracts.messages import Conversation, ImagePart, Part, Row, VideoPart
 from vitrail.contracts.protocols import MediaRule, Tokenizer
 from vitrail.contracts.samples import Sample, View
 from vitrail.data.config import DialectName
 from vitrail.data.dialects import to_conversation
 from vitrail.data.reading import tokens_on
-from vitrail.media import image
+from vitrail.media import image, video
 from vitrail.media.config import FetchConfig
 from vitrail.media.fetch import fetched, is_url, shown
 from vitrail.prompts.config import LinePositionsConfig, PositionsConfig, PromptConfig
@@ -26,7 +26,7 @@ class Encode:
 
     withhold: leave pictures out, for the blind baseline. fetch: which hosts may be asked for pictures; None for none.
     read: loss weight of the tokens that stand in pictures, at the pictures' own places.
-    positions: of the tokens, as the model has them.
+    positions: of the tokens, as the model has them. frames: of a video that make one view; sampling: which frames.
     """
 
     media: MediaRule
@@ -37,6 +37,8 @@ class Encode:
     fetch: FetchConfig | None = None
     read: float = 0.0
     positions: PositionsConfig = field(default_factory=LinePositionsConfig)
+    frames: int = 1
+    sampling: video.Sampling = field(default_factory=video.Sampling)
 
     def row(self, row: Row, source: str, dialect: DialectName) -> Sample:
         """Raises DataError, with the row's place, for what cannot be used."""
@@ -88,6 +90,8 @@ class Encode:
             if not isinstance(part, ImagePart) or not is_url(part.image):
                 return part
             where = conversation.place or conversation.id
+            if isinstance(part, VideoPart):
+                raise MediaError(f"{where}: {shown(str(part.image))} is not fetched: videos must be files")
             if self.fetch is None:
                 said = shown(str(part.image))
                 raise MediaError(f"{where}: {said} is not fetched: data.fetch.hosts names no host that may be asked")
@@ -108,6 +112,8 @@ class Encode:
 
     def _views(self, part: ImagePart, conversation: Conversation, most_tokens: int | None) -> tuple[View, ...]:
         try:
+            if isinstance(part, VideoPart):
+                return video.views(self.media, video.clip(part), self.sampling, self.frames, most_tokens)
             return self.media.views(*image.size(part.image), most_tokens)
         except MediaError as error:
             raise MediaError(f"{conversation.place or conversation.id}: {error}") from error

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
@@ -33,5 +34,9 @@ def export(weights: Path, adapter: Path, names: Sequence[str], folder: Path, dty
         (folder / "adapter").mkdir(exist_ok=True)
         pairs = {key: tensor.to(dtype) for key, tensor in load_tensors(adapter / "adapter_model.safetensors").items()}
         save_file(pairs, folder / "adapter" / "adapter_model.safetensors", metadata={"format": "pt"})
-        shutil.copy2(adapter / "adapter_config.json", folder / "adapter")
+        settings = json.loads((adapter / "adapter_config.json").read_text(encoding="utf-8"))
+        # A folder of the machine it was trained on means nothing elsewhere.
+        if Path(settings["base_model_name_or_path"] or "").is_absolute():
+            settings["base_model_name_or_path"] = None
+        (folder / "adapter" / "adapter_config.json").write_text(json.dumps(settings, indent=2) + "\n", encoding="utf-8")
     return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())

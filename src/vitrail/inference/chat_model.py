@@ -9,7 +9,7 @@ from typing import Any
 import torch
 
 from vitrail.contracts.errors import DataError, MediaError
-from vitrail.contracts.messages import Conversation, ImagePart, Message, Row, TextPart
+from vitrail.contracts.messages import Conversation, Message, Row, TextPart
 from vitrail.contracts.replies import Reply
 from vitrail.contracts.samples import Batch, Pack, Sample
 from vitrail.data.collate import collate
@@ -17,6 +17,7 @@ from vitrail.data.dialects import to_messages
 from vitrail.data.encode import Encode
 from vitrail.inference.config import GenerationConfig
 from vitrail.inference.generate import generate
+from vitrail.media.video import shown_part
 from vitrail.models.assembled import MultimodalModel
 
 Messages = Sequence[Message] | Sequence[Mapping[str, Any]]
@@ -33,8 +34,9 @@ class ChatModel:
     def chat(self, *parts: Any, generation: GenerationConfig | None = None) -> Reply:
         """Answers one question: `model.chat("receipt.png", "What is the total?")`.
 
-        parts: pictures (path, bytes, uint8[H, W, 3] array, Pillow image) and, last, the question; or a single list of
-        messages, OpenAI style. Raises DataError for what is neither, MediaError for a picture that cannot be read.
+        parts: pictures (path, bytes, uint8[H, W, 3] array, Pillow image), videos (path, uint8[T, H, W, 3] frames, a
+        VideoPart) and, last, the question; or a single list of messages, OpenAI style. Raises DataError for what is
+        neither, MediaError for what cannot be read.
         """
         return self.reply(conversation(parts), generation)
 
@@ -99,5 +101,5 @@ def conversation(parts: Sequence[Any]) -> Conversation:
     if not parts or not isinstance(parts[-1], str):
         raise DataError("chat takes pictures and then a question, or one list of messages")
     *pictures, question = parts
-    shown = tuple(ImagePart(picture) for picture in pictures)
+    shown = tuple(map(shown_part, pictures))
     return Conversation("chat", (Message("user", (*shown, TextPart("\n" * bool(shown) + question))),))

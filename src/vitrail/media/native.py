@@ -26,6 +26,7 @@ class NativeResolution:
     """One view a picture, of the picture's own shape."""
 
     def __init__(self, config: NativeResolutionConfig) -> None:
+        self.config = config
         self.patch, self.merge = config.patch, config.merge
         self._limits = config.min_tokens, config.max_tokens
         self._max_side = config.max_side

@@ -164,7 +164,7 @@ class DecoderConfig:
     lora: small matrices that learn in the place of the language model's own.
     quantised: nf4 keeps the frozen matrices of the layers in 4 bits (QLoRA); they cannot learn, so it needs lora.
     recompute: a layer's inner values are computed again on the way back instead of kept: a third more time for the
-    language model, and of its layers' memory only what goes in.
+    language model, half as much more where only adapters learn, and of its layers' memory only what goes in.
     """
 
     kind: Literal["decoder"] = "decoder"

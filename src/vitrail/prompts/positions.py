@@ -10,7 +10,7 @@ too (transformers 5.23 counts rows and columns alone). Steps between times: Qwen
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -42,13 +42,23 @@ def positions_of(config: PositionsConfig, length: int, slots: Iterable[MediaSlot
     """Those of a sample, as `Sample.positions` has them: None on a line, int64[3, length] for M-RoPE."""
     if not isinstance(config, MRopePositionsConfig):
         return None
-    return grid_positions(length, grids(slots))
+    return grid_positions(length, grids(slots, config.tokens_per_second))
 
 
-def grids(slots: Iterable[MediaSlot]) -> list[Grid]:
-    """Still pictures, one a view."""
-    views = ((slot.start, slot.view) for slot in slots)
-    return [Grid(start, 1, view.tokens // view.token_columns, view.token_columns) for start, view in views]
+def grids(slots: Iterable[MediaSlot], tokens_per_second: float | None = None) -> list[Grid]:
+    """Still pictures, one a view, and videos, whose views follow each other in time."""
+    found: list[Grid] = []
+    video: int | None = None
+    for slot in slots:
+        view = slot.view
+        moves = bool(view.shows)
+        if moves and slot.picture == video and slot.start == found[-1].start + found[-1].tokens:
+            found[-1] = replace(found[-1], times=found[-1].times + 1)
+            continue
+        step = view.seconds * tokens_per_second if moves and tokens_per_second else 1.0
+        found.append(Grid(slot.start, 1, view.tokens // view.token_columns, view.token_columns, step))
+        video = slot.picture if moves else None
+    return found
 
 
 def grid_positions(length: int, found: Sequence[Grid]) -> NDArray[np.int64]:

@@ -50,8 +50,8 @@ def check(recipe: Recipe) -> None:
                 raise RecipeError(f"stages.{stage.name}.objective: a spotting term needs model.spotter: true")
     if recipe.model.positions.kind == "mrope" and recipe.prompt.picture.row_break:
         raise RecipeError(
-            f"prompt.picture.row_break is '{recipe.prompt.picture.row_break}', with model.positions.kind mrope there is "
-            "none: rows are told apart by their positions"
+            f"prompt.picture.row_break is '{recipe.prompt.picture.row_break}', with model.positions.kind mrope there "
+            "is none: rows are told apart by their positions"
         )
     pack, media = recipe.data.pack, recipe.model.media
     if media.max_tokens >= pack.length:

@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor
+from torch.utils.flop_counter import FlopCounterMode
 
 from vitrail import build
 from vitrail.contracts.errors import DataError
@@ -28,6 +29,7 @@ from vitrail.data.encode import Encode
 from vitrail.models.assembled import MultimodalModel
 from vitrail.models.backbones import construct
 from vitrail.models.config import ModelConfig, VisionTransformerConfig
+from vitrail.models.ops import nf4
 from vitrail.prompts.positions import positions_of
 from vitrail.recipe.schema import Recipe
 from vitrail.training.config import StageConfig
@@ -39,6 +41,8 @@ LONGEST_CALIBRATION = 120.0
 """Seconds. Models of billions, on a processor, take longer."""
 MOMENTS_BYTES = 8
 """AdamW keeps two float32 numbers a trained parameter."""
+UNTIMED = Device("meta", "bfloat16", 1, compiled=False)
+"""Where packs are counted that would take too long: no storage, and the number format of the devices that take them."""
 PROCESS_GIB = 0.5
 """Python, torch and transformers before any model."""
 
@@ -47,6 +51,8 @@ PROCESS_GIB = 0.5
 class StagePlan:
     """One stage. trainable: parameters. steps: None for epochs of data that is not there. seconds, memory_gib: of the
     stage and of the process, estimates; None where a calibration would take too long, or steps are not known.
+
+    flop: of a step, floating-point operations; counted where it is not timed.
 
     packing: share of real tokens in packs. missing: why the stage's data could not be opened, and a pack was made up;
     "" when it was measured.
@@ -59,6 +65,7 @@ class StagePlan:
     memory_gib: float | None
     packing: float
     missing: str
+    flop: float | None = None
 
 
 @dataclass(frozen=True)
@@ -71,21 +78,23 @@ class Plan:
 
 @dataclass(frozen=True)
 class Cost:
-    """One pass forward and backward over one pack. kept: bytes held for the backward pass."""
+    """One pass forward and backward over one pack. kept: bytes held for the backward pass. flop: where not timed."""
 
     seconds: float
     kept: float
+    flop: float = 0.0
 
     def __add__(self, other: Cost) -> Cost:
-        return Cost(self.seconds + other.seconds, self.kept + other.kept)
+        return Cost(self.seconds + other.seconds, self.kept + other.kept, self.flop + other.flop)
 
     def beyond(self, other: Cost) -> Cost:
         """What this costs more; a difference of two timings may come out below nothing, a layer cannot."""
-        return Cost(max(0.0, self.seconds - other.seconds), max(0.0, self.kept - other.kept))
+        less = (self.seconds - other.seconds, self.kept - other.kept, self.flop - other.flop)
+        return Cost(*(max(0.0, one) for one in less))
 
     def times(self, count: int) -> Cost:
         """That many of them."""
-        return Cost(self.seconds * count, self.kept * count)
+        return Cost(self.seconds * count, self.kept * count, self.flop * count)
 
 
 @dataclass(frozen=True)
@@ -130,16 +139,18 @@ def _stage(
     else:
         assert stage.epochs is not None, "a stage is counted in steps, tokens or epochs"
         steps = None if load.missing else stage.epochs * load.packs_per_epoch / stage.accumulate
-    if _calibration(recipe, vocabulary, load.batch, device) > LONGEST_CALIBRATION:
-        return StagePlan(stage.name, trainable, steps, None, None, load.packing, load.missing)
-    cost = _cost_of_pack(recipe, stage, vocabulary, load.batch, device)
-    width = device.torch_dtype.itemsize
+    timed = _calibration(recipe, vocabulary, load.batch, device) <= LONGEST_CALIBRATION
+    cost = _cost_of_pack(recipe, stage, vocabulary, load.batch, device if timed else UNTIMED)
+    width = device.torch_dtype.itemsize if timed else UNTIMED.torch_dtype.itemsize
     masters = 0 if width == 4 else 4
-    weights = _count(whole) * width + trainable * (width + MOMENTS_BYTES + masters)
+    weights = _bytes_of(whole, width) + trainable * (width + MOMENTS_BYTES + masters)
+    memory = PROCESS_GIB + (weights + cost.kept) / 2**30
+    if not timed:
+        flop = stage.accumulate * cost.flop
+        return StagePlan(stage.name, trainable, steps, None, memory, load.packing, load.missing, flop)
     # A step of the optimizer goes over parameter, gradient and both moments, some of them twice.
     moving = trainable * 8 * 4 / _memory_bandwidth()
     seconds = None if steps is None else steps * (stage.accumulate * cost.seconds + moving)
-    memory = PROCESS_GIB + (weights + cost.kept) / 2**30
     return StagePlan(stage.name, trainable, steps, seconds, memory, load.packing, load.missing)
 
 
@@ -158,7 +169,7 @@ def _calibration(recipe: Recipe, vocabulary: int, batch: Batch, device: Device) 
         _ = float((square @ square)[0, 0])  # asking for a number waits for the device
         fastest = min(fastest, time.perf_counter() - begun)
     # A product of a matrix forward is two backward; the larger of the models counts in full, the others almost.
-    return 3 * 2 * 3 * products / (1024**3 / fastest)
+    return float(3 * 2 * 3 * products / (1024**3 / fastest))
 
 
 def _cost_of_pack(recipe: Recipe, stage: StageConfig, vocabulary: int, batch: Batch, device: Device) -> Cost:
@@ -169,15 +180,28 @@ def _cost_of_pack(recipe: Recipe, stage: StageConfig, vocabulary: int, batch: Ba
     share = CALIBRATION_SECONDS / len(recipe.stages) / 3
 
     def measured(encoder_depth: int, backbone_layers: int) -> Cost:
-        model = _shaped(recipe.model, vocabulary, encoder_depth, backbone_layers)
+        with torch.device(device.name):
+            model = _shaped(recipe.model, vocabulary, encoder_depth, backbone_layers)
         model = model.to(device.name, device.torch_dtype)
         freeze_all_but(model, stage.train, stage.name)
+        model.backbone.recompute = False
         return _measure(model, batch.to(device.name), share)
 
     one = measured(1, 1)
     encoder_layer = measured(2, 1).beyond(one) if depth > 1 else Cost(0, 0)
     backbone_layer = measured(1, 2).beyond(one) if layers > 1 else Cost(0, 0)
+    if recipe.model.backbone.recompute:
+        # Of each layer its input alone is kept; all of it in the one that is on its way back. Forward once more: on top
+        # of three products for each matrix that learns, of two for one that does not.
+        again = 3 / 2 if recipe.model.backbone.lora else 4 / 3
+        taken = batch.text.segments.total * _width(recipe, vocabulary) * device.torch_dtype.itemsize
+        backbone_layer = Cost(backbone_layer.seconds * again, taken, backbone_layer.flop * again)
     return one + encoder_layer.times(depth - 1) + backbone_layer.times(layers - 1)
+
+
+def _width(recipe: Recipe, vocabulary: int) -> int:
+    """Width of what goes from layer to layer of the language model."""
+    return int(construct.backbone_config(recipe.model.backbone, vocabulary).hidden_size)
 
 
 def _shaped(config: ModelConfig, vocabulary: int, depth: int | None, layers: int | None) -> MultimodalModel:
@@ -185,11 +209,16 @@ def _shaped(config: ModelConfig, vocabulary: int, depth: int | None, layers: int
     if depth is not None and isinstance(config.encoder, VisionTransformerConfig):
         config = dataclasses.replace(config, encoder=dataclasses.replace(config.encoder, depth=depth))
     backbone = construct.untrained_backbone(config.backbone, vocabulary, layers)
-    return build.build_model(config, vocabulary, seed=0, backbone=backbone)
+    model = build.build_model(config, vocabulary, seed=0, backbone=backbone)
+    if config.backbone.quantised:
+        model.backbone.quantise()
+    return model
 
 
 def _measure(model: MultimodalModel, batch: Batch, seconds: float) -> Cost:
     """The fastest of as many passes as fit into the time; two at least, since the first warms up."""
+    if batch.text.ids.is_meta:
+        return _counted(model, batch)
     fastest, kept, started, passes = float("inf"), 0.0, time.perf_counter(), 0
     while passes < 2 or time.perf_counter() - started < seconds:
         begun = time.perf_counter()
@@ -204,16 +233,25 @@ def _measure(model: MultimodalModel, batch: Batch, seconds: float) -> Cost:
     return Cost(fastest, kept)
 
 
+def _counted(model: MultimodalModel, batch: Batch) -> Cost:
+    """What a pass keeps and computes, but for the vocabulary head, whose work depends on what is learnt."""
+    with FlopCounterMode(display=False) as work, _bytes_kept(model) as counted:
+        hidden = model(batch).float().sum()
+        if hidden.requires_grad:
+            hidden.backward()
+    return Cost(0.0, float(sum(counted.values())), float(work.get_total_flops()))
+
+
 @contextmanager
 def _bytes_kept(model: MultimodalModel) -> Iterator[dict[int, int]]:
     """Counts, storage by storage, what autograd keeps; the weights themselves are counted elsewhere."""
-    own = {parameter.untyped_storage().data_ptr() for parameter in model.parameters()}
+    own = {tensor.untyped_storage()._cdata for tensor in (*model.parameters(), *model.buffers())}
     counted: dict[int, int] = {}
 
     def keep(tensor: Tensor) -> Tensor:
         storage = tensor.untyped_storage()
-        if storage.data_ptr() not in own:
-            counted[storage.data_ptr()] = storage.nbytes()
+        if storage._cdata not in own:
+            counted[storage._cdata] = storage.nbytes()
         return tensor
 
     with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
@@ -269,4 +307,11 @@ def _memory_bandwidth() -> float:
 
 
 def _count(module: Any) -> int:
-    return sum(parameter.numel() for parameter in module.parameters())
+    return int(sum(parameter.numel() for parameter in module.parameters())) + nf4.weights(module)
+
+
+def _bytes_of(module: Any, width: int) -> int:
+    """Bytes of the weights: `width` for each, less for those in codes."""
+    codes = sum(tensor.nbytes for name, tensor in module.named_buffers() if name.endswith(f".{nf4.CODES}"))
+    scales = sum(2 * tensor.numel() for name, tensor in module.named_buffers() if name.endswith(f".{nf4.SCALES}"))
+    return int(width * (_count(module) - nf4.weights(module)) + codes + scales)

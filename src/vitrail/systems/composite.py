@@ -10,7 +10,7 @@ import torch
 
 from vitrail.contracts.errors import WeightsError
 from vitrail.contracts.protocols import Tokenizer
-from vitrail.prompts.templates import template
+from vitrail.prompts.templates import TOKENIZER, template
 from vitrail.systems.system import Described, Official
 
 HEAD = "language_model.lm_head.weight"
@@ -44,6 +44,9 @@ def ties_embeddings(official: Official) -> bool:
 
 def end_of_answer(described: Described, tokenizer: Tokenizer) -> int:
     """The token that closes an answer. Raises WeightsError for a template that has none."""
+    if described.prompt.template == TOKENIZER:
+        # The format is the tokenizer's own program; whoever writes a model has asked it already.
+        return int(described.backbone["eos_token_id"])
     stop = template(described.prompt.template).stop
     if stop is None:
         raise WeightsError(f"the template '{described.prompt.template}' ends answers with no special token")

@@ -17,7 +17,7 @@ from typing import Any
 
 from vitrail.contracts.errors import DataError
 from vitrail.contracts.messages import Message, Part, Row, TextPart
-from vitrail.data.dialects.pictures import images, tagged
+from vitrail.data.dialects.pictures import images, tagged, videos
 from vitrail.data.dialects.values import Read, shown_row, text, where
 
 SHORT = "Answer the question using a single word or phrase."
@@ -30,7 +30,7 @@ CHOICES = ("choices", "options")
 
 def caption(row: Row) -> Read:
     """The picture in the user's turn and what it shows in the assistant's."""
-    pictures = images(row)
+    pictures = [*images(row), *videos(row)]
     if not pictures:
         raise DataError(f"{where(row)}: a caption without a picture: {shown_row(row.fields)}")
     name = next((name for name in CAPTIONS if row.fields.get(name) is not None), None)

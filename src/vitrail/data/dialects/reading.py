@@ -29,6 +29,8 @@ READERS: Mapping[str, Callable[[Row], Read]] = {
     "short_vqa": short_vqa,
 }
 
+MEDIA = ("images", "image", "videos", "video")
+
 KEYS: Mapping[str, str] = {
     "messages": "openai, tags",
     "conversations": "sharegpt",
@@ -43,7 +45,7 @@ KEYS: Mapping[str, str] = {
 CARRIED = frozenset(
     (
         *("id", "kind", "messages", "conversations", "images", "image", "texts", "chosen", "rejected"),
-        *("rejected_response", "prompt", "interleaved", "text_list", "image_info", "tools"),
+        *("rejected_response", "prompt", "interleaved", "text_list", "image_info", "tools", "videos", "video"),
     )
 )
 """Fields that are in the conversation itself; all others go with it as `extra`."""
@@ -79,7 +81,7 @@ def recognise(row: Row) -> DialectName:
         if "rejected_response" in fields:
             return "preference"
         parts = any(isinstance(message, dict) and isinstance(message.get("content"), list) for message in messages)
-        return "openai" if parts and "images" not in fields else "tags"
+        return "openai" if parts and "images" not in fields and "videos" not in fields else "tags"
     texts = fields.get("texts")
     if isinstance(texts, list):
         return "turns" if any(isinstance(text, dict) for text in texts) else "interleaved"
@@ -88,7 +90,7 @@ def recognise(row: Row) -> DialectName:
     if "question" in fields and any(name in fields for name in ANSWERS):
         return "vqa"
     if any(isinstance(fields.get(name), str) for name in CAPTIONS):
-        pictured = any(fields.get(name) is not None for name in ("image", "images"))
+        pictured = any(fields.get(name) is not None for name in MEDIA)
         if pictured or "text" in fields:
             return "caption" if pictured else "interleaved"
     raise DataError(f"{where(row)}: no dialect fits the row {shown_row(fields)}{_hint(fields)}")
@@ -109,7 +111,7 @@ def dialect_of(source: Source | StreamedSource, rows: int = 5) -> DialectName:
         except DataError as error:
             bad.append(error)
             continue
-        text_alone = name == "tags" and row.fields.get("images", row.fields.get("image")) is None
+        text_alone = name == "tags" and all(row.fields.get(one) is None for one in MEDIA)
         seen.setdefault("text" if text_alone else name, (index, row))
     if not seen:
         raise bad[0] if bad else DataError(f"{source.name}: has no rows")

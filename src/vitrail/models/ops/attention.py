@@ -65,6 +65,8 @@ def _run(query: Tensor, key: Tensor, value: Tensor, run: tuple[int, int], kind: 
         batch: Tensor = stream.unflatten(1, (count, length)).transpose(0, 1)
         return batch
 
+    if query.is_meta:
+        return _unstored(batched(query), batched(key), batched(value), kind)
     banded = kind.window is not None and kind.window < length
     out = scaled_dot_product_attention(
         batched(query),
@@ -75,6 +77,15 @@ def _run(query: Tensor, key: Tensor, value: Tensor, run: tuple[int, int], kind: 
         scale=kind.scale,
         enable_gqa=query.shape[0] != key.shape[0],
     )
+    return out.transpose(0, 1).flatten(1, 2)
+
+
+def _unstored(query: Tensor, key: Tensor, value: Tensor, kind: _Kind) -> Tensor:
+    """What the flash kernels return and keep; without storage torch would choose one that keeps every weight."""
+    repeat = query.shape[1] // key.shape[1]
+    flash = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu
+    keys, values = (one.repeat_interleave(repeat, 1) for one in (key, value))
+    out: Tensor = flash(query, keys, values, 0.0, kind.causal)[0]
     return out.transpose(0, 1).flatten(1, 2)
 
 

@@ -42,7 +42,9 @@ def by_sections(turn: Tensor, sections: Sequence[int]) -> Tensor:
 
     sections: frequencies of each axis, d / 2 together. Source: M-RoPE, arXiv 2409.12191; transformers `qwen2_vl`.
     """
-    axes = torch.arange(len(sections), device=turn.device).repeat_interleave(torch.tensor(sections, device=turn.device))
+    axes = torch.arange(len(sections), device=turn.device).repeat_interleave(
+        torch.tensor(sections, device=turn.device), output_size=sum(sections)
+    )
     return turn[axes.repeat(2), :, torch.arange(turn.shape[2], device=turn.device)].T
 
 
@@ -75,6 +77,9 @@ def from_table(table: Tensor, shape: tuple[int, int], positions: Tensor, segment
     A view of another shape takes the table resized to its own: bicubic, in float32.
     Sources: `interpolate_pos_encoding` of transformers' CLIP, SigLIP and InternVL, `_get_pos_embed` of InternViT.
     """
+    if positions.is_meta:
+        # What is counted without storage has no shapes to ask for: as many rows of the table as there would be.
+        return table[positions[:, 0]]
     last = corners(positions, segments)
     grids = [(row + 1, column + 1) for row, column in last.tolist()]
     start, starts, tables = 0, {}, []
