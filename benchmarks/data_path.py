@@ -65,6 +65,7 @@ from vitrail.data.mixture import PartPlace
 from vitrail.data.opening import open_mixture
 from vitrail.data.pack import pack_window
 from vitrail.data.sources.jsonl import JsonlSource
+from vitrail.media.rule import normalised
 from vitrail.recipe.read import read_recipe
 from vitrail.recipe.schema import Recipe
 from vitrail.training.config import DeviceName, TrainingConfig
@@ -244,7 +245,8 @@ def pixel_difference(work: Work, folder: Path) -> float:
         row = rows.source.row(number)
         sample = work.encode.conversation(to_conversation(row, "tags"))
         assert batch["input_ids"][number][: len(sample)].tolist() == sample.ids.tolist(), f"row {number}: other ids"
-        (mine,) = decode(sample, work.encode.media)
+        (view,) = decode(sample, work.encode.media)
+        mine = normalised(work.encode.media, view)
         height, width = batch["image_sizes"][number].tolist()
         assert mine.shape[:2] == (height, width), f"row {number}: {mine.shape} px, theirs {height} x {width}"
         seen = batch["pixel_values"][number, :, :height, :width].permute(1, 2, 0).numpy()

@@ -51,6 +51,7 @@ from vitrail.data.collate import collate, decode
 from vitrail.data.encode import Encode
 from vitrail.data.pack import best_fit
 from vitrail.export.official import export
+from vitrail.media.rule import normalised
 from vitrail.models.assembled import MultimodalModel
 from vitrail.models.config import ModelConfig
 from vitrail.prompts.config import PICTURES, MRopePositionsConfig, PromptConfig
@@ -145,9 +146,7 @@ def our_batch(work: Work, samples: Sequence[Sample], pad_to: int = 0) -> Batch:
 
 def their_pictures(work: Work, samples: Sequence[Sample]) -> Tensors:
     media = work.encode.media
-    mean, std = (np.asarray(values, np.float32) for values in (media.mean, media.std))
-    decoded = [decode(sample, media) for sample in samples]
-    views = [tuple((view.astype(np.float32) / 255 - mean) / std for view in picture) for picture in decoded]
+    views = [tuple(normalised(media, view) for view in decode(sample, media)) for sample in samples]
     found = work.system.inputs(views, media)
     found["pixel_values"] = found["pixel_values"].to(work.device.torch_dtype)
     return {name: value.to(work.device.name) for name, value in found.items()}

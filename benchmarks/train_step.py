@@ -20,7 +20,7 @@ from transformers import AutoModelForCausalLM
 
 from vitrail.contracts.samples import IGNORE, Sample
 from vitrail.data.collate import collate
-from vitrail.data.pack import pack_window
+from vitrail.data.pack import best_fit
 from vitrail.media.config import NativeResolutionConfig
 from vitrail.media.native import NativeResolution
 from vitrail.models.assembled import MultimodalModel
@@ -56,7 +56,7 @@ def ours(folder: str, samples: list[Sample], dtype: torch.dtype, compiled: bool)
         compile_pieces(model)
     optimizer = Optimizer(model, {"backbone": 1e-5}, AdamWConfig())
     media = NativeResolution(NativeResolutionConfig())
-    packs = pack_window(samples, PACK, 1)
+    packs = best_fit(samples, PACK, 1)
     batches = [collate(pack, media, PACK if compiled else 0)[0] for pack in packs]
 
     def run(warming: bool) -> int:

@@ -59,7 +59,8 @@ from vitrail.data.drawn.documents.source import DocumentsSource
 from vitrail.data.encode import Encode
 from vitrail.data.ledger import Ledger
 from vitrail.data.loader import Cursor, Stream, prefetched
-from vitrail.data.pack import pack_window
+from vitrail.data.mixture import Mixture, Part
+from vitrail.data.pack import best_fit
 from vitrail.data.sources.jsonl import JsonlSource
 from vitrail.export.official import export
 from vitrail.models.assembled import MultimodalModel
@@ -172,7 +173,7 @@ def our_loss(work: Work, device: Device, samples: Sequence[Sample]) -> float:
     """The mean over the labelled tokens of these samples, packed, before training."""
     config = work.recipe.data.pack
     length, patches = sum(map(len, samples)), sum(sample.patches for sample in samples)
-    (pack,) = pack_window(samples, max(config.length, length), max(config.patches, patches))
+    (pack,) = best_fit(samples, max(config.length, length), max(config.patches, patches))
     batch, _ = collate(pack, work.encode.media)
     assert batch is not None, "drawn pictures are sound"
     with torch.no_grad():
@@ -188,7 +189,8 @@ def ours(work: Work, device: Device, compiled: bool) -> Contestant:
         compile_pieces(model)
     optimizer = Optimizer(model, stage.train, stage.optimizer)
     pad_to = data.pack.length if compiled else 0
-    stream = Stream(JsonlSource(work.data), "tags", work.encode, data.pack, work.recipe.seed, 0.0, pad_to)
+    mixture = Mixture([Part(JsonlSource(work.data), "tags", "rows")], work.recipe.seed)
+    stream = Stream(mixture, work.encode, data.pack, max_lost=0.0, pad_to=pad_to)
 
     def run(warming: bool) -> int:
         tokens = 0
@@ -197,7 +199,7 @@ def ours(work: Work, device: Device, compiled: bool) -> Contestant:
             loss(model, item.batch.to(device.name)).backward()
             optimizer.step(1.0)
             tokens += item.batch.tokens
-            if item.after.epoch or (warming and not compiled):
+            if item.epochs >= 1 or (warming and not compiled):
                 break
         items.close()
         peers.settle(device.name)

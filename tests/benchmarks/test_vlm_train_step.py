@@ -14,6 +14,7 @@ from rounds import Pass, measure
 
 from vitrail.contracts.samples import IGNORE
 from vitrail.data.collate import decode
+from vitrail.media.rule import normalised
 from vitrail.recipe.read import read_recipe
 from vitrail.training.config import TrainingConfig
 from vitrail.training.device import choose
@@ -87,7 +88,8 @@ def test_the_plain_collator_makes_our_ids_labels_and_pixels(work: benchmark.Work
     batch = peers.Collator(peers.processor(work.exported))(opened(work))
     check(batch, work)
     for pixels, size, sample in zip(batch["pixel_values"], batch["image_sizes"].tolist(), work.samples, strict=True):
-        (mine,) = decode(sample, work.encode.media)
+        (view,) = decode(sample, work.encode.media)
+        mine = normalised(work.encode.media, view)
         assert mine.shape[:2] == tuple(size)
         seen = pixels[:, : size[0], : size[1]].permute(1, 2, 0).numpy()
         np.testing.assert_allclose(seen, mine, atol=1e-5)

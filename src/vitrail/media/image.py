@@ -102,10 +102,10 @@ def _opened(image: Any, *, whole: bool) -> Iterator[tuple[Image.Image, int]]:
             if not width * height:
                 raise RefusedError("is empty: it has no pixels")
             yield opened, _orientation(opened)
-        except MediaError:
-            raise
         except RefusedError as error:
             raise MediaError(f"{describe(image)} {error}") from error
+        except MediaError:
+            raise
         except Exception as error:
             reason = " ".join(str(error).split()) or type(error).__name__
             raise MediaError(f"{describe(image)} is damaged: {reason}") from error

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from typing import BinaryIO
 
+from vitrail.contracts.errors import MediaError
+
 FORMATS = ("PNG", "JPEG", "WEBP", "GIF", "TIFF", "BMP", "PPM", "AVIF", "HEIF")
 """Pillow's names of what is decoded; HEIF only where the pillow-heif package is installed."""
 
@@ -69,7 +71,7 @@ UNREAD = (
 """First bytes of what people take for pictures."""
 
 
-class RefusedError(Exception):
+class RefusedError(MediaError):
     """Why a picture is not taken, as what follows its name: "is a PDF document, which is not read"."""
 
 

@@ -19,7 +19,12 @@ def media_rule(config: NativeResolutionConfig | TilesConfig) -> MediaRule:
     return Tiling(config) if isinstance(config, TilesConfig) else NativeResolution(config)
 
 
-def pixels(rule: MediaRule, image: NDArray[np.uint8], views: Sequence[View]) -> list[NDArray[np.float32]]:
-    """What the encoder sees of a picture, before it is cut into patches: one normalised float32[h, w, 3] per view."""
+def normalised(rule: MediaRule, view: NDArray[np.uint8]) -> NDArray[np.float32]:
+    """A view uint8[h, w, 3] as the encoder sees it, float32[h, w, 3], before it is cut into patches."""
     mean, std = np.asarray(rule.mean, np.float32), np.asarray(rule.std, np.float32)
-    return [(view.astype(np.float32) / np.float32(255) - mean) / std for view in rule.resized(image, views)]
+    return (view.astype(np.float32) / np.float32(255) - mean) / std
+
+
+def pixels(rule: MediaRule, image: NDArray[np.uint8], views: Sequence[View]) -> list[NDArray[np.float32]]:
+    """Every view of a picture, normalised."""
+    return [normalised(rule, view) for view in rule.resized(image, views)]

@@ -11,13 +11,15 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import BinaryIO
 
+from vitrail.contracts.errors import DataError
+
 BLOCK = 512
 FILES = (b"0", b"\0", b"7")
 LONG_NAME, RECORDS = b"L", b"x"
 LARGEST_RECORDS = 1 << 20
 
 
-class TarError(ValueError):
+class TarError(DataError):
     """It is no tar file, or breaks off."""
 
 
