@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +10,8 @@ import numpy as np
 import pytest
 import torch
 from picture_text import Tiles, outputs, settings
-from safetensors.torch import load_file, save_file
+from round_trip import check_settings, check_tensors, written
+from safetensors.torch import load_file
 from towers import in_reading_order, stream_of
 
 import vitrail
@@ -20,9 +20,7 @@ from vitrail.media.config import TilesConfig
 from vitrail.media.rule import pixels as pixels_of
 from vitrail.media.tiling import Tiling
 from vitrail.models.projectors.mlp import MLPProjector
-from vitrail.models.weights import unshared
 from vitrail.prompts.config import PICTURES
-from vitrail.systems import folder as systems
 from vitrail.systems import internvl_1_5
 
 SYSTEM = "internvl_1_5_official"
@@ -138,36 +136,10 @@ class Names:
         return self.ids[name]
 
 
-def written(golden: Path, out: Path) -> Path:
-    """The folder opened, and written anew in the official layout."""
-    official = systems.read_folder(golden)
-    described = systems.describe(internvl_1_5, official, golden)
-    chat = vitrail.load(golden, device="cpu")
-    described = replace(described, backbone=chat.model.backbone.lm.config.to_dict())
-    assert internvl_1_5.obstacles(described) == []
-    names: Any = Names(golden)
-    out.mkdir()
-    for name, content in internvl_1_5.write(described, names, "float32").items():
-        (out / name).write_text(json.dumps(content), encoding="utf-8")
-    tensors = systems.to_official(internvl_1_5, described, unshared(chat.model))
-    save_file(tensors, out / "model.safetensors", {"format": "pt"})
-    return out
-
-
-def test_what_is_written_is_bit_for_bit_what_was_read(golden: Path, tmp_path: Path) -> None:
-    back = load_file(written(golden, tmp_path / "out") / "model.safetensors")
-    original = load_file(golden / "model.safetensors")
-    assert back.keys() == original.keys()
-    for name, tensor in original.items():
-        assert torch.equal(back[name], tensor.float()), name
-
-
-def test_the_settings_that_are_written_mean_the_same(golden: Path, tmp_path: Path) -> None:
-    out = written(golden, tmp_path / "out")
-    first, second = (systems.describe(internvl_1_5, systems.read_folder(place), place) for place in (golden, out))
-    for name in ("media", "encoder", "projector", "fusion"):
-        assert getattr(first.model, name) == getattr(second.model, name)
-    assert {key: second.backbone[key] for key in first.backbone} == dict(first.backbone)
+def test_what_is_written_is_bit_for_bit_what_was_read_and_means_the_same(golden: Path, tmp_path: Path) -> None:
+    out = written(internvl_1_5, golden, tmp_path / "out", Names(golden))
+    check_tensors(golden, out)
+    check_settings(internvl_1_5, golden, out)
 
 
 @torch.inference_mode()

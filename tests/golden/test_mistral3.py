@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from picture_text import shifted
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
@@ -64,7 +65,7 @@ class Reader:
         """Rows without their padding, laid end to end."""
         ids = [self.inputs["input_ids"][row][self.real[row]] for row in rows]
         given = self.inputs.get("labels", torch.full_like(self.inputs["input_ids"], IGNORE))
-        labels = [_shifted(given[row])[self.real[row]] for row in rows]
+        labels = [shifted(given[row])[self.real[row]] for row in rows]
         text = TextStream(
             ids=torch.cat(ids),
             labels=torch.cat(labels),
@@ -110,10 +111,6 @@ class Reader:
         full = stream.new_zeros(*self.real.shape, stream.shape[1])
         full[self.real] = stream
         return full
-
-
-def _shifted(labels: Tensor) -> Tensor:
-    return torch.cat([labels[1:], labels.new_full((1,), IGNORE)])
 
 
 class Taps:

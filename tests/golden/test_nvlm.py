@@ -3,22 +3,20 @@
 from __future__ import annotations
 
 import json
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from picture_text import Tiles, outputs, settings
-from safetensors.torch import load_file, save_file
+from round_trip import check_settings, check_tensors, written
+from safetensors.torch import load_file
 
 import vitrail
 from vitrail.media.config import TilesConfig
 from vitrail.media.rule import pixels as pixels_of
 from vitrail.media.tiling import Tiling
-from vitrail.models.weights import unshared
 from vitrail.prompts.config import PICTURES
-from vitrail.systems import folder as systems
 from vitrail.systems import nvlm
 
 SYSTEM = "nvlm_d_official"
@@ -96,34 +94,7 @@ class Names:
         return {PICTURES["nvlm"].token: 0, "<|im_end|>": 2}[name]
 
 
-def written(golden: Path, out: Path) -> Path:
-    """The folder opened, and written anew in the official layout."""
-    official = systems.read_folder(golden)
-    described = systems.describe(nvlm, official, golden)
-    chat = vitrail.load(golden, device="cpu")
-    described = replace(described, backbone=chat.model.backbone.lm.config.to_dict())
-    assert nvlm.obstacles(described) == []
-    names: Any = Names()
-    out.mkdir()
-    for name, content in nvlm.write(described, names, "float32").items():
-        (out / name).write_text(json.dumps(content), encoding="utf-8")
-    tensors = systems.to_official(nvlm, described, unshared(chat.model))
-    save_file(tensors, out / "model.safetensors", {"format": "pt"})
-    return out
-
-
-def test_what_is_written_is_bit_for_bit_what_was_read(golden: Path, tmp_path: Path) -> None:
-    """Heads of zeros included."""
-    back = load_file(written(golden, tmp_path / "out") / "model.safetensors")
-    original = load_file(golden / "model.safetensors")
-    assert back.keys() == original.keys()
-    for name, tensor in original.items():
-        assert torch.equal(back[name], tensor.float()), name
-
-
-def test_the_settings_that_are_written_mean_the_same(golden: Path, tmp_path: Path) -> None:
-    out = written(golden, tmp_path / "out")
-    first, second = (systems.describe(nvlm, systems.read_folder(place), place) for place in (golden, out))
-    for name in ("media", "encoder", "projector", "fusion"):
-        assert getattr(first.model, name) == getattr(second.model, name)
-    assert {key: second.backbone[key] for key in first.backbone} == dict(first.backbone)
+def test_what_is_written_is_bit_for_bit_what_was_read_and_means_the_same(golden: Path, tmp_path: Path) -> None:
+    out = written(nvlm, golden, tmp_path / "out", Names())
+    check_tensors(golden, out)
+    check_settings(nvlm, golden, out)

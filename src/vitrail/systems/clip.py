@@ -19,6 +19,7 @@ from vitrail.systems.system import (
     Official,
     Place,
     before,
+    in_block,
     refused,
     rows,
     same,
@@ -139,6 +140,5 @@ def in_tower(name: str, outside: dict[str, str], patch: int) -> Place:
     if name in outside:
         return same(outside[name])
     module, _, kind = name.rpartition(".")
-    start, number, part = module.split(".", 2)
-    assert start == "blocks", f"'{name}' is no tensor of this structure"
+    number, part = in_block(module)
     return rows(*(f"encoder.layers.{number}.{official}.{kind}" for official in IN_BLOCK[part]))

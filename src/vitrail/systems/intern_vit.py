@@ -17,7 +17,18 @@ from torch.nn.functional import pad
 
 from vitrail.media.config import NativeResolutionConfig, TilesConfig
 from vitrail.models.config import CustomConfig, MLPProjectorConfig, ModelConfig, VisionTransformerConfig
-from vitrail.systems.system import Described, Json, Place, differences, on_a_line, refused, same, shaped, within
+from vitrail.systems.system import (
+    Described,
+    Json,
+    Place,
+    differences,
+    in_block,
+    on_a_line,
+    refused,
+    same,
+    shaped,
+    within,
+)
 
 # What the official class fills in where the file says nothing.
 VISION: dict[str, Any] = {
@@ -200,8 +211,7 @@ def place(name: str, described: Described) -> Place:
     module, _, kind = name.rpartition(".")
     if module in OUTSIDE:
         return same(f"{OUTSIDE[module]}.{kind}")
-    start, number, part = name.removeprefix("encoder.").split(".", 2)
-    assert start == "blocks", f"'{name}' is no tensor of this structure"
+    number, part = in_block(name)
     layer = f"vision_model.encoder.layers.{number}"
     if part in IN_BLOCK:
         return same(f"{layer}.{IN_BLOCK[part]}")

@@ -22,6 +22,7 @@ from vitrail.systems.system import (
     Json,
     Official,
     Place,
+    in_block,
     refused,
     rows,
     same,
@@ -301,8 +302,7 @@ def place(name: str, described: Described) -> Place:
     module, _, kind = name.rpartition(".")
     if module in OUTSIDE:
         return same(f"{OUTSIDE[module]}.{kind}")
-    start, number, part = name.removeprefix("encoder.").split(".", 2)
-    assert start == "blocks", f"'{name}' is no tensor of this structure"
+    number, part = in_block(name)
     layer = f"{TOWER}encoder.layer.{number}"
     if part in IN_BLOCK:
         return same(f"{layer}.{IN_BLOCK[part][0]}")

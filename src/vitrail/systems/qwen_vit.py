@@ -14,7 +14,7 @@ from typing import Any
 
 from vitrail.media.config import NativeResolutionConfig
 from vitrail.models.config import MLPProjectorConfig, VisionTransformerConfig
-from vitrail.systems.system import Json, Place, refused, rows, same, shaped
+from vitrail.systems.system import Json, Place, in_block, refused, rows, same, shaped
 
 # What transformers' classes fill in where the file says nothing.
 VISION_2: dict[str, Any] = {
@@ -170,7 +170,6 @@ def place(name: str, encoder: VisionTransformerConfig, patch: int) -> Place:
         return shaped(f"{TOWER}patch_embed.proj.{kind}", (3, encoder.frames, patch, patch))
     if module in OUTSIDE:
         return same(f"{TOWER}{OUTSIDE[module]}.{kind}")
-    start, number, part = module.removeprefix("encoder.").split(".", 2)
-    assert start == "blocks", f"'{name}' is no tensor of this structure"
+    number, part = in_block(module)
     parts = {**IN_BLOCK, "mlp.up": ("mlp.fc1",), "mlp.down": (DOWN[encoder.mlp],)}[part]
     return rows(*(f"{TOWER}blocks.{number}.{official}.{kind}" for official in parts))

@@ -121,6 +121,13 @@ def on_a_line(model: ModelConfig) -> list[str]:
     return [] if kind == "line" else [f"model.positions is {kind}, the layout has line"]
 
 
+def in_block(name: str) -> tuple[str, str]:
+    """`encoder.blocks.3.mlp.up.weight` to its block's number and what it is called in there."""
+    start, number, part = name.removeprefix("encoder.").split(".", 2)
+    assert start == "blocks", f"'{name}' is no tensor of this structure"
+    return number, part
+
+
 def same(name: str) -> Place:
     """Kept as it is."""
     return Place((name,), lambda tensors: tensors[0], lambda tensor: [tensor])

@@ -30,7 +30,7 @@ class State:
 
     cursor: of the stream, {} at a stage's start; ledger: what was handed over; counters: seconds, tokens and the like,
     summed over the run.
-    device: device, dtype, threads and compilation the run computes with. finished: the last stage is done.
+    device: device, dtype, threads and compilation the run computes with.
     """
 
     stage: int = 0
@@ -42,7 +42,6 @@ class State:
     ledger: dict[str, Any] = field(default_factory=lambda: {"counts": {}, "rows": []})
     counters: dict[str, float] = field(default_factory=dict)
     device: dict[str, Any] = field(default_factory=dict)
-    finished: bool = False
 
 
 def save(folder: Path, name: str, model: nn.Module, optimizer: dict[str, Tensor], state: State) -> Path:

@@ -121,7 +121,6 @@ class Trainer:
         finally:
             items.close()
         state.stage, state.step, state.tokens, state.epochs, state.cursor = state.stage + 1, 0, 0, 0.0, {}
-        state.finished = state.stage == len(self.stages)
         self._save(stage.config.name, {}, ledger)
 
     def _step(self, stage: Stage, optimizer: Optimizer, items: Generator[Item], ledger: Ledger, done: float) -> Record:
