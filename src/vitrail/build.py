@@ -62,12 +62,13 @@ from vitrail.training.config import (
     ContrastiveCaptionConfig,
     DeviceName,
     NextTokenConfig,
+    ReadingConfig,
     StageConfig,
     TrainingConfig,
 )
 from vitrail.training.device import Device, choose
 from vitrail.training.loop import Stage
-from vitrail.training.objectives import ContrastiveCaption, NextToken, Objective
+from vitrail.training.objectives import ContrastiveCaption, NextToken, Objective, Reading
 
 transformers_logging.disable_progress_bar()
 
@@ -250,6 +251,8 @@ def build_objective(stage: StageConfig) -> Objective:
     match stage.objective:
         case NextTokenConfig():
             return NextToken()
+        case ReadingConfig(tokens=tokens, sharpness=sharpness, length=length):
+            return Reading(tokens, sharpness, length)
         case ContrastiveCaptionConfig(contrastive=contrastive, caption=caption, spotting=spotting):
             return ContrastiveCaption(contrastive, caption, spotting)
     where = f"stages.{stage.name}.objective"
@@ -272,10 +275,16 @@ def build_stages(recipe: Recipe, encode: Encode, device: Device, opened: Opened 
         if config.epochs is not None and mixture.rows is None:
             raise RecipeError(f"stages.{config.name}.epochs: streamed data has no epochs; give steps or tokens")
         pack = recipe.data.pack
-        read = config.objective.read if isinstance(config.objective, NextTokenConfig) else 0.0
+        match config.objective:
+            case NextTokenConfig(read=read):
+                reads = replace(encode, read=read)
+            case ReadingConfig(tokens=tokens):
+                reads = replace(encode, written=tokens)
+            case _:
+                reads = encode
         stream = Stream(
             mixture,
-            replace(encode, read=read),
+            reads,
             pack,
             max_lost=recipe.data.max_lost,
             resolution=config.resolution,

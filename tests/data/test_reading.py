@@ -7,7 +7,8 @@ import dataclasses
 import pytest
 
 from vitrail.contracts.messages import Mark
-from vitrail.contracts.samples import IGNORE, MediaSlot, View
+from vitrail.contracts.samples import IGNORE, MediaSlot, Pack, View
+from vitrail.data.collate import collate
 from vitrail.data.drawn.config import LinesConfig
 from vitrail.data.drawn.documents.config import DocumentsConfig
 from vitrail.data.drawn.documents.source import DocumentsSource
@@ -39,28 +40,41 @@ def line(text: str, y: float, left: float = 0.05, pitch: float = 0.05) -> list[M
     return marks
 
 
-def test_each_place_predicts_the_token_that_begins_on_it(words: Encode) -> None:
-    view = View(56, 112, 4, 8, 8)
-    slot = MediaSlot(start=10, picture=0, view=view, gap=1)
-    found = tokens_on([*line("the total", 0.2), *line("of the", 0.7)], slot, words.tokenizer)
-    known = {place: words.tokenizer.decode([number]) for place, number in found.items()}
-    assert set(known) <= set(slot.places)
-    # The words of the first line begin on its first and its second place; those of the second, behind the row break.
+def test_each_place_has_the_token_that_begins_on_it(words: Encode) -> None:
+    slot = MediaSlot(start=10, picture=0, view=View(56, 112, 4, 8, 8), gap=1)
+    found = tokens_on([*line("the total", 0.2), *line("of the", 0.7)], slot, words.tokenizer, 1)
+    assert found.shape == (8, 1)
+    # The words of the first line begin on its first and its second place; the second line begins on the fifth.
     first = words.tokenizer.starts("the total")
-    assert known[10] == words.tokenizer.decode([first[0][0]])
-    assert known[11] == words.tokenizer.decode([next(number for number, start in first if start >= 3)])
-    assert known[15] == words.tokenizer.decode([words.tokenizer.starts("of the")[0][0]])
+    assert found[0, 0] == first[0][0]
+    assert found[1, 0] == next(number for number, start in first if start >= 3)
+    assert found[4, 0] == words.tokenizer.starts("of the")[0][0]
 
 
-def test_of_several_tokens_on_a_place_the_first_is_learnt(words: Encode) -> None:
+def test_several_tokens_on_a_place_keep_their_order(words: Encode) -> None:
     slot = MediaSlot(0, 0, View(28, 28, 2, 2, 1))
-    found = tokens_on(line("a b c d", 0.5), slot, words.tokenizer)
-    (number, _), *_ = words.tokenizer.starts("a b c d")
-    assert found == {0: number}
+    numbers = [number for number, _ in words.tokenizer.starts("a b c d")]
+    for most in (1, 3, len(numbers) + 2):
+        (found,) = tokens_on(line("a b c d", 0.5), slot, words.tokenizer, most)
+        assert found.tolist() == (numbers + [IGNORE] * 2)[:most]
 
 
 def test_pictures_without_marks_teach_nothing(words: Encode) -> None:
-    assert tokens_on((), MediaSlot(0, 0, View(28, 28, 2, 2, 1)), words.tokenizer) == {}
+    assert (tokens_on((), MediaSlot(0, 0, View(28, 28, 2, 2, 1)), words.tokenizer, 2) == IGNORE).all()
+
+
+def test_what_is_written_arrives_with_the_pictures(words: Encode) -> None:
+    encode = dataclasses.replace(words, written=3)
+    source = DocumentsSource(DocumentsConfig(rows=3))
+    samples = tuple(encode.row(source.row(index), "documents", "tags") for index in range(3))
+    batch, _ = collate(Pack(samples), encode.media)
+    assert batch is not None
+    assert batch.vision is not None
+    assert batch.vision.written is not None
+    assert batch.vision.written.shape == (len(batch.vision.token_index), 3)
+    assert (batch.vision.written[:, 0] != IGNORE).any()
+    # It carries no loss weight of its own.
+    assert all((sample.labels == words.row(source.row(i), "", "tags").labels).all() for i, sample in enumerate(samples))
 
 
 @pytest.mark.parametrize("kind", ["lines", "documents"])

@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from vitrail.cli.arguments import RunName
+from vitrail.contracts.devices import DeviceName
 from vitrail.contracts.errors import MediaError, VitrailError
 from vitrail.contracts.messages import Message, Part, TextPart
 from vitrail.inference.config import GenerationConfig
-from vitrail.training.config import DeviceName
 
 if TYPE_CHECKING:
     from vitrail.inference.chat_model import ChatModel
@@ -35,7 +35,10 @@ def chat(
     seed: Annotated[int, typer.Option(help="Of the sampling.")] = 0,
     device: Annotated[DeviceName, typer.Option(help="Where to compute.")] = "auto",
 ) -> None:
-    """Ask a trained model about pictures; the answer streams as it is made."""
+    """Ask a trained model about pictures.
+
+    The answer streams as it is made; without a question it is a conversation.
+    """
     pictures, question = split(words or [])
     missing = next((picture for picture in pictures if not Path(picture).is_file()), None)
     if missing:

@@ -15,13 +15,13 @@ from vitrail.data.drawn.documents.config import ASKS, DOCUMENTS, DocumentsConfig
 WHAT = ("drawn", "lines", "documents")
 """What can be drawn: the names that a recipe has for it as `kind`."""
 
-app = typer.Typer(no_args_is_help=True, help="Draw data, begin with pictures of your own, or look at what you have.")
+app = typer.Typer(no_args_is_help=True, help="Draw data, begin with your own, or check what you have.")
 app.command("check")(data_check.check)
 
 
 @app.callback()
 def group() -> None:
-    """Draw data, begin with pictures of your own, or look at what you have."""
+    """Draw data, begin with your own, or check what you have."""
 
 
 @app.command()
@@ -45,7 +45,7 @@ def draw(
         list[str] | None, typer.Option(help=f"Only this kind of document (repeatable): {', '.join(DOCUMENTS)}.")
     ] = None,
 ) -> None:
-    """Draw small pictures with questions, answers and boxes."""
+    """Draw pictures with questions, answers and boxes."""
     kinds, documents = tuple(kind or ()), tuple(document or ())
     config = _config(what, split, rows, seed, (smallest, largest), kinds, documents)
 
@@ -81,7 +81,10 @@ def template(
         bool, typer.Option("--add", help="Append the pictures that are not in the files yet, with the same questions.")
     ] = False,
 ) -> None:
-    """Write rows for a folder of pictures, with the answers left empty for you to fill in."""
+    """Write rows for a folder of pictures.
+
+    The answers are left empty for you to fill in.
+    """
     from vitrail.cli.progress import Terminal
     from vitrail.data.template import TemplateConfig, counted, write_template
 

@@ -8,9 +8,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.console import Console
-from rich.table import Table
-from rich.text import Text
 
 from vitrail.contracts.errors import DataError
 
@@ -53,7 +50,10 @@ def check(
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object, nothing else.")] = False,
     strict: Annotated[bool, typer.Option("--strict", help="Exit with status 1 when a row is unreadable.")] = False,
 ) -> None:
-    """Look at every row before training: lengths, sizes, what is unreadable, what comes twice, what is learnt."""
+    """Look at every row before training.
+
+    Lengths, sizes, what is unreadable, what comes twice, what is learnt.
+    """
     changes = list(overrides or ())
     if data is not None and re.match(r"[\w.]+=", data) and not Path(data).exists():
         changes.insert(0, data)
@@ -73,14 +73,19 @@ def check(
     if as_json:
         typer.echo(json.dumps(found.to_json(), indent=2, ensure_ascii=False))
     else:
-        _print(Console(highlight=False), found)
+        _print(found)
         if html is not None:
             typer.echo(f"{html}")
     if strict and found.fates["unreadable"]:
         raise typer.Exit(1)
 
 
-def _print(console: Console, found: Findings) -> None:
+def _print(found: Findings) -> None:
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    console = Console(highlight=False)
     lines = Table.grid(padding=(0, 2))
     lines.add_column(style="bold", no_wrap=True)
     lines.add_column(overflow="fold")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import platform
-from importlib.metadata import PackageNotFoundError, version
 
 import typer
 
@@ -13,6 +12,8 @@ PACKAGES = ("vitrail", "torch", "transformers", "peft", "tokenizers", "safetenso
 
 def env() -> None:
     """Versions, device, number format and memory."""
+    from importlib.metadata import PackageNotFoundError, version
+
     typer.echo(f"python        {platform.python_version()} on {platform.system()} {platform.machine()}")
     for name in PACKAGES:
         try:

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from vitrail.cli.arguments import RunName
+from vitrail.contracts.devices import DeviceName
 from vitrail.contracts.errors import RecipeError
-from vitrail.data.config import JsonlConfig, SourceConfig
-from vitrail.recipe.schema import Recipe
-from vitrail.recipe.strict import read
-from vitrail.training.config import DeviceName
+
+if TYPE_CHECKING:
+    from vitrail.data.config import SourceConfig
 
 
 def evaluate(
@@ -60,6 +60,10 @@ def evaluate(
 
 def held_out(run: Path, data: Path | None, rows: int) -> SourceConfig:
     """The rows to measure on. Raises RecipeError when neither the call nor the recipe names any."""
+    from vitrail.data.config import JsonlConfig
+    from vitrail.recipe.schema import Recipe
+    from vitrail.recipe.strict import read
+
     if data is not None:
         return JsonlConfig(path=data, rows=rows)
     recipe = run / "recipe.yaml"

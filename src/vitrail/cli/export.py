@@ -23,7 +23,10 @@ def export(
     ] = "official",
     dtype: Annotated[Literal["float32", "bfloat16"], typer.Option(help="Number format of the weights.")] = "float32",
 ) -> None:
-    """Write a trained model as a folder that transformers opens by itself, or its parts for other recipes."""
+    """Write a trained model for others to open.
+
+    As a folder that transformers opens by itself, or its parts for other recipes.
+    """
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise WeightsError(f"'{out}' exists already and is not empty; choose another")
 

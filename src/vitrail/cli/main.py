@@ -15,6 +15,8 @@ app = typer.Typer(
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
+    # Plain help: rich would take a fifth of a second to import.
+    rich_markup_mode=None,
     help="Assemble, train, measure and talk to multimodal language models.",
 )
 app.command("plan")(plan.plan)

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import json
 from dataclasses import asdict
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from vitrail.cli.arguments import Overrides, RecipeName
 from vitrail.contracts.errors import MediaError
-from vitrail.recipe.annotated import annotated
-from vitrail.recipe.read import read_recipe
-from vitrail.recipe.schema import Recipe
+
+if TYPE_CHECKING:
+    from vitrail.recipe.schema import Recipe
+    from vitrail.run.plan import Plan
+    from vitrail.training.device import Device
 
 SIZES = ((64, 64), (224, 224), (448, 448), (1024, 768), (1654, 2339))
 
@@ -28,7 +30,13 @@ def plan(
         bool, typer.Option("--origins", help="Print the resolved recipe and where each value is from.")
     ] = False,
 ) -> None:
-    """Parameters, tokens of a picture, memory and time: counted and measured in a few seconds; nothing is trained."""
+    """What a recipe will cost, before anything is spent.
+
+    Parameters, tokens of a picture, memory and time: counted and measured in a few seconds; nothing is trained.
+    """
+    from vitrail.recipe.annotated import annotated
+    from vitrail.recipe.read import read_recipe
+
     resolved = read_recipe(recipe, overrides or ())
     if origins:
         typer.echo(annotated(resolved), nl=False)
@@ -44,6 +52,10 @@ def plan(
     if as_json:
         typer.echo(json.dumps({**asdict(made), "tokens_of_picture": tokens, "device": asdict(device)}, indent=2))
         return
+    _print(made, tokens, device, resolved.value.data.pack.length)
+
+
+def _print(made: Plan, tokens: dict[str, int], device: Device, length: int) -> None:
     total = sum(made.parameters.values())
     typer.echo(
         f"parameters   {count(total)}: " + ", ".join(f"{name} {count(n)}" for name, n in made.parameters.items())
@@ -62,7 +74,7 @@ def plan(
             cost += f", {stage.flop / 1e12:,.0f} TFLOP a step"
         typer.echo(
             f"stage        {stage.name}: trains {count(stage.trainable)} of {count(total)}, {steps}"
-            f"{cost}; packs of {resolved.value.data.pack.length} tokens, {stage.packing:.1%} of them real"
+            f"{cost}; packs of {length} tokens, {stage.packing:.1%} of them real"
         )
     seconds = [stage.seconds for stage in made.stages if stage.seconds is not None]
     if len(seconds) == len(made.stages):

@@ -7,21 +7,20 @@ from itertools import islice
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
-from rich.console import Console
-from rich.text import Text
 
 from vitrail.cli.arguments import Overrides, RecipeName
 from vitrail.contracts.errors import DataError
 from vitrail.contracts.messages import ImagePart
-from vitrail.recipe.read import read_recipe
-from vitrail.recipe.schema import Recipe
 
 if TYPE_CHECKING:
+    from rich.console import Console
+
     from vitrail.contracts.messages import Row
     from vitrail.contracts.protocols import Tokenizer
     from vitrail.contracts.samples import Pack, Sample
     from vitrail.data.loader import Stream
     from vitrail.data.mixture import Mixture, Part
+    from vitrail.recipe.schema import Recipe
 
 Hop = Literal["row", "conversation", "sample", "pack", "batch", "terms"]
 LEARNT, SLOT = "bold green", "cyan"
@@ -36,13 +35,18 @@ def show(
     index: Annotated[int, typer.Option(help="Which row, or which pack of the first window.", min=0)] = 0,
     stage: Annotated[int, typer.Option(help="Which stage's data.", min=0)] = 0,
 ) -> None:
-    """Look at a row, conversation, sample, pack, batch, or the loss terms it gives before training.
+    """Look at the data at a hop of its way to the model.
 
+    A row, conversation, sample, pack, batch, or the loss terms it gives before training.
     Green is learnt, cyan is a picture's place; a pack's samples are set apart by rulers.
     """
+    from vitrail.recipe.read import read_recipe
+
     resolved = read_recipe(recipe, overrides or ()).value
     if stage >= len(resolved.stages):
         raise DataError(f"--stage {stage}: the recipe has {len(resolved.stages)} stages, numbered from 0")
+
+    from rich.console import Console
 
     from vitrail import build
     from vitrail.training.device import choose
@@ -110,6 +114,8 @@ def _row(mixture: Mixture, index: int) -> tuple[Part, Row]:
 
 def _sample(console: Console, sample: Sample, tokenizer: Tokenizer) -> None:
     """Decoded tokens, what is learnt in green; pictures as their grid."""
+    from rich.text import Text
+
     learnt = int((sample.weights > 0).sum())
     console.print(
         f"sample {sample.id}: {len(sample)} tokens, {learnt} learnt, {sample.patches} patches",

@@ -5,14 +5,16 @@ from __future__ import annotations
 import typer
 
 from vitrail.cli.arguments import Overrides, RecipeName
-from vitrail.recipe.read import read_recipe
 
 
 def train(recipe: RecipeName, overrides: Overrides = None) -> None:
-    """Train a recipe: its stages, its scores before, after and blind, its report.
+    """Train a recipe, measure it, and write its report.
 
+    Its stages, then its scores before, after and blind.
     A run that was stopped goes on where it stopped: give the same command again.
     """
+    from vitrail.recipe.read import read_recipe
+
     resolved = read_recipe(recipe, overrides or ())
 
     from vitrail.cli.progress import Terminal

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from vitrail.cli.arguments import Overrides, RecipeName
-from vitrail.recipe.read import read_recipe
 
 if TYPE_CHECKING:
     from vitrail.run.verify import PackDifference
@@ -22,10 +21,13 @@ def verify(
     packs: Annotated[int, typer.Option(help="How many packs of the first window.", min=1)] = 1,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object, nothing else.")] = False,
 ) -> None:
-    """Compare packs of this data, in this model, with their samples one by one: outputs, losses and gradients.
+    """Prove that no sample of a pack sees another.
 
+    Packs of this data, in this model, against their samples one by one: outputs, losses and gradients.
     Exit status 1, and one line that names the component and the sample, when any of them sees its neighbours.
     """
+    from vitrail.recipe.read import read_recipe
+
     resolved = read_recipe(recipe, overrides or ()).value
 
     from vitrail.run.verify import LOSS_TOLERANCE, TOLERANCE

@@ -90,6 +90,7 @@ class Sample:
     slots: where pictures go, in reading order; `slot.picture` indexes `pictures`.
     positions: int64[T], or int64[3, T] for M-RoPE (time, row, column); None for 0, 1, 2 ...
     marks: for each picture the marks in it, as (id, x, y); () where no picture has any.
+    written: for each slot the tokens that begin on its places, int64[view tokens, n]; () where that is not asked for.
     fate, reason: how it was changed to fit, if it was. alter: what is done to its pictures once they are decoded, given
     uint8[H, W, 3] and the number of the picture; None for nothing. Their size stays.
     """
@@ -103,6 +104,7 @@ class Sample:
     pictures: tuple[ImagePart, ...] = ()
     positions: NDArray[np.int64] | None = None
     marks: tuple[tuple[tuple[int, float, float], ...], ...] = ()
+    written: tuple[NDArray[np.int64], ...] = ()
     place: str = ""
     fate: Fate = "used"
     reason: str = ""
@@ -175,11 +177,13 @@ class TextStream:
 class VisionStream:
     """Patches of every view of the pack.
 
-    patches: float32[P, 3 * patch * patch], normalised; where videos are among them, of as many frames as a view has of
-    them, float32[P, 3 * frames * patch * patch]. positions: int64[P, 2], row and column within the view.
+    patches: float32[P, 3 * patch * patch], normalised (uint8 on the way from process to process); where videos are
+    among them, of as many frames as a view has of them, float32[P, 3 * frames * patch * patch]. positions: int64[P, 2],
+    row and column within the view.
     segments: one per view. token_index: int64[M], the place in the text stream of each token the projector makes.
     Patches that merge into one token lie together (`media.patches`). marks: int64[P], the id of the character that
-    stands on each patch, IGNORE where none is known; None when no picture has marks.
+    stands on each patch, IGNORE where none is known; None when no picture has marks. written: int64[M, n], the ids of
+    the tokens that begin on each place, in their order, then IGNORE; None when that is not asked for.
     """
 
     patches: torch.Tensor
@@ -187,6 +191,7 @@ class VisionStream:
     segments: Segments
     token_index: torch.Tensor
     marks: torch.Tensor | None = None
+    written: torch.Tensor | None = None
 
 
 @dataclass(frozen=True)

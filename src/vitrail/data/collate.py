@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from itertools import accumulate, pairwise
 
 import numpy as np
@@ -25,6 +26,27 @@ def collate(pack: Pack, media: MediaRule, pad_to: int = 0) -> tuple[Batch | None
 
     A sample with a picture that turns out damaged is left out and reported; None when nothing is left.
     """
+    batch, events = gather(pack, media, pad_to)
+    return batch and normalised(batch, media), events
+
+
+def normalised(batch: Batch, media: MediaRule) -> Batch:
+    """A batch as `gather` leaves it, with its patches as the encoder reads them."""
+    if batch.vision is None:
+        return batch
+    bytes_ = batch.vision.patches.numpy()
+    patches = np.empty(bytes_.shape, np.float32)
+    start = 0
+    for length in batch.vision.segments.lengths:  # view by view: what is converted is still in the cache
+        part = slice(start, start + length)
+        patches[part] = bytes_[part]
+        normalise(patches[part], media.mean, media.std)
+        start += length
+    return replace(batch, vision=replace(batch.vision, patches=torch.from_numpy(patches)))
+
+
+def gather(pack: Pack, media: MediaRule, pad_to: int = 0) -> tuple[Batch | None, list[Event]]:
+    """The same as `collate` but for one thing: patches are bytes yet, a quarter of what travels between processes."""
     samples: list[Sample] = []
     pixels: Pixels = []
     events: list[Event] = []
@@ -109,17 +131,16 @@ def _vision(samples: Sequence[Sample], pixels: Pixels, media: MediaRule) -> Visi
     lengths = tuple(view.shape[-3] * view.shape[-2] // media.patch**2 for view in pixels)
     # Beside a video's pairs of frames a picture is a pair of equal ones; else the stem counts it as such.
     depth = max(len(view) if view.ndim == 4 else 1 for view in pixels)
-    # Cut as bytes and normalised in their place: a batch of pictures is written once, and read from memory once.
-    patches = np.empty((sum(lengths), 3 * depth * media.patch**2), np.float32)
+    patches = np.empty((sum(lengths), 3 * depth * media.patch**2), np.uint8)
     positions, start = [], 0
     for view, length in zip(pixels, lengths, strict=True):
-        part = patches[start : start + length]
-        part[:], places = patchify_frames(view if view.ndim == 4 else view[None], media.patch, media.merge, depth)
-        normalise(part, media.mean, media.std)
+        frames = view if view.ndim == 4 else view[None]
+        patches[start : start + length], places = patchify_frames(frames, media.patch, media.merge, depth)
         positions.append(places)
         start += length
     index, offset = [], 0
     marks = [marked(sample, slot) for sample in samples for slot in sample.slots]
+    written = [tokens for sample in samples for tokens in sample.written]
     for sample in samples:
         index += [np.asarray(slot.places) + offset for slot in sample.slots]
         offset += len(sample)
@@ -129,6 +150,7 @@ def _vision(samples: Sequence[Sample], pixels: Pixels, media: MediaRule) -> Visi
         segments=Segments(lengths),
         token_index=torch.from_numpy(np.concatenate(index)),
         marks=_on_patches(marks, positions) if any(sample.marks for sample in samples) else None,
+        written=torch.from_numpy(np.concatenate(written)) if written else None,
     )
 
 

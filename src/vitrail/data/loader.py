@@ -19,7 +19,7 @@ import numpy as np
 
 from vitrail.contracts.errors import DataError
 from vitrail.contracts.samples import Batch, Pack, Sample
-from vitrail.data.collate import collate
+from vitrail.data.collate import gather, normalised
 from vitrail.data.config import PackConfig, ResolutionConfig
 from vitrail.data.dialects import to_conversation
 from vitrail.data.encode import Encode
@@ -96,7 +96,10 @@ class RowJob:
 
 @dataclass(frozen=True)
 class Preparation:
-    """What workers do: a drawn row to a sample, or to what became of it; a pack to a batch. Pure functions both."""
+    """What workers do: a drawn row to a sample, or to what became of it; a pack to a gathered batch.
+
+    Pure functions both.
+    """
 
     parts: tuple[Part, ...]
     encode: Encode
@@ -106,7 +109,7 @@ class Preparation:
 
     def __call__(self, job: RowJob | Pack) -> Any:
         """Sample | Event for a row; (Batch | None, events) for a pack."""
-        return self.sample(job) if isinstance(job, RowJob) else collate(job, self.encode.media, self.pad_to)
+        return self.sample(job) if isinstance(job, RowJob) else gather(job, self.encode.media, self.pad_to)
 
     def sample(self, job: RowJob) -> Sample | Event:
         """What cannot be used becomes an event."""
@@ -182,7 +185,7 @@ class Stream:
                     raise DataError(f"a whole pack cannot be read, and ranks must keep step: {fates[0].reason}")
                 if batch is not None:
                     watch.barren = 0
-                    yield Item(batch, planned.after, planned.epochs, carried)
+                    yield Item(normalised(batch, self.encode.media), planned.after, planned.epochs, carried)
                     carried = ()
         finally:
             workers.close()

@@ -1,24 +1,30 @@
-"""What stands in a picture, learnt at the picture's own places: each predicts the token that begins on it.
+"""What stands in a picture, learnt at the picture's own places, for pictures whose characters are known.
 
-For pictures whose characters are known. A language model that only answers has to find, among all places, the one that
-its next token stands on, before it can learn what a place says; here each place is told so itself.
+A language model that only answers has to find, among all places, the one that its next token stands on, before it can
+learn what a place says; here each place is told so itself.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
+import numpy as np
+from numpy.typing import NDArray
+
 from vitrail.contracts.messages import Mark
 from vitrail.contracts.protocols import Tokenizer
-from vitrail.contracts.samples import MediaSlot
+from vitrail.contracts.samples import IGNORE, MediaSlot
 
 
-def tokens_on(marks: Sequence[Mark], slot: MediaSlot, tokenizer: Tokenizer) -> dict[int, int]:
-    """Place in the sample -> id of the first token that begins on it, for one view that shows the whole picture."""
+def tokens_on(marks: Sequence[Mark], slot: MediaSlot, tokenizer: Tokenizer, most: int) -> NDArray[np.int64]:
+    """Ids of the first tokens that begin on each of a view's places, at `most` so many, int64[tokens, most].
+
+    IGNORE follows the last. The view shows the whole picture.
+    """
     columns = slot.view.token_columns
     rows = slot.view.tokens // columns
-    places = list(slot.places)
-    found: dict[int, int] = {}
+    found = np.full((slot.view.tokens, most), IGNORE, np.int64)
+    count = np.zeros(slot.view.tokens, np.int64)
     for line in _lines(marks):
         # A blank belongs to the token of the word after it, and stands where that begins.
         text, at = "", list[Mark]()
@@ -29,7 +35,10 @@ def tokens_on(marks: Sequence[Mark], slot: MediaSlot, tokenizer: Tokenizer) -> d
         for number, start in tokenizer.starts(text):
             mark = at[start]
             row, column = min(rows - 1, int(mark.y * rows)), min(columns - 1, int(mark.x * columns))
-            found.setdefault(places[row * columns + column], number)
+            place = row * columns + column
+            if count[place] < most:
+                found[place, count[place]] = number
+                count[place] += 1
     return found
 
 

@@ -6,13 +6,18 @@ number of workers changes no batch.
 
 from __future__ import annotations
 
+import io
 import multiprocessing
 import os
+import pickle
 import threading
 from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import Future, ProcessPoolExecutor
 from multiprocessing.connection import wait
 from typing import Any, Generic, TypeVar
+
+import torch
+from torch import Tensor
 
 J = TypeVar("J")
 R = TypeVar("R")
@@ -33,7 +38,7 @@ class Workers(Generic[J, R]):
         """Every job's result."""
         if not self.count:
             return map(self.work, jobs)
-        return self._started().map(_do, jobs, chunksize=CHUNK)
+        return map(pickle.loads, self._started().map(_do, jobs, chunksize=CHUNK))
 
     def ahead(self, jobs: Iterator[J], ahead: int) -> Generator[R]:
         """Every job's result, with at most `ahead` more under way; jobs are taken as late as that allows."""
@@ -41,13 +46,13 @@ class Workers(Generic[J, R]):
             yield from map(self.work, jobs)
             return
         pool = self._started()
-        waiting: list[Future[R]] = []
+        waiting: list[Future[bytes]] = []
         for job in jobs:
             waiting.append(pool.submit(_do, job))
             if len(waiting) > ahead:
-                yield waiting.pop(0).result()
+                yield pickle.loads(waiting.pop(0).result())
         while waiting:
-            yield waiting.pop(0).result()
+            yield pickle.loads(waiting.pop(0).result())
 
     def close(self) -> None:
         """Ends the processes."""
@@ -81,6 +86,19 @@ def _end_with_parent() -> None:
     os._exit(0)
 
 
-def _do(job: Any) -> Any:
+def _do(job: Any) -> bytes:
     assert _work is not None, "a worker knows its work"
-    return _work(job)
+    made = io.BytesIO()
+    _Pickler(made, pickle.HIGHEST_PROTOCOL).dump(_work(job))
+    return made.getvalue()
+
+
+class _Pickler(pickle.Pickler):
+    """Tensors as plain bytes.
+
+    Left to torch, each of them would become a file in shared memory, with a connection of its own to hand it over:
+    slower than copying what a batch holds.
+    """
+
+    def reducer_override(self, value: Any) -> Any:
+        return (torch.from_numpy, (value.numpy(),)) if isinstance(value, Tensor) else NotImplemented
