@@ -19,6 +19,7 @@ import torch
 from safetensors.torch import save_file
 from transformers.utils import logging as transformers_logging
 
+from vitrail.contracts.devices import DeviceName
 from vitrail.contracts.errors import RecipeError, WeightsError
 from vitrail.contracts.protocols import MediaRule, Source, StreamedSource, Tokenizer
 from vitrail.data.config import DialectName, SourceConfig
@@ -60,7 +61,6 @@ from vitrail.systems.folder import DESCRIPTION, is_official, own_folder
 from vitrail.systems.opening import official_weights, open_official
 from vitrail.training.config import (
     ContrastiveCaptionConfig,
-    DeviceName,
     NextTokenConfig,
     ReadingConfig,
     StageConfig,
@@ -251,8 +251,8 @@ def build_objective(stage: StageConfig) -> Objective:
     match stage.objective:
         case NextTokenConfig():
             return NextToken()
-        case ReadingConfig(tokens=tokens, sharpness=sharpness, length=length):
-            return Reading(tokens, sharpness, length)
+        case ReadingConfig() as reading:
+            return Reading(reading)
         case ContrastiveCaptionConfig(contrastive=contrastive, caption=caption, spotting=spotting):
             return ContrastiveCaption(contrastive, caption, spotting)
     where = f"stages.{stage.name}.objective"

@@ -17,7 +17,7 @@ from vitrail.data.encode import Encode
 from vitrail.models.assembled import MultimodalModel
 from vitrail.models.config import ContrastConfig
 from vitrail.recipe.schema import Recipe
-from vitrail.training.config import ContrastiveCaptionConfig, StageConfig
+from vitrail.training.config import ContrastiveCaptionConfig, ReadingConfig, StageConfig
 from vitrail.training.objectives import ContrastiveCaption, NextToken, Reading, mean_by_sample
 
 
@@ -101,7 +101,7 @@ def written_in(batch: Batch, tokens: list[list[int]]) -> Batch:
 
 def test_reading_compares_places_with_embeddings_one_by_one(model: MultimodalModel, tiny_encode: Encode) -> None:
     batch = written_in(batch_of(tiny_encode, sample_of(3)), [[5, 9], [7, IGNORE]])
-    found = Reading(tokens=2, sharpness=12.0, length=0.5)(model, batch)
+    found = Reading(ReadingConfig(tokens=2, sharpness=12.0, among=1, length=0.5))(model, batch)
     assert batch.vision is not None
     places, table = model.pictures(batch.vision), model.backbone.embed(torch.arange(model.backbone.vocabulary))
     step = places.shape[1] // 4
@@ -131,11 +131,23 @@ def test_a_place_can_hold_several_tokens_in_their_order(model: MultimodalModel, 
     losses = []
     for made in (places, wrong):
         model.pictures = lambda vision, made=made: made  # type: ignore[method-assign]
-        losses.append(Reading(2, 30.0, 0.0)(model, batch)["reading"].loss_sum.item() / 4)
+        losses.append(Reading(ReadingConfig(tokens=2))(model, batch)["reading"].loss_sum.item() / 4)
     assert losses[0] < losses[1] - 1
 
 
 def test_reading_says_when_nothing_is_known_to_be_written(model: MultimodalModel, tiny_encode: Encode) -> None:
     for batch in (batch_of(tiny_encode, sample_of(3)), written_in(batch_of(tiny_encode, sample_of(3)), [[IGNORE]])):
         with pytest.raises(DataError, match="needs pictures with marks"):
-            Reading(1, 30.0, 0.1).counts(batch)
+            Reading(ReadingConfig()).counts(batch)
+
+
+def test_a_part_of_the_vocabulary_is_compared_and_always_that_of_the_pack(
+    model: MultimodalModel, tiny_encode: Encode
+) -> None:
+    batch = written_in(batch_of(tiny_encode, sample_of(3)), [[5, 9], [7, IGNORE]])
+    losses = {
+        among: Reading(ReadingConfig(tokens=2, among=among))(model, batch)["reading"].loss_sum.item()
+        for among in (1, 4, 10**6)
+    }
+    # Fewer to be told apart from, down to the pack's own three tokens.
+    assert losses[1] > losses[4] > losses[10**6] > 0

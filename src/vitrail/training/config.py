@@ -100,17 +100,19 @@ class ReadingConfig:
     that begin on it. The language model is not run, so this takes a fraction of the time of `next_token`.
 
     tokens: of so many that begin on a place. sharpness: scale of the cosines that the tokens are told apart by.
+    among: a token is told apart from those of its pack and from one in so many of the vocabulary, in turn.
     length: weight of a second term, by which places become as long as embeddings are.
     """
 
     kind: Literal["reading"] = "reading"
     tokens: int = 4
     sharpness: float = 30.0
+    among: int = 8
     length: float = 0.1
 
     def __post_init__(self) -> None:
-        if self.tokens < 1 or self.sharpness <= 0 or self.length < 0:
-            raise ValueError("reading needs tokens of 1 or more, a sharpness above 0 and a length of 0 or more")
+        if self.tokens < 1 or self.among < 1 or self.sharpness <= 0 or self.length < 0:
+            raise ValueError("reading needs tokens and among of 1 or more, a sharpness above 0, a length of 0 or more")
 
 
 @dataclass(frozen=True)

@@ -13,6 +13,7 @@ from torch.nn import functional
 from vitrail.contracts.errors import DataError
 from vitrail.contracts.samples import IGNORE, Batch, Segments, VisionStream
 from vitrail.models.assembled import MultimodalModel
+from vitrail.training.config import ReadingConfig
 
 
 @dataclass(frozen=True)
@@ -70,9 +71,8 @@ class Reading:
     Representations, 1995) and Kanerva's.
     """
 
-    def __init__(self, tokens: int, sharpness: float, length: float) -> None:
-        """tokens: of a place, at most as many as the batch has. The rest as in `ReadingConfig`."""
-        self.tokens, self.sharpness, self.length = tokens, sharpness, length
+    def __init__(self, config: ReadingConfig) -> None:
+        self.config = config
 
     def counts(self, batch: Batch) -> Mapping[str, float]:
         """Tokens written in the pictures, and places that any of them begins on."""
@@ -84,14 +84,15 @@ class Reading:
         written, counts = _written(batch), self.counts(batch)
         assert batch.vision is not None, "what is written is written in pictures"
         places = model.pictures(batch.vision)
-        with torch.no_grad():
-            embeddings = model.backbone.embed(torch.arange(model.backbone.vocabulary, device=places.device))
-        lengths = embeddings.norm(dim=1, keepdim=True)
-        step = places.shape[1] // (2 * self.tokens)
-        views = torch.cat([places.roll(-step * number, dims=1) for number in range(self.tokens)])
         labels = written.T.flatten()
+        candidates, labels = self._candidates(labels, model.backbone.vocabulary)
+        with torch.no_grad():
+            embeddings = model.backbone.embed(candidates)
+        lengths = embeddings.norm(dim=1, keepdim=True)
+        step = places.shape[1] // (2 * self.config.tokens)
+        views = torch.cat([places.roll(-step * number, dims=1) for number in range(self.config.tokens)])
         reading = model.vocabulary_loss(
-            functional.normalize(views, dim=1) * self.sharpness,
+            functional.normalize(views, dim=1) * self.config.sharpness,
             embeddings / lengths.clamp(min=1e-6),
             labels,
             torch.ones_like(labels, dtype=torch.float32),
@@ -99,8 +100,19 @@ class Reading:
         short = places[written[:, 0].ne(IGNORE)].norm(dim=1) / lengths.mean() - 1
         return {
             "reading": Term(reading, counts["reading"]),
-            "length": Term(short.float().square().sum(), counts["length"], self.length),
+            "length": Term(short.float().square().sum(), counts["length"], self.config.length),
         }
+
+    def _candidates(self, labels: Tensor, vocabulary: int) -> tuple[Tensor, Tensor]:
+        """Ids that the labels are told apart from, rising, and the labels as places among them.
+
+        Which part of the vocabulary they are from follows from the labels: no chance, so nothing to resume.
+        """
+        known = labels.ne(IGNORE)
+        turn = int(labels[known].sum()) % self.config.among
+        others = torch.arange(turn, vocabulary, self.config.among, device=labels.device)
+        candidates = torch.cat([labels[known], others]).unique()
+        return candidates, torch.where(known, torch.searchsorted(candidates, labels), IGNORE)
 
 
 def _written(batch: Batch) -> Tensor:
