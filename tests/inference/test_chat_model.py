@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import io
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,8 @@ from vitrail.data.encode import Encode
 from vitrail.inference import chat_model
 from vitrail.inference.chat_model import ChatModel, conversation
 from vitrail.inference.config import GenerationConfig
+from vitrail.media.config import TilesConfig
+from vitrail.media.tiling import Tiling
 from vitrail.models.assembled import MultimodalModel
 
 Make = Callable[..., MultimodalModel]
@@ -95,6 +98,19 @@ def test_withholding_leaves_the_pictures_out(chat: ChatModel, pixels: np.ndarray
     assert prompt.vision is None
     assert blind.encode.tokenizer.decode(prompt.text.ids.tolist(), show_special=True) == "\nWhat?<|answer|>"
     assert chat.prompt(conversation((pixels, "What?"))).vision is not None
+
+
+def test_a_picture_that_is_asked_about_may_have_more_tiles(tiny_model: Make, tiny_encode: Encode) -> None:
+    media = Tiling(TilesConfig(patch=8, merge=2, tile=32, max_tiles=1, max_tiles_in_use=4))
+    chat = ChatModel(tiny_model(5).eval(), replace(tiny_encode, media=media))
+    wide = np.zeros((64, 64, 3), np.uint8)
+    asked = conversation((wide, "What?"))
+    answered = replace(asked, messages=(*asked.messages, Message("assistant", (TextPart("Red."),))))
+    assert len(chat.encode.conversation(answered).slots) == 1
+    vision = chat.prompt(asked).vision
+    assert vision is not None
+    assert len(vision.segments.lengths) == 4 + 1
+    assert chat.chat(wide, "What?", generation=SHORT)
 
 
 def test_a_follow_up_question_sees_what_was_said(chat: ChatModel, pixels: np.ndarray) -> None:

@@ -157,3 +157,14 @@ def test_slivers_and_nothing_are_refused(width: int, height: int) -> None:
 def test_impossible_settings_are_refused(settings_: dict[str, int]) -> None:
     with pytest.raises(ValueError, match=r"must be|max_tiles: 1"):
         TilesConfig(**settings_)  # type: ignore[arg-type]
+
+
+def test_more_tiles_are_allowed_in_use_than_in_training() -> None:
+    rule = Tiling(TilesConfig(patch=4, merge=1, tile=16, max_tiles=4, max_tiles_in_use=12))
+    assert len(rule.views(200, 200)) == 4 + 1
+    assert len(rule.in_use.views(200, 200)) == 9 + 1
+    assert rule.in_use.in_use.views(200, 200) == rule.in_use.views(200, 200)
+    same = Tiling(TilesConfig(patch=4, merge=1, tile=16, max_tiles=4))
+    assert same.in_use is same
+    with pytest.raises(ValueError, match="max_tiles_in_use"):
+        TilesConfig(patch=4, merge=1, tile=16, min_tiles=4, max_tiles_in_use=3)

@@ -52,6 +52,11 @@ class MediaRule(Protocol):
     mean: tuple[float, float, float]
     std: tuple[float, float, float]
 
+    @property
+    def in_use(self) -> MediaRule:
+        """The rule for pictures that are asked about; it may allow more than the one for those that are learnt from."""
+        ...
+
     def views(self, width: int, height: int, most_tokens: int | None = None) -> tuple[View, ...]:
         """The views of a picture of that size (px), from its header alone; of all together at most so many tokens."""
         ...

@@ -55,7 +55,8 @@ class Encode:
 
     def question(self, conversation: Conversation) -> Sample:
         """A conversation that waits for its answer, as generation reads it: nothing in it is learnt."""
-        return self._sample(*self.rendered(conversation, ask=True), "")
+        asking = replace(self, media=self.media.in_use)
+        return asking._sample(*asking.rendered(conversation, ask=True), "")
 
     def _sample(self, rendered: Rendered, conversation: Conversation, source: str) -> Sample:
         labels, weights = rendered.labels, rendered.weights

@@ -54,7 +54,7 @@ class ChatModel:
 
     def prompt(self, asked: Conversation) -> Batch:
         """What the model reads when asked. Raises MediaError for a damaged picture."""
-        batch, events = collate(Pack((self.encode.question(asked),)), self.encode.media)
+        batch, events = collate(Pack((self.encode.question(asked),)), self.encode.media.in_use)
         if batch is None:
             raise MediaError(events[0].reason)
         return batch.to(self.device)

@@ -39,11 +39,11 @@ class NativeResolutionConfig:
 class TilesConfig:
     """Dynamic tiling: a picture is squashed onto the grid of square tiles nearest to its shape, and cut.
 
-    patch, merge: as above. tile: side of a tile, px. min_tiles, max_tiles: of one picture; InternVL 1.5 is trained with
-    up to 12 and used with up to 40. thumbnail: the whole picture as one more tile, last, where there are several.
-    tags: what text says of each tile before its tokens: its number, its column and row, or its corners in thousandths
-    of the picture (NVLM's four styles). thumbnail_tag: what it says before the thumbnail, and before a tile that is the
-    whole picture. mean, std: per channel, applied to values in [0, 1]; ImageNet's.
+    patch, merge: as above. tile: side of a tile, px. min_tiles, max_tiles: of one picture. max_tiles_in_use: of one
+    that is asked about, by `chat` and by evaluation; null for max_tiles. thumbnail: the whole picture as one more tile,
+    last, where there are several. tags: what text says of each tile before its tokens: its number, its column and row,
+    or its corners in thousandths of the picture (NVLM's four styles). thumbnail_tag: what it says before the thumbnail,
+    and before a tile that is the whole picture. mean, std: per channel, applied to values in [0, 1]; ImageNet's.
     With max_tiles: 1 every picture becomes one square, as CLIP, SigLIP and their like have it; fit: the picture is
     squashed to it, or, of a single tile alone, its middle is cut out (CLIP's way).
     """
@@ -54,6 +54,7 @@ class TilesConfig:
     tile: int = 448
     min_tiles: int = 1
     max_tiles: int = 12
+    max_tiles_in_use: int | None = None
     thumbnail: bool = True
     tags: Literal["none", "number", "grid", "box"] = "none"
     thumbnail_tag: str = "<tile_global_thumbnail>"
@@ -72,6 +73,8 @@ class TilesConfig:
             raise ValueError("fit: crop cuts the middle out, which max_tiles: 1 alone can have")
         if not 1 <= self.min_tiles <= self.max_tiles:
             raise ValueError(f"min_tiles ({self.min_tiles}) must be from 1 to max_tiles ({self.max_tiles})")
+        if self.max_tiles_in_use is not None and self.max_tiles_in_use < self.min_tiles:
+            raise ValueError(f"max_tiles_in_use ({self.max_tiles_in_use}) must be min_tiles ({self.min_tiles}) or more")
 
     @property
     def tile_tokens(self) -> int:

@@ -33,6 +33,11 @@ class NativeResolution:
         self._whole = math.ceil if config.sides == "up" else round
         self.mean, self.std = config.mean, config.std
 
+    @property
+    def in_use(self) -> NativeResolution:
+        """The same: how large pictures may be does not depend on what they are for."""
+        return self
+
     def views(self, width: int, height: int, most_tokens: int | None = None) -> tuple[View, ...]:
         """The single view of a picture of that size, px. Raises MediaError for slivers.
 

@@ -33,6 +33,12 @@ class Tiling:
         allowed = (pair for pair in pairs if config.min_tiles <= pair[0] * pair[1] <= config.max_tiles)
         self._grids = sorted(allowed, key=lambda pair: pair[0] * pair[1])
 
+    @property
+    def in_use(self) -> Tiling:
+        """With up to `max_tiles_in_use` tiles."""
+        most = self.config.max_tiles_in_use
+        return Tiling(replace(self.config, max_tiles=most, max_tiles_in_use=None)) if most else self
+
     def views(self, width: int, height: int, most_tokens: int | None = None) -> tuple[View, ...]:
         """The tiles of a picture of that size, px. Raises MediaError for slivers.
 
