@@ -11,7 +11,7 @@ from vitrail.recipe.bundled import find
 from vitrail.recipe.model_from import over_model
 from vitrail.recipe.schema import Recipe
 from vitrail.recipe.strict import Resolved, read
-from vitrail.training.config import ContrastiveCaptionConfig
+from vitrail.training.config import ContrastiveCaptionConfig, NextTokenConfig, ReadingConfig
 
 COMPONENTS = ("encoder", "projector", "fusion", "backbone", "contrast", "spotter")
 
@@ -48,6 +48,11 @@ def check(recipe: Recipe) -> None:
                 raise RecipeError(f"stages.{stage.name}.objective: a contrastive term needs model.contrast")
             if stage.objective.spotting and not recipe.model.spotter:
                 raise RecipeError(f"stages.{stage.name}.objective: a spotting term needs model.spotter: true")
+        if _uses_marks(stage.objective) and recipe.model.media.kind == "tiles":
+            raise RecipeError(
+                f"stages.{stage.name}.objective: where characters stand is known of whole pictures, and "
+                "model.media.kind tiles cuts them; allowed: native"
+            )
     if recipe.model.positions.kind == "mrope" and recipe.prompt.picture.row_break:
         raise RecipeError(
             f"prompt.picture.row_break is '{recipe.prompt.picture.row_break}', with model.positions.kind mrope there "
@@ -64,6 +69,15 @@ def check(recipe: Recipe) -> None:
             f"data.pack.patches ({pack.patches}) holds no picture of model.media.max_tokens "
             f"({media.max_tokens} tokens are {media.max_tokens * media.merge**2} patches)"
         )
+
+
+def _uses_marks(objective: object) -> bool:
+    match objective:
+        case ReadingConfig():
+            return True
+        case NextTokenConfig(read=weight) | ContrastiveCaptionConfig(spotting=weight):
+            return weight > 0
+    return False
 
 
 def _known(component: str, where: str) -> None:
