@@ -275,16 +275,10 @@ def build_stages(recipe: Recipe, encode: Encode, device: Device, opened: Opened 
         if config.epochs is not None and mixture.rows is None:
             raise RecipeError(f"stages.{config.name}.epochs: streamed data has no epochs; give steps or tokens")
         pack = recipe.data.pack
-        match config.objective:
-            case NextTokenConfig(read=read):
-                reads = replace(encode, read=read)
-            case ReadingConfig(tokens=tokens):
-                reads = replace(encode, written=tokens)
-            case _:
-                reads = encode
+        written = config.objective.tokens if isinstance(config.objective, ReadingConfig) else 0
         stream = Stream(
             mixture,
-            reads,
+            replace(encode, written=written),
             pack,
             max_lost=recipe.data.max_lost,
             resolution=config.resolution,

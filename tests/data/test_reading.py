@@ -78,19 +78,16 @@ def test_what_is_written_arrives_with_the_pictures(words: Encode) -> None:
 
 
 @pytest.mark.parametrize("kind", ["lines", "documents"])
-def test_drawn_pictures_are_read_along(words: Encode, kind: str) -> None:
+def test_drawn_pictures_say_what_is_written_on_them(words: Encode, kind: str) -> None:
     source = LinesSource(LinesConfig(rows=20)) if kind == "lines" else DocumentsSource(DocumentsConfig(rows=6))
-    reading = dataclasses.replace(words, read=0.5)
+    reading = dataclasses.replace(words, written=2)
     for index in range(len(source)):
         row = source.row(index)
         plain, read = words.row(row, kind, "tags"), reading.row(row, kind, "tags")
-        places = {place for slot in plain.slots for place in slot.places}
-        learnt = {place for place in places if read.labels[place] != IGNORE}
-        assert learnt, "every one has a word on it"
-        assert {float(read.weights[place]) for place in learnt} == {0.5}
-        others = [place for place in range(len(plain)) if place not in learnt]
-        assert (read.labels[others] == plain.labels[others]).all()
-        assert (read.weights[others] == plain.weights[others]).all()
+        assert plain.written == ()
+        assert [tokens.shape for tokens in read.written] == [(slot.view.tokens, 2) for slot in read.slots]
+        assert any((tokens != IGNORE).any() for tokens in read.written), "every one has a word on it"
+        assert (read.labels == plain.labels).all()
 
 
 def test_marks_say_what_parts_them() -> None:

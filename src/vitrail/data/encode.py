@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from vitrail.contracts.errors import MediaError
 from vitrail.contracts.messages import Conversation, ImagePart, Part, Row, VideoPart
 from vitrail.contracts.protocols import MediaRule, Tokenizer
-from vitrail.contracts.samples import IGNORE, Sample, View
+from vitrail.contracts.samples import Sample, View
 from vitrail.data.config import DialectName
 from vitrail.data.dialects import to_conversation
 from vitrail.data.reading import tokens_on
@@ -28,8 +28,7 @@ class Encode:
     """Everything a conversation needs to become a sample.
 
     withhold: leave pictures out, for the blind baseline. fetch: which hosts may be asked for pictures; None for none.
-    read: loss weight of the tokens that stand in pictures, each at the place that it begins on.
-    written: of so many tokens that begin on a place a sample says which they are, without a loss weight.
+    written: of so many tokens that begin on a place of a picture a sample says which they are.
     positions: of the tokens, as the model has them. frames: of a video that make one view; sampling: which frames.
     """
 
@@ -39,7 +38,6 @@ class Encode:
     prompt: PromptConfig = field(default_factory=PromptConfig)
     withhold: bool = False
     fetch: FetchConfig | None = None
-    read: float = 0.0
     written: int = 0
     positions: PositionsConfig = field(default_factory=LinePositionsConfig)
     frames: int = 1
@@ -59,30 +57,28 @@ class Encode:
         return asking._sample(*asking.rendered(conversation, ask=True), "")
 
     def _sample(self, rendered: Rendered, conversation: Conversation, source: str) -> Sample:
-        labels, weights = rendered.labels, rendered.weights
-        if self.read:
-            for slot, written in zip(rendered.slots, self._written(rendered, conversation, 1), strict=True):
-                known = written[:, 0] != IGNORE
-                places = np.asarray(slot.places)[known]
-                labels[places], weights[places] = written[known, 0], self.read
         return Sample(
             id=conversation.id,
             source=source,
             ids=rendered.ids,
-            labels=labels,
-            weights=weights,
+            labels=rendered.labels,
+            weights=rendered.weights,
             slots=rendered.slots,
             pictures=conversation.pictures,
             positions=positions_of(self.positions, len(rendered.ids), rendered.slots),
             marks=self._marks(conversation.pictures),
-            written=tuple(self._written(rendered, conversation, self.written)) if self.written else (),
+            written=self._written(rendered, conversation),
             place=conversation.place,
         )
 
-    def _written(self, rendered: Rendered, conversation: Conversation, most: int) -> list[NDArray[np.int64]]:
+    def _written(self, rendered: Rendered, conversation: Conversation) -> tuple[NDArray[np.int64], ...]:
         """For each slot, the tokens on its places."""
+        if not self.written:
+            return ()
         pictures = conversation.pictures
-        return [tokens_on(pictures[slot.picture].marks, slot, self.tokenizer, most) for slot in rendered.slots]
+        return tuple(
+            tokens_on(pictures[slot.picture].marks, slot, self.tokenizer, self.written) for slot in rendered.slots
+        )
 
     def rendered(
         self, conversation: Conversation, most_tokens: int | None = None, *, ask: bool = False

@@ -11,7 +11,7 @@ from vitrail.recipe.bundled import find
 from vitrail.recipe.model_from import over_model
 from vitrail.recipe.schema import Recipe
 from vitrail.recipe.strict import Resolved, read
-from vitrail.training.config import ContrastiveCaptionConfig, NextTokenConfig, ReadingConfig
+from vitrail.training.config import ContrastiveCaptionConfig, ReadingConfig
 
 COMPONENTS = ("encoder", "projector", "fusion", "backbone", "contrast", "spotter")
 
@@ -75,7 +75,7 @@ def _uses_marks(objective: object) -> bool:
     match objective:
         case ReadingConfig():
             return True
-        case NextTokenConfig(read=weight) | ContrastiveCaptionConfig(spotting=weight):
+        case ContrastiveCaptionConfig(spotting=weight):
             return weight > 0
     return False
 

@@ -80,18 +80,9 @@ class AdamWConfig:
 
 @dataclass(frozen=True)
 class NextTokenConfig:
-    """Cross-entropy of the assistant's tokens.
-
-    read: loss weight of the tokens that stand in pictures, each learnt at the place of the picture on which it begins;
-    for pictures with marks, as the drawn ones have them.
-    """
+    """Cross-entropy of the assistant's tokens."""
 
     kind: Literal["next_token"] = "next_token"
-    read: float = 0.0
-
-    def __post_init__(self) -> None:
-        if self.read < 0:
-            raise ValueError(f"read is a loss weight, 0 or more, got {self.read}")
 
 
 @dataclass(frozen=True)
