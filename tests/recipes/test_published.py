@@ -14,6 +14,7 @@ from typer.testing import CliRunner
 from vitrail import build
 from vitrail.cli.main import app
 from vitrail.media.config import NativeResolutionConfig
+from vitrail.models.weights import unshared
 from vitrail.recipe import bundled
 from vitrail.recipe.read import read_recipe
 from vitrail.recipe.schema import Recipe
@@ -154,6 +155,10 @@ TINY = [
 ]
 
 
+LAYOUTS = {"internvl_1_5": "internvl_chat", "nvlm_d": "NVLM_D", "qwen2_vl": "qwen2_vl"}
+"""model_type of the folders that the systems were published in."""
+
+
 @pytest.mark.parametrize("system", SYSTEMS)
 def test_the_laptops_stages_run(system: str, tmp_path: Path) -> None:
     """Every stage for two steps, one layer each."""
@@ -172,4 +177,12 @@ def test_the_laptops_stages_run(system: str, tmp_path: Path) -> None:
     assert done.exit_code == 0, done.output
     steps = [json.loads(line) for line in (tmp_path / "run" / "log.jsonl").read_text(encoding="utf-8").splitlines()]
     assert {step["stage"] for step in steps if "stage" in step} == {stage.name for stage in recipe.stages}
-    assert build.load(tmp_path / "run", "cpu").encode.positions == recipe.model.positions
+    model = build.load(tmp_path / "run", "cpu")
+    assert model.encode.positions == recipe.model.positions
+    # What was trained is written in the layout that the system was published in.
+    out = tmp_path / "official"
+    done = CliRunner().invoke(app, ["export", str(tmp_path / "run"), str(out), "--layout", LAYOUTS[system]])
+    assert done.exit_code == 0, done.output
+    assert json.loads((out / "config.json").read_text(encoding="utf-8"))["model_type"] == LAYOUTS[system]
+    read, written = (unshared(one.model) for one in (build.load(out, "cpu"), model))
+    assert all(torch.equal(tensor, written[name]) for name, tensor in read.items())

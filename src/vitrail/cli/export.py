@@ -21,6 +21,14 @@ def export(
             "projector and adapter alone, for model.weights of other recipes."
         ),
     ] = "official",
+    layout: Annotated[
+        str | None,
+        typer.Option(
+            metavar="MODEL_TYPE",
+            help="Which published layout, where several fit: internvl is transformers' own, internvl_chat OpenGVLab's.",
+            show_default=False,
+        ),
+    ] = None,
     dtype: Annotated[Literal["float32", "bfloat16"], typer.Option(help="Number format of the weights.")] = "float32",
 ) -> None:
     """Write a trained model for others to open.
@@ -43,5 +51,5 @@ def export(
         return
 
     model, config = build.load_described(run, "cpu")
-    layout = official.export(model.model, model.encode, config, out, dtype)
-    typer.echo(f"{out}: {layout}")
+    written = official.export(model.model, model.encode, config, out, dtype, layout)
+    typer.echo(f"{out}: {written}")

@@ -25,11 +25,19 @@ UNUSED = ("contrast.", "spotter.")
 """Heads of training objectives: an answer does not need them, and no official layout has them."""
 
 
-def export(model: MultimodalModel, encode: Encode, config: ModelConfig, folder: Path, dtype: Dtype = "float32") -> str:
+def export(
+    model: MultimodalModel,
+    encode: Encode,
+    config: ModelConfig,
+    folder: Path,
+    dtype: Dtype = "float32",
+    layout: str | None = None,
+) -> str:
     """Writes `folder`: weights, configuration, processor, tokenizer, chat template. Returns the official class.
 
+    layout: a system's model_type, where the model's structure fits several; None for the first that it fits.
     Holds a second copy of the weights in memory. Raises WeightsError when the folder is there already, or the model
-    does not fit the layout of any system.
+    does not fit the layout.
     """
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise WeightsError(f"'{folder}' exists already and is not empty; choose another")
@@ -40,7 +48,7 @@ def export(model: MultimodalModel, encode: Encode, config: ModelConfig, folder: 
         )
     end = encode.tokenizer.special(stop.name)
     described = Described(config, encode.prompt, _language_settings(model, end))
-    system = fitting(described)
+    system = fitting(described, layout)
     files = system.write(described, encode.tokenizer, dtype)
     ours = {name: tensor for name, tensor in unshared(model).items() if not name.startswith(UNUSED)}
     tensors = to_official(system, described, ours)

@@ -162,10 +162,17 @@ def to_official(system: Layout[D], described: D, ours: Mapping[str, Tensor]) -> 
     return official
 
 
-def fitting(described: Described) -> System:
-    """The system whose layout can hold a model. Raises WeightsError that says what stands in the way."""
-    found = {system.LAYOUT: system.obstacles(described) for system in SYSTEMS.values()}
-    for system in SYSTEMS.values():
+def fitting(described: Described, model_type: str | None = None) -> System:
+    """The first system whose layout can hold a model, or the one asked for.
+
+    Raises WeightsError that says what stands in the way.
+    """
+    if model_type is not None and model_type not in SYSTEMS:
+        known = ", ".join(SYSTEMS)
+        raise WeightsError(f"'{model_type}' is no layout that is known{nearest(model_type, SYSTEMS)}; known: {known}")
+    asked = [SYSTEMS[model_type]] if model_type else list(SYSTEMS.values())
+    found = {system.LAYOUT: system.obstacles(described) for system in asked}
+    for system in asked:
         if not found[system.LAYOUT]:
             return system
     layout = min(found, key=lambda name: len(found[name]))
