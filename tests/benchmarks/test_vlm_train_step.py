@@ -29,6 +29,8 @@ TINY = [
     "model.backbone={tokenizer: small, lora: {rank: 16, alpha: 32}, config: {model_type: llama, hidden_size: 32, "
     "intermediate_size: 32, num_hidden_layers: 1, num_attention_heads: 2, num_key_value_heads: 1, "
     "rms_norm_eps: 1.0e-5, tie_word_embeddings: true}}",
+    # The small tokenizer needs more tokens for the same text.
+    "data.pack={length: 1024, patches: 4096, window: 256}",
 ]
 SAMPLES = 8
 INSTALLED = [peer for peer in peers.PEERS if not peers.missing(peer)]
