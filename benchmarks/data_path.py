@@ -54,6 +54,7 @@ from transformers.models.pixtral.image_processing_pil_pixtral import PixtralImag
 from vlm_train_step import RECIPE, in_parts, loss, unit
 
 from vitrail import build
+from vitrail.contracts.devices import DeviceName
 from vitrail.contracts.samples import IGNORE, Batch, MediaSlot, Sample
 from vitrail.data.collate import decode
 from vitrail.data.config import JsonlConfig, PackConfig
@@ -68,7 +69,7 @@ from vitrail.data.sources.jsonl import JsonlSource
 from vitrail.media.rule import normalised
 from vitrail.recipe.read import read_recipe
 from vitrail.recipe.schema import Recipe
-from vitrail.training.config import DeviceName, TrainingConfig
+from vitrail.training.config import TrainingConfig
 from vitrail.training.device import choose
 from vitrail.training.optimizer import Optimizer, freeze_all_but
 

@@ -45,6 +45,7 @@ from train_step import padded
 from transformers import AutoModelForImageTextToText
 
 from vitrail import build
+from vitrail.contracts.devices import DeviceName
 from vitrail.contracts.messages import ImagePart
 from vitrail.contracts.samples import IGNORE, Batch, MediaSlot, Pack, Sample, VisionStream
 from vitrail.data.collate import collate, decode
@@ -57,7 +58,7 @@ from vitrail.models.config import ModelConfig
 from vitrail.prompts.config import PICTURES, MRopePositionsConfig, PromptConfig
 from vitrail.prompts.positions import positions_of
 from vitrail.training.compiling import compile_pieces
-from vitrail.training.config import AdamWConfig, DeviceName, TrainingConfig
+from vitrail.training.config import AdamWConfig, TrainingConfig
 from vitrail.training.device import Device, choose
 from vitrail.training.optimizer import Optimizer
 

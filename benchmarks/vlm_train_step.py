@@ -51,6 +51,7 @@ from PIL import Image
 from rounds import Contestant, measure, options, show, timed
 
 from vitrail import build
+from vitrail.contracts.devices import DeviceName
 from vitrail.contracts.samples import Batch, Sample
 from vitrail.data.collate import collate
 from vitrail.data.config import JsonlConfig
@@ -67,7 +68,7 @@ from vitrail.models.assembled import MultimodalModel
 from vitrail.recipe.read import read_recipe
 from vitrail.recipe.schema import Recipe
 from vitrail.training.compiling import compile_pieces
-from vitrail.training.config import DeviceName, TrainingConfig
+from vitrail.training.config import TrainingConfig
 from vitrail.training.device import Device, choose, has_compiler
 from vitrail.training.optimizer import Optimizer, freeze_all_but
 

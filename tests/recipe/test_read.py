@@ -14,6 +14,9 @@ TILES = "model.media={kind: tiles, patch: 8, merge: 2, tile: 32, max_tiles: 4}"
 def test_marks_need_whole_pictures(objective: str) -> None:
     asked = [f"stages.instruct.objective={objective}", "model.contrast={width: 8}", "model.spotter=true"]
     read_recipe("demo", asked)
-    with pytest.raises(RecipeError, match=r"stages\.instruct\.objective: .* cuts them; allowed: native"):
+    with pytest.raises(RecipeError, match=r"stages\.instruct\.objective: .* cuts them; allowed: kind native"):
         read_recipe("demo", [*asked, TILES])
+    with pytest.raises(RecipeError, match="cuts them"):
+        read_recipe("demo", [*asked, TILES.replace("max_tiles: 4", "max_tiles: 1, fit: crop")])
+    read_recipe("demo", [*asked, TILES.replace("max_tiles: 4", "max_tiles: 1")])
     read_recipe("demo", [TILES])

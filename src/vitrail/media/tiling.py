@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
@@ -33,7 +34,7 @@ class Tiling:
         allowed = (pair for pair in pairs if config.min_tiles <= pair[0] * pair[1] <= config.max_tiles)
         self._grids = sorted(allowed, key=lambda pair: pair[0] * pair[1])
 
-    @property
+    @cached_property
     def in_use(self) -> Tiling:
         """With up to `max_tiles_in_use` tiles."""
         most = self.config.max_tiles_in_use

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from vitrail.contracts.errors import RecipeError, nearest
+from vitrail.media.config import TilesConfig
 from vitrail.prompts.templates import known
 from vitrail.recipe.bundled import find
 from vitrail.recipe.model_from import over_model
@@ -48,10 +49,10 @@ def check(recipe: Recipe) -> None:
                 raise RecipeError(f"stages.{stage.name}.objective: a contrastive term needs model.contrast")
             if stage.objective.spotting and not recipe.model.spotter:
                 raise RecipeError(f"stages.{stage.name}.objective: a spotting term needs model.spotter: true")
-        if _uses_marks(stage.objective) and recipe.model.media.kind == "tiles":
+        if _uses_marks(stage.objective) and _cuts(recipe.model.media):
             raise RecipeError(
-                f"stages.{stage.name}.objective: where characters stand is known of whole pictures, and "
-                "model.media.kind tiles cuts them; allowed: native"
+                f"stages.{stage.name}.objective: where characters stand is known of whole pictures, and model.media "
+                "cuts them; allowed: kind native, or one squashed tile"
             )
     if recipe.model.positions.kind == "mrope" and recipe.prompt.picture.row_break:
         raise RecipeError(
@@ -78,6 +79,10 @@ def _uses_marks(objective: object) -> bool:
         case ContrastiveCaptionConfig(spotting=weight):
             return weight > 0
     return False
+
+
+def _cuts(media: object) -> bool:
+    return isinstance(media, TilesConfig) and (media.max_tiles > 1 or media.fit == "crop")
 
 
 def _known(component: str, where: str) -> None:
