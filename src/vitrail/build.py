@@ -61,6 +61,7 @@ from vitrail.systems.folder import DESCRIPTION, is_official, own_folder
 from vitrail.systems.opening import official_weights, open_official
 from vitrail.training.config import (
     ContrastiveCaptionConfig,
+    ListeningConfig,
     NextTokenConfig,
     ReadingConfig,
     StageConfig,
@@ -68,7 +69,8 @@ from vitrail.training.config import (
 )
 from vitrail.training.device import Device, choose
 from vitrail.training.loop import Stage
-from vitrail.training.objectives import ContrastiveCaption, NextToken, Objective, Reading
+from vitrail.training.objectives import ContrastiveCaption, NextToken, Objective
+from vitrail.training.reading import Listening, Reading
 
 transformers_logging.disable_progress_bar()
 
@@ -253,6 +255,8 @@ def build_objective(stage: StageConfig) -> Objective:
             return NextToken()
         case ReadingConfig() as reading:
             return Reading(reading)
+        case ListeningConfig() as listening:
+            return Listening(listening)
         case ContrastiveCaptionConfig(contrastive=contrastive, caption=caption, spotting=spotting):
             return ContrastiveCaption(contrastive, caption, spotting)
     where = f"stages.{stage.name}.objective"
@@ -275,7 +279,7 @@ def build_stages(recipe: Recipe, encode: Encode, device: Device, opened: Opened 
         if config.epochs is not None and mixture.rows is None:
             raise RecipeError(f"stages.{config.name}.epochs: streamed data has no epochs; give steps or tokens")
         pack = recipe.data.pack
-        written = config.objective.tokens if isinstance(config.objective, ReadingConfig) else 0
+        written = config.objective.tokens if isinstance(config.objective, ReadingConfig | ListeningConfig) else 0
         stream = Stream(
             mixture,
             replace(encode, written=written),

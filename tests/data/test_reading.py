@@ -59,6 +59,13 @@ def test_several_tokens_on_a_place_keep_their_order(words: Encode) -> None:
         assert found.tolist() == (numbers + [IGNORE] * 2)[:most]
 
 
+def test_a_place_with_nothing_has_a_blank(words: Encode) -> None:
+    slot = MediaSlot(0, 0, View(56, 56, 4, 4, 4))
+    found = tokens_on(line("a", 0.25), slot, words.tokenizer, 2)
+    blank = words.tokenizer.encode(" ")[0]
+    assert found.tolist() == [[words.tokenizer.starts("a")[0][0], IGNORE], *([[blank, IGNORE]] * 3)]
+
+
 def test_pictures_without_marks_teach_nothing(words: Encode) -> None:
     assert (tokens_on((), MediaSlot(0, 0, View(28, 28, 2, 2, 1)), words.tokenizer, 2) == IGNORE).all()
 

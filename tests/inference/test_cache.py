@@ -7,7 +7,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from vitrail.inference.cache import GROWTH, KeyValueCache
+from vitrail.inference.cache import GROWTH, KeyValueCache, PackedCache
 
 
 @settings(max_examples=30, deadline=None)
@@ -45,3 +45,16 @@ def test_it_does_not_copy_everything_every_step() -> None:
     for _ in range(2 * GROWTH):
         places.add(cache.update(part, part, 0)[0].data_ptr())
     assert len(places) <= 3
+
+
+def test_sequences_side_by_side_keep_their_own_and_leave() -> None:
+    cache, keys = PackedCache((3, 1, 2)), torch.arange(9.0).reshape(1, 1, 9, 1)
+    seen, _ = cache.update(keys[:, :, :6], keys[:, :, :6], 0)
+    assert seen.flatten().tolist() == [0, 1, 2, 3, 4, 5]
+    seen, values = cache.update(keys[:, :, 6:], -keys[:, :, 6:], 0)
+    assert seen.flatten().tolist() == [0, 1, 2, 6, 3, 7, 4, 5, 8]
+    assert values.flatten().tolist() == [0, 1, 2, -6, 3, -7, 4, 5, -8]
+    del cache.sequences[0]
+    seen, _ = cache.update(keys[:, :, :2], keys[:, :, :2], 0)
+    assert seen.flatten().tolist() == [3, 7, 0, 4, 5, 8, 1]
+    assert cache.lengths == (3, 4)

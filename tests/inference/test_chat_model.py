@@ -78,6 +78,36 @@ def test_a_question_and_its_answer(chat: ChatModel, pixels: np.ndarray) -> None:
     assert str(chat.chat(pixels, "What?", generation=SHORT)) == str(reply)
 
 
+@pytest.mark.parametrize("together", [1, 2, 16])
+def test_several_conversations_are_answered_as_each_alone(chat: ChatModel, pixels: np.ndarray, together: int) -> None:
+    asked = [conversation(parts) for parts in ((pixels, "What?"), ("Hello",), (255 - pixels, "Which one?"))]
+    assert list(chat.replies(asked, SHORT, together)) == [chat.reply(one, SHORT) for one in asked]
+    assert list(chat.replies([], SHORT)) == []
+
+
+def test_prompts_too_long_for_one_pass_are_read_one_after_another(
+    chat: ChatModel, pixels: np.ndarray, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    passes = []
+    answering = chat_model.Answering
+    monkeypatch.setattr(chat_model, "ROOM", 60)
+    monkeypatch.setattr(
+        chat_model, "Answering", lambda *given: (passes.append(given[1].text.segments.lengths), answering(*given))[1]
+    )
+    asked = [conversation(parts) for parts in ((pixels, "What?"), (pixels, "Which?"), (pixels, "?" * 70), ("Hi",))]
+    assert len(list(chat.replies(asked, SHORT))) == 4
+    assert list(map(len, passes)) == [2, 1, 1]
+
+
+def test_a_damaged_picture_among_others_is_said(chat: ChatModel, pixels: np.ndarray, tmp_path: Path) -> None:
+    torn = tmp_path / "torn.png"
+    Image.fromarray(pixels).save(torn)
+    torn.write_bytes(torn.read_bytes()[:-200])
+    asked = [conversation((pixels, "What?")), conversation((torn, "What?"))]
+    with pytest.raises(MediaError, match=r"torn\.png"):
+        list(chat.replies(asked, SHORT))
+
+
 def test_text_alone_and_several_pictures(chat: ChatModel, pixels: np.ndarray, file: Path) -> None:
     assert chat.prompt(conversation(("Hello",))).vision is None
     two = chat.prompt(conversation((file, pixels[:32, :32], "Which?"))).vision

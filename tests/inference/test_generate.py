@@ -12,12 +12,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from vitrail import build
-from vitrail.contracts.samples import Batch, Segments
+from vitrail.contracts.samples import Batch, Pack, Segments
+from vitrail.data.collate import collate
 from vitrail.data.encode import Encode
 from vitrail.inference import cache
 from vitrail.inference.chat_model import ChatModel, conversation
 from vitrail.inference.config import GenerationConfig
-from vitrail.inference.generate import choose, generate
+from vitrail.inference.generate import Answering, choose, generate
 from vitrail.models.assembled import MultimodalModel
 from vitrail.recipe.schema import Recipe
 
@@ -86,7 +87,7 @@ def test_chance_is_a_function_of_the_seed(model: MultimodalModel, prompt: Batch)
     assert sampled(1, temperature=0.0) == sampled(2, temperature=0.0)
 
 
-def test_one_prompt_at_a_time(model: MultimodalModel, prompt: Batch) -> None:
+def test_one_answer_is_of_one_prompt(model: MultimodalModel, prompt: Batch) -> None:
     torn = Batch(
         text=type(prompt.text)(
             prompt.text.ids, prompt.text.labels, prompt.text.weights, prompt.text.positions, Segments((3, 4))
@@ -96,8 +97,41 @@ def test_one_prompt_at_a_time(model: MultimodalModel, prompt: Batch) -> None:
         sources=(),
         label_weight=0.0,
     )
-    with pytest.raises(AssertionError, match="one prompt at a time"):
+    with pytest.raises(AssertionError, match="one prompt"):
         next(iter(generate(model, torn, frozenset(), GenerationConfig())))
+
+
+@pytest.fixture(scope="module")
+def prompts(model: MultimodalModel, tiny_encode: Encode) -> tuple[list[Batch], Batch]:
+    """Four prompts of different lengths, one without a picture: each alone, and all in one pack."""
+    chance = np.random.default_rng(1)
+    pictures = [chance.integers(0, 256, (32 + 16 * number, 96, 3), dtype=np.uint8) for number in range(3)]
+    asked = [*((picture, "What is this?") for picture in pictures), ("Hello",)]
+    samples = [tiny_encode.question(conversation(parts)) for parts in asked]
+    packs = [collate(Pack(tuple(group)), tiny_encode.media)[0] for group in (*([one] for one in samples), samples)]
+    *alone, together = [pack for pack in packs if pack is not None]
+    return alone, together
+
+
+@pytest.mark.parametrize("temperature", [0.0, 3.0])
+def test_answers_side_by_side_are_those_of_each_prompt_alone(
+    temperature: float, model: MultimodalModel, prompts: tuple[list[Batch], Batch]
+) -> None:
+    """Also when some are finished long before others, by a stop token or by hand."""
+    alone, together = prompts
+    config = GenerationConfig(max_tokens=30, temperature=temperature, seed=4)
+    whole = [list(generate(model, prompt, frozenset(), config)) for prompt in alone]
+    assert len(set(map(tuple, whole))) == len(whole), "prompts that are answered alike would prove little"
+    stop = frozenset({whole[1][5]})
+    expected = [list(generate(model, prompt, stop, config)) for prompt in alone]
+    expected[2] = expected[2][:3]
+    answering, made = Answering(model, together, stop, config), [list[int]() for _ in alone]
+    while tokens := answering.step():
+        for number, token in tokens.items():
+            made[number].append(token)
+        if len(made[2]) == 3:
+            answering.finish({2} & tokens.keys())
+    assert made == expected
 
 
 def draws(probabilities: list[float], count: int, **settings: float) -> Counter[int]:

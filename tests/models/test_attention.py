@@ -106,9 +106,21 @@ def test_segments_must_cover_the_stream(lengths: tuple[int, ...]) -> None:
         packed_attention(query, key, value, Segments(lengths), causal=True)
 
 
-def test_a_past_is_of_one_sequence() -> None:
-    query, key, value = drawn(0, (2, 2), 2, 6)
-    with pytest.raises(AssertionError, match="one sequence"):
+@settings(max_examples=40, deadline=None)
+@given(lengths=st.lists(st.integers(1, 9), min_size=2, max_size=6).map(tuple), heads=heads, window=windows)
+def test_behind_several_pasts_each_query_is_the_last_place_of_its_own(
+    lengths: tuple[int, ...], heads: tuple[int, int], window: int | None
+) -> None:
+    query, key, value = drawn(sum(lengths), heads, len(lengths), sum(lengths))
+    ours = packed_attention(query, key, value, Segments(lengths), causal=True, scale=0.5, window=window)
+    pasts = zip(query.split(1, 1), key.split(lengths, 1), value.split(lengths, 1), lengths, strict=True)
+    alone = [plain(*past, Segments((length,)), True, 0.5, window) for *past, length in pasts]
+    torch.testing.assert_close(ours, torch.cat(alone, 1), atol=1e-5, rtol=1e-5)
+
+
+def test_behind_several_pasts_there_is_one_query_each() -> None:
+    query, key, value = drawn(0, (2, 2), 3, 6)
+    with pytest.raises(AssertionError, match="one query each"):
         packed_attention(query, key, value, Segments((3, 3)), causal=True)
 
 

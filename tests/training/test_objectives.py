@@ -9,16 +9,15 @@ import pytest
 import torch
 
 from vitrail import build
-from vitrail.contracts.errors import DataError
 from vitrail.contracts.messages import Conversation, ImagePart, Message, TextPart
-from vitrail.contracts.samples import IGNORE, Batch, Pack, Segments
+from vitrail.contracts.samples import Batch, Pack, Segments
 from vitrail.data.collate import collate
 from vitrail.data.encode import Encode
 from vitrail.models.assembled import MultimodalModel
 from vitrail.models.config import ContrastConfig
 from vitrail.recipe.schema import Recipe
-from vitrail.training.config import ContrastiveCaptionConfig, ReadingConfig, StageConfig
-from vitrail.training.objectives import ContrastiveCaption, NextToken, Reading, mean_by_sample
+from vitrail.training.config import ContrastiveCaptionConfig, StageConfig
+from vitrail.training.objectives import ContrastiveCaption, NextToken, mean_by_sample
 
 
 def sample_of(number: int, *, picture: bool = True) -> Conversation:
@@ -89,65 +88,3 @@ def test_a_term_of_weight_nought_is_not_computed(model: MultimodalModel, tiny_en
 def test_packs_of_a_contrastive_step_are_not_accumulated() -> None:
     with pytest.raises(ValueError, match="accumulate is 2; a contrastive objective"):
         StageConfig("s", {"encoder": 1.0}, steps=1, accumulate=2, objective=ContrastiveCaptionConfig())
-
-
-def written_in(batch: Batch, tokens: list[list[int]]) -> Batch:
-    """The batch with these tokens on its first places, and nothing on the others."""
-    assert batch.vision is not None
-    written = torch.full((len(batch.vision.token_index), len(tokens[0])), IGNORE)
-    written[: len(tokens)] = torch.tensor(tokens)
-    return dataclasses.replace(batch, vision=dataclasses.replace(batch.vision, written=written))
-
-
-def test_reading_compares_places_with_embeddings_one_by_one(model: MultimodalModel, tiny_encode: Encode) -> None:
-    batch = written_in(batch_of(tiny_encode, sample_of(3)), [[5, 9], [7, IGNORE]])
-    found = Reading(ReadingConfig(tokens=2, sharpness=12.0, among=1, length=0.5))(model, batch)
-    assert batch.vision is not None
-    places, table = model.pictures(batch.vision), model.backbone.embed(torch.arange(model.backbone.vocabulary))
-    step = places.shape[1] // 4
-    expected = 0.0
-    for place, turn, token in ((0, 0, 5), (0, 1, 9), (1, 0, 7)):
-        cosines = torch.cosine_similarity(places[place].roll(-turn * step)[None], table)
-        expected += torch.nn.functional.cross_entropy(12 * cosines[None], torch.tensor([token])).item()
-    assert found["reading"].loss_sum.item() == pytest.approx(expected, rel=1e-5)
-    assert (found["reading"].count, found["length"].count, found["length"].weight) == (3, 2, 0.5)
-    lengths = (places[:2].norm(dim=1) / table.norm(dim=1).mean() - 1) ** 2
-    assert found["length"].loss_sum.item() == pytest.approx(lengths.sum().item(), rel=1e-5)
-
-
-def test_a_place_can_hold_several_tokens_in_their_order(model: MultimodalModel, tiny_encode: Encode) -> None:
-    """The vector that the objective asks for exists: embeddings rolled and added are read back as they were."""
-    batch = written_in(batch_of(tiny_encode, sample_of(3)), [[5, 9], [7, 11]])
-    assert batch.vision is not None
-    assert batch.vision.written is not None
-    width, step = model.backbone.width, model.backbone.width // 4
-    table = torch.nn.functional.normalize(torch.randn(model.backbone.vocabulary, width), dim=1)
-    model.backbone.lm.get_input_embeddings().weight.data.copy_(table)
-    places = torch.zeros(len(batch.vision.token_index), width)
-    for row in (0, 1):
-        first, second = batch.vision.written[row]
-        places[row] = table[first] + table[second].roll(step)
-    wrong = places[[1, 0, *range(2, len(places))]]
-    losses = []
-    for made in (places, wrong):
-        model.pictures = lambda vision, made=made: made  # type: ignore[method-assign]
-        losses.append(Reading(ReadingConfig(tokens=2))(model, batch)["reading"].loss_sum.item() / 4)
-    assert losses[0] < losses[1] - 1
-
-
-def test_reading_says_when_nothing_is_known_to_be_written(model: MultimodalModel, tiny_encode: Encode) -> None:
-    for batch in (batch_of(tiny_encode, sample_of(3)), written_in(batch_of(tiny_encode, sample_of(3)), [[IGNORE]])):
-        with pytest.raises(DataError, match="needs pictures with marks"):
-            Reading(ReadingConfig()).counts(batch)
-
-
-def test_a_part_of_the_vocabulary_is_compared_and_always_that_of_the_pack(
-    model: MultimodalModel, tiny_encode: Encode
-) -> None:
-    batch = written_in(batch_of(tiny_encode, sample_of(3)), [[5, 9], [7, IGNORE]])
-    losses = {
-        among: Reading(ReadingConfig(tokens=2, among=among))(model, batch)["reading"].loss_sum.item()
-        for among in (1, 4, 10**6)
-    }
-    # Fewer to be told apart from, down to the pack's own three tokens.
-    assert losses[1] > losses[4] > losses[10**6] > 0

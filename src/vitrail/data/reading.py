@@ -19,7 +19,8 @@ from vitrail.contracts.samples import IGNORE, MediaSlot
 def tokens_on(marks: Sequence[Mark], slot: MediaSlot, tokenizer: Tokenizer, most: int) -> NDArray[np.int64]:
     """Ids of the first tokens that begin on each of a view's places, at `most` so many, int64[tokens, most].
 
-    IGNORE follows the last. The view shows the whole picture.
+    IGNORE follows the last. A place that nothing begins on has a blank, but for pictures without marks, of which
+    nothing is known. The view shows the whole picture.
     """
     columns = slot.view.token_columns
     rows = slot.view.tokens // columns
@@ -39,6 +40,8 @@ def tokens_on(marks: Sequence[Mark], slot: MediaSlot, tokenizer: Tokenizer, most
             if count[place] < most:
                 found[place, count[place]] = number
                 count[place] += 1
+    if marks:
+        found[count == 0, 0] = tokenizer.encode(" ")[0]
     return found
 
 

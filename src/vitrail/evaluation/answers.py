@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict, replace
 from pathlib import Path
 
@@ -59,13 +60,20 @@ def ask(
     on_answer: Callable[[], None] = lambda: None,
 ) -> list[Answer]:
     """Asks every row's question, greedily. Raises DataError for a row that cannot be asked: none is skipped."""
-    generation = GenerationConfig(max_tokens=max_tokens)
+    waiting = deque[tuple[Conversation, tuple[str, ...]]]()
+
+    def asked() -> Iterator[Conversation]:
+        for index in range(len(source)):
+            waiting.append(question(source.row(index), dialect))
+            yield waiting[-1][0]
+
     answers = []
-    for index in range(len(source)):
-        asked, truths = question(source.row(index), dialect)
-        reply = str(model.reply(asked, generation)).strip()
-        said = asked.messages[-1].text.strip()
-        answers.append(Answer(asked.id, asked.kind, said, reply, truths, target(asked)))
+    for reply in model.replies(asked(), GenerationConfig(max_tokens=max_tokens)):
+        conversation, truths = waiting.popleft()
+        said = conversation.messages[-1].text.strip()
+        answers.append(
+            Answer(conversation.id, conversation.kind, said, str(reply).strip(), truths, target(conversation))
+        )
         on_answer()
     return answers
 

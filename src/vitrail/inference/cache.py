@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
+import torch
 from torch import Tensor
 
 GROWTH = 256
@@ -33,6 +36,36 @@ class KeyValueCache:
     def length(self) -> int:
         """Places seen so far."""
         return self._layers[0][2] if self._layers else 0
+
+
+class PackedCache:
+    """For several sequences side by side, laid end to end as in a pack: first their prompts, then a place each.
+
+    sequences: by number; those that are deleted are no longer part of the stream.
+    """
+
+    def __init__(self, prompts: Sequence[int]) -> None:
+        """prompts: lengths."""
+        self.sequences = {number: KeyValueCache() for number in range(len(prompts))}
+        self._prompts = tuple(prompts)
+
+    def update(
+        self, keys: Tensor, values: Tensor, layer_idx: int, *args: object, **kwargs: object
+    ) -> tuple[Tensor, Tensor]:
+        """Appends float[1, heads, T, d], whose places are the sequences' in their order; returns all that was seen."""
+        new = keys.shape[2]
+        spans = self._prompts if new == sum(self._prompts) else (1,) * len(self.sequences)
+        parts = zip(self.sequences.values(), keys.split(spans, 2), values.split(spans, 2), strict=True)
+        seen = [cache.update(*part, layer_idx) for cache, *part in parts]
+        if len(seen) == 1:
+            return seen[0]
+        all_keys, all_values = zip(*seen, strict=True)
+        return torch.cat(all_keys, 2), torch.cat(all_values, 2)
+
+    @property
+    def lengths(self) -> tuple[int, ...]:
+        """Places seen so far, of each sequence."""
+        return tuple(cache.length for cache in self.sequences.values())
 
 
 def _room(buffer: Tensor, used: int, new: int) -> Tensor:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -16,9 +16,12 @@ from vitrail.data.collate import collate
 from vitrail.data.dialects import to_messages
 from vitrail.data.encode import Encode
 from vitrail.inference.config import GenerationConfig
-from vitrail.inference.generate import generate
+from vitrail.inference.generate import Answering, generate
 from vitrail.media.video import shown_part
 from vitrail.models.assembled import MultimodalModel
+
+ROOM = 8192
+"""Tokens of prompts that are read in one pass, at most; a longer one is read alone."""
 
 Messages = Sequence[Message] | Sequence[Mapping[str, Any]]
 
@@ -52,19 +55,55 @@ class ChatModel:
         text = "".join(self._pieces(prompt, generation, ids))
         return Reply((TextPart(text),), prompt.tokens, len(ids), len(ids) < generation.max_tokens)
 
+    def replies(
+        self, asked: Iterable[Conversation], generation: GenerationConfig | None = None, together: int = 16
+    ) -> Iterator[Reply]:
+        """Answers conversations as `reply` does, in their order, at most `together` at once."""
+        samples: list[Sample] = []
+        for sample in map(self.encode.question, asked):
+            if len(samples) == together or sum(map(len, samples)) + len(sample) > ROOM:
+                yield from self._together(samples, generation or GenerationConfig())
+                samples = []
+            samples.append(sample)
+        yield from self._together(samples, generation or GenerationConfig())
+
+    def _together(self, samples: Sequence[Sample], generation: GenerationConfig) -> list[Reply]:
+        if not samples:
+            return []
+        template, tokenizer = self.encode.template, self.encode.tokenizer
+        made: list[list[int]] = [[] for _ in samples]
+        answering = Answering(self.model, self._prompts(samples), self._stop, generation)
+        while tokens := answering.step():
+            for number, token in tokens.items():
+                made[number].append(token)
+            answering.finish([number for number in tokens if template.said(tokenizer.decode(made[number]))[1]])
+        texts = [template.said(tokenizer.decode(ids), whole=True)[0] for ids in made]
+        return [
+            Reply((TextPart(text),), len(sample), len(ids), len(ids) < generation.max_tokens)
+            for text, sample, ids in zip(texts, samples, made, strict=True)
+        ]
+
     def prompt(self, asked: Conversation) -> Batch:
         """What the model reads when asked. Raises MediaError for a damaged picture."""
-        batch, events = collate(Pack((self.encode.question(asked),)), self.encode.media.in_use)
-        if batch is None:
-            raise MediaError(events[0].reason)
+        return self._prompts([self.encode.question(asked)])
+
+    def _prompts(self, samples: Sequence[Sample]) -> Batch:
+        batch, events = collate(Pack(tuple(samples)), self.encode.media.in_use)
+        damaged = [event.reason for event in events if event.fate == "unreadable"]
+        if batch is None or damaged:
+            raise MediaError(damaged[0])
         return batch.to(self.device)
+
+    @property
+    def _stop(self) -> frozenset[int]:
+        stop = self.encode.template.stop
+        return frozenset({self.encode.tokenizer.special(stop.name)} if stop else ())
 
     def _pieces(self, prompt: Batch, generation: GenerationConfig, ids: list[int]) -> Iterator[str]:
         """Pieces of text; ids collects the tokens. Bytes of an unfinished character wait for the rest."""
         template, tokenizer = self.encode.template, self.encode.tokenizer
-        stop = frozenset({tokenizer.special(template.stop.name)} if template.stop else ())
         shown = ""
-        for token in generate(self.model, prompt, stop, generation):
+        for token in generate(self.model, prompt, self._stop, generation):
             ids.append(token)
             text, ended = template.said(tokenizer.decode(ids))
             if text != shown and not text.endswith("\N{REPLACEMENT CHARACTER}"):

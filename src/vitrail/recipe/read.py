@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+from typing_extensions import TypeIs
+
 from vitrail.contracts.errors import RecipeError, nearest
 from vitrail.media.config import TilesConfig
 from vitrail.prompts.templates import known
@@ -12,7 +14,7 @@ from vitrail.recipe.bundled import find
 from vitrail.recipe.model_from import over_model
 from vitrail.recipe.schema import Recipe
 from vitrail.recipe.strict import Resolved, read
-from vitrail.training.config import ContrastiveCaptionConfig, ReadingConfig
+from vitrail.training.config import ContrastiveCaptionConfig, ListeningConfig, ReadingConfig
 
 COMPONENTS = ("encoder", "projector", "fusion", "backbone", "contrast", "spotter")
 
@@ -54,6 +56,10 @@ def check(recipe: Recipe) -> None:
                 f"stages.{stage.name}.objective: where characters stand is known of whole pictures, and model.media "
                 "cuts them; allowed: kind native, or one squashed tile"
             )
+    mixed = {stage.name: (made.tokens, made.fade) for stage in recipe.stages if _mixes(made := stage.objective)}
+    if len(set(mixed.values())) > 1:
+        shown = ", ".join(f"{name} {tokens} and {fade}" for name, (tokens, fade) in mixed.items())
+        raise RecipeError(f"stages: reading and listening must have the same tokens and fade (got {shown})")
     if recipe.model.positions.kind == "mrope" and recipe.prompt.picture.row_break:
         raise RecipeError(
             f"prompt.picture.row_break is '{recipe.prompt.picture.row_break}', with model.positions.kind mrope there "
@@ -72,13 +78,12 @@ def check(recipe: Recipe) -> None:
         )
 
 
+def _mixes(objective: object) -> TypeIs[ReadingConfig | ListeningConfig]:
+    return isinstance(objective, ReadingConfig | ListeningConfig)
+
+
 def _uses_marks(objective: object) -> bool:
-    match objective:
-        case ReadingConfig():
-            return True
-        case ContrastiveCaptionConfig(spotting=weight):
-            return weight > 0
-    return False
+    return _mixes(objective) or (isinstance(objective, ContrastiveCaptionConfig) and objective.spotting > 0)
 
 
 def _cuts(media: object) -> bool:

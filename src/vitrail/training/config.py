@@ -90,20 +90,42 @@ class ReadingConfig:
     """Pictures alone, for those with marks: each place is to become the language model's own embedding of the tokens
     that begin on it. The language model is not run, so this takes a fraction of the time of `next_token`.
 
-    tokens: of so many that begin on a place. sharpness: scale of the cosines that the tokens are told apart by.
-    among: a token is told apart from those of its pack and from one in so many of the vocabulary, in turn.
-    length: weight of a second term, by which places become as long as embeddings are.
+    tokens: of so many that begin on a place. fade: share of each in the mixture, of that of the token before it.
+    sharpness: scale of the cosines that the tokens are told apart by. among: a token is told apart from those of its
+    pack and from one in so many of the vocabulary, in turn. length: weight of a second term, by which places become as
+    long as embeddings are.
     """
 
     kind: Literal["reading"] = "reading"
     tokens: int = 4
+    fade: float = 0.6
     sharpness: float = 30.0
     among: int = 8
     length: float = 0.1
 
     def __post_init__(self) -> None:
-        if self.tokens < 1 or self.among < 1 or self.sharpness <= 0 or self.length < 0:
-            raise ValueError("reading needs tokens and among of 1 or more, a sharpness above 0, a length of 0 or more")
+        _mixture("reading", self.tokens, self.fade)
+        if self.among < 1 or self.sharpness <= 0 or self.length < 0:
+            raise ValueError("reading needs among of 1 or more, a sharpness above 0, a length of 0 or more")
+
+
+@dataclass(frozen=True)
+class ListeningConfig:
+    """Language model alone, for pictures with marks: `next_token`, with what `reading` aims at in the place of each
+    picture. No encoder is run. tokens, fade: as for `reading`, which they must agree with.
+    """
+
+    kind: Literal["listening"] = "listening"
+    tokens: int = 4
+    fade: float = 0.6
+
+    def __post_init__(self) -> None:
+        _mixture("listening", self.tokens, self.fade)
+
+
+def _mixture(name: str, tokens: int, fade: float) -> None:
+    if tokens < 1 or not 0 < fade < 1:
+        raise ValueError(f"{name} needs tokens of 1 or more and a fade between 0 and 1")
 
 
 @dataclass(frozen=True)
@@ -143,7 +165,7 @@ class StageConfig:
     accumulate: int = 1
     schedule: ScheduleConfig = field(default_factory=CosineConfig)
     optimizer: AdamWConfig = field(default_factory=AdamWConfig)
-    objective: NextTokenConfig | ReadingConfig | ContrastiveCaptionConfig | CustomConfig = field(
+    objective: NextTokenConfig | ReadingConfig | ListeningConfig | ContrastiveCaptionConfig | CustomConfig = field(
         default_factory=NextTokenConfig
     )
     data: TrainingData | None = None

@@ -8,12 +8,9 @@ from typing import Protocol
 
 import torch
 from torch import Tensor
-from torch.nn import functional
 
-from vitrail.contracts.errors import DataError
 from vitrail.contracts.samples import IGNORE, Batch, Segments, VisionStream
 from vitrail.models.assembled import MultimodalModel
-from vitrail.training.config import ReadingConfig
 
 
 @dataclass(frozen=True)
@@ -59,68 +56,6 @@ class NextToken:
         """One forward pass."""
         loss, each = model.losses(batch)
         return {"next_token": Term(loss, batch.label_weight, each=each)}
-
-
-class Reading:
-    """What stands on each place of a picture, without running the language model.
-
-    A place's vector is compared, by cosine, with the language model's own embedding of every token; the first token
-    that begins on the place is to be nearest. Rolled by a share of its channels the same vector is compared again, for
-    the second token, and so on: one vector holds several tokens in their order.
-    Source: ours; binding a place in a sequence to a vector by permutation is Plate's (Holographic Reduced
-    Representations, 1995) and Kanerva's.
-    """
-
-    def __init__(self, config: ReadingConfig) -> None:
-        self.config = config
-
-    def counts(self, batch: Batch) -> Mapping[str, float]:
-        """Tokens written in the pictures, and places that any of them begins on."""
-        known = _written(batch).ne(IGNORE)
-        return {"reading": float(known.sum()), "length": float(known[:, 0].sum())}
-
-    def __call__(self, model: MultimodalModel, batch: Batch) -> Terms:
-        """Encoder and projector alone."""
-        written, counts = _written(batch), self.counts(batch)
-        assert batch.vision is not None, "what is written is written in pictures"
-        places = model.pictures(batch.vision)
-        labels = written.T.flatten()
-        candidates, labels = self._candidates(labels, model.backbone.vocabulary)
-        with torch.no_grad():
-            embeddings = model.backbone.embed(candidates)
-        lengths = embeddings.norm(dim=1, keepdim=True)
-        step = places.shape[1] // (2 * self.config.tokens)
-        views = torch.cat([places.roll(-step * number, dims=1) for number in range(self.config.tokens)])
-        reading = model.vocabulary_loss(
-            functional.normalize(views, dim=1) * self.config.sharpness,
-            embeddings / lengths.clamp(min=1e-6),
-            labels,
-            torch.ones_like(labels, dtype=torch.float32),
-        )
-        short = places[written[:, 0].ne(IGNORE)].norm(dim=1) / lengths.mean() - 1
-        return {
-            "reading": Term(reading, counts["reading"]),
-            "length": Term(short.float().square().sum(), counts["length"], self.config.length),
-        }
-
-    def _candidates(self, labels: Tensor, vocabulary: int) -> tuple[Tensor, Tensor]:
-        """Ids that the labels are told apart from, rising, and the labels as places among them.
-
-        Which part of the vocabulary they are from follows from the labels: no chance, so nothing to resume.
-        """
-        known = labels.ne(IGNORE)
-        turn = int(labels[known].sum()) % self.config.among
-        others = torch.arange(turn, vocabulary, self.config.among, device=labels.device)
-        candidates = torch.cat([labels[known], others]).unique()
-        return candidates, torch.where(known, torch.searchsorted(candidates, labels), IGNORE)
-
-
-def _written(batch: Batch) -> Tensor:
-    """int64[M, n]. Raises DataError where nothing is known to be written: there is nothing to learn then."""
-    if batch.vision is None or batch.vision.written is None or not bool(batch.vision.written.ne(IGNORE).any()):
-        names = ", ".join(dict.fromkeys(batch.sources)) or "this data"
-        raise DataError(f"{names}: the objective 'reading' needs pictures with marks, that is, known characters")
-    return batch.vision.written
 
 
 class ContrastiveCaption:

@@ -37,8 +37,9 @@ def packed_attention(
     """Attention within segments.
 
     query: float[H, T, d]. key, value: float[K, S, d], H a multiple of K (grouped queries).
-    segments: of the key stream. S = T, unless a cache holds the past: then there is one segment, and the T queries are
-    its last places. window: the last so many places, its own included, are all that a place sees; causal only.
+    segments: of the key stream. S = T, unless a cache holds the past: then the T queries are the last places of the
+    only segment, or one each the last place of every segment. window: the last so many places, its own included, are
+    all that a place sees; causal only.
     Returns float[H, T, d].
     """
     queries, keys = query.shape[1], key.shape[1]
@@ -46,8 +47,11 @@ def packed_attention(
     assert causal or window is None, "a window looks back, so it needs causal attention"
     kind = _Kind(causal, scale, window)
     if queries != keys:
-        assert len(segments.lengths) == 1, "with a cache, one sequence at a time"
-        return _after_past(query, key, value, kind)
+        if len(segments.lengths) == 1:
+            return _after_past(query, key, value, kind)
+        assert queries == len(segments.lengths), "behind several pasts, one query each"
+        pasts = zip(query.split(1, 1), key.split(segments.lengths, 1), value.split(segments.lengths, 1), strict=True)
+        return torch.cat([_after_past(*past, kind) for past in pasts], dim=1)
     if query.is_cuda and query.dtype in (torch.float16, torch.bfloat16):
         return _varlen(query, key, value, segments, kind)
     if len(segments.runs) == 1:
