@@ -59,6 +59,7 @@ FORMS: dict[str, dict[str, Any]] = {
     "projector with biases": {"multimodal_projector_bias": True},
     "silu in the encoder": {"vision": {"hidden_act": "silu"}},
     "nine patches a token": {"spatial_merge_size": 3},
+    "one patch a token": {"spatial_merge_size": 1},
     "feature layer as a list": {"vision_feature_layer": [-1]},
     "another base of the positions": {"vision": {"rope_parameters": {"rope_theta": 500.0, "rope_type": "axial"}}},
 }
