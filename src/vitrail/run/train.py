@@ -33,7 +33,7 @@ from vitrail.run import report
 from vitrail.run.folder import RunFolder
 from vitrail.run.screen import Screen, Silent
 from vitrail.training import checkpoint
-from vitrail.training.config import StageConfig
+from vitrail.training.config import ListeningConfig, NextTokenConfig, StageConfig
 from vitrail.training.device import Device, choose
 from vitrail.training.loop import Trainer
 
@@ -217,10 +217,17 @@ def blind_baseline(run: Run) -> None:
     model = run.fresh_model()
     if stages:
         run.folder.blind.path.mkdir(exist_ok=True)
-        only = [dataclasses.replace(stage, train={"backbone": stage.train["backbone"]}) for stage in stages]
+        only = [_without_pictures(stage) for stage in stages]
         seconds = train_stages(run, run.folder.blind, model, only, blind=True)
         run.folder.add_result("blind_training_seconds", seconds)
     score(run, run.chat(model, blind=True), "blind")
+
+
+def _without_pictures(stage: StageConfig) -> StageConfig:
+    """What is left of a stage then; listening without anything to listen to is reading the text alone."""
+    listens = isinstance(stage.objective, ListeningConfig)
+    objective = NextTokenConfig() if listens else stage.objective
+    return dataclasses.replace(stage, train={"backbone": stage.train["backbone"]}, objective=objective)
 
 
 def headline(summary: dict[str, Any]) -> str:

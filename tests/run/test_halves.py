@@ -1,0 +1,40 @@
+"""A run whose halves learn apart: places read, then a language model that listens, then both; and its blind baseline."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from vitrail.recipe.read import read_recipe
+from vitrail.run.train import train
+
+STAGES = """[
+  {name: places, steps: 2, objective: {kind: reading, tokens: 2}, train: {encoder: 1.0e-3, projector: 1.0e-3}},
+  {name: words, steps: 2, objective: {kind: listening, tokens: 2}, train: {backbone: 1.0e-3}},
+  {name: pages, steps: 2, train: {projector: 1.0e-3, backbone: 1.0e-3}}]"""
+
+
+def test_each_half_is_trained_in_its_stage_and_the_blind_baseline_has_the_text(
+    tiny_recipe_file: Path, tmp_path: Path
+) -> None:
+    drawn = "kind: lines, rows: 12"
+    overrides = [
+        f"run={tmp_path / 'run'}",
+        f"data.train={{{drawn}}}",
+        f"data.held_out={{{drawn}, split: test}}",
+        f"stages={STAGES}",
+        *(f"evaluate.{name}=true" for name in ("answers", "blind")),
+        "evaluate.max_tokens=3",
+    ]
+    train(read_recipe(str(tiny_recipe_file), overrides))
+    found = json.loads((tmp_path / "run" / "results.json").read_text(encoding="utf-8"))
+    assert {"after", "blind"} <= found.keys()
+
+    def terms(log: Path) -> dict[str, set[str]]:
+        steps = [json.loads(line) for line in log.read_text(encoding="utf-8").splitlines()]
+        return {step["stage"]: set(step["terms"]) for step in steps if "terms" in step}
+
+    learnt = terms(tmp_path / "run" / "log.jsonl")
+    assert learnt == {"places": {"reading", "length"}, "words": {"next_token"}, "pages": {"next_token"}}
+    # Without pictures there is nothing to read, and nothing to listen to but the text.
+    assert terms(tmp_path / "run" / "blind" / "log.jsonl") == {"words": {"next_token"}, "pages": {"next_token"}}
