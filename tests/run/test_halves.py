@@ -1,4 +1,4 @@
-"""A run whose halves learn apart: places read, then a language model that listens, then both; and its blind baseline."""
+"""A run whose halves learn apart: places are read, a language model listens, then both; and its blind baseline."""
 
 from __future__ import annotations
 
