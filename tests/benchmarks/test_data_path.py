@@ -30,7 +30,7 @@ SAMPLES = 16
 @pytest.fixture(scope="module")
 def work(tmp_path_factory: pytest.TempPathFactory) -> benchmark.Work:
     folder = tmp_path_factory.mktemp("work")
-    return benchmark.prepare(read_recipe(str(benchmark.RECIPE), TINY).value, SAMPLES, folder)
+    return benchmark.prepare(read_recipe(str(benchmark.RECIPE), [*benchmark.SETTINGS, *TINY]).value, SAMPLES, folder)
 
 
 @pytest.fixture(autouse=True)
