@@ -144,10 +144,9 @@ class Decoder(nn.Module):
             turn: tuple[Tensor, Tensor] = rotary(hidden, position_ids=positions[None])
             return turn
         # Frequencies depend on the length: on each sample's own, not on that of another one beside or before it.
-        one_each = len(positions) == len(segments.lengths)
-        parts = positions.split(
-            segments.lengths if len(positions) == segments.total else 1 if one_each else len(positions)
-        )
+        # Behind several pasts there is one place of each.
+        behind = (len(positions),) if len(segments.lengths) == 1 else (1,) * len(positions)
+        parts = positions.split(segments.lengths if len(positions) == segments.total else behind)
         turns = [_forgetful(rotary)(hidden, position_ids=part[None]) for part in parts]
         cosines, sines = zip(*turns, strict=True)
         return torch.cat(cosines, dim=1), torch.cat(sines, dim=1)
