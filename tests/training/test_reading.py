@@ -117,6 +117,16 @@ def test_listening_is_the_next_token_loss_with_mixtures_for_pictures(model: Mult
     assert torch.allclose(heard.each, expected.each)
 
 
+def test_text_without_pictures_is_listened_to_as_it_is(model: MultimodalModel, tiny_encode: Encode) -> None:
+    talk = Conversation("3", (Message("assistant", (TextPart("number 3 it is"),)),))
+    batch, _ = collate(Pack((tiny_encode.conversation(talk),)), tiny_encode.media)
+    assert batch is not None
+    heard = Listening(ListeningConfig())(model, batch)["next_token"]
+    expected = NextToken()(model, batch)["next_token"]
+    assert torch.allclose(heard.loss_sum, expected.loss_sum)
+    assert heard.count == expected.count > 0
+
+
 def test_each_half_learns_without_the_other(model: MultimodalModel, plain: Batch) -> None:
     batch = written_in(plain, [[5, 9], [7, IGNORE]])
     for objective, learns, rests in (

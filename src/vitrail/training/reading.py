@@ -86,8 +86,8 @@ class Listening:
         return {"next_token": batch.label_weight}
 
     def __call__(self, model: MultimodalModel, batch: Batch) -> Terms:
-        """One pass of the backbone."""
-        pictures = mixtures(_written(batch, "listening"), model, self.config.fade)
+        """One pass of the backbone; text without pictures is learnt as it is."""
+        pictures = None if batch.vision is None else mixtures(_written(batch, "listening"), model, self.config.fade)
         loss, each = model.losses(batch, pictures)
         return {"next_token": Term(loss, batch.label_weight, each=each)}
 
