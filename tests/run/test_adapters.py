@@ -148,6 +148,25 @@ def test_a_recipe_begins_with_the_adapter_of_another_run(done: Path, tiny_recipe
     assert any(begun[name].abs().max() > 0 for name in pairs if "lora_B" in name)
 
 
+def test_the_language_is_compared_with_the_model_as_it_came(done: Path, tiny_recipe_file: Path, tmp_path: Path) -> None:
+    """Not with the adapter that the recipe begins with, which has cost some of it already."""
+    train(
+        read_recipe(
+            str(tiny_recipe_file),
+            [
+                LORA[:-1] + f", weights: {done}}}",
+                f"run={tmp_path / 'run'}",
+                f"evaluate.text={done.parent / 'mine.txt'}",
+                "stages.align=null",
+                "stages.instruct={name: instruct, steps: 1, train: {projector: 1.0e-9}}",
+            ],
+        )
+    )
+    begun, ended = results(tmp_path / "run"), results(done)
+    assert begun["text_before"]["windows"] == ended["text_before"]["windows"]
+    assert begun["text_after"]["windows"] == pytest.approx(ended["text_after"]["windows"], rel=1e-4)
+
+
 def test_an_adapter_that_does_not_fit_is_one_line(done: Path, tiny_recipe_file: Path, tmp_path: Path) -> None:
     for lora, said in (
         (f"{{rank: 2, alpha: 8, weights: {done}}}", "lora.alpha is 8, the adapter in .* has 4"),

@@ -9,8 +9,8 @@ from vitrail.evaluation.report_text import DASH, number, table
 from vitrail.metrics.intervals import Score
 
 _MEANING = (
-    "Loss on plain text without pictures, which no stage learnt from; lower is better. What a model loses here, it has "
-    "paid for with its language."
+    "Loss on a plain text that no stage learnt from, without pictures; lower is better. What a model loses here, it "
+    "has paid for with its language. Before is the language model as it came, without an adapter."
 )
 
 

@@ -27,6 +27,7 @@ from vitrail.evaluation.plain_text import read_text, text_change, text_loss
 from vitrail.inference.chat_model import ChatModel
 from vitrail.metrics.scoring import METRICS, summarise
 from vitrail.models.assembled import MultimodalModel
+from vitrail.models.backbones.adapters import switched_off
 from vitrail.recipe.schema import Recipe
 from vitrail.recipe.strict import Resolved
 from vitrail.run import report
@@ -102,7 +103,9 @@ def _go_on(run: Run) -> None:
     if measures and measures.answers and measures.before:
         score(run, run.chat(model), "before")
     if run.text:
-        measure_text(run, run.chat(model), "before")
+        # The language model as it came, also where the recipe begins with an adapter.
+        with switched_off(model):
+            measure_text(run, run.chat(model), "before")
     seconds = train_stages(run, folder, model, recipe.stages)
     build.save_weights(model, run.encode, recipe.model, recipe.prompt, folder.weights)
     if recipe.model.backbone.lora:

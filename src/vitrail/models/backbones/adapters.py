@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import copy
 import json
-from collections.abc import Mapping
+from collections.abc import Generator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 
 from safetensors.torch import load_file, save_file
@@ -46,6 +47,24 @@ def inject(lm: PreTrainedModel, config: LoraConfig) -> None:
         task_type="CAUSAL_LM", r=config.rank, lora_alpha=config.alpha, target_modules=list(config.targets)
     )
     peft.inject_adapter_in_model(settings, lm, adapter_name=ADAPTER)
+
+
+@contextmanager
+def switched_off(model: nn.Module) -> Generator[None]:
+    """Within it the layers compute as if they had no pairs, whatever these were trained to."""
+    if not any(of_adapter(name) for name, _ in model.named_parameters()):
+        yield
+        return
+    from peft.tuners.tuners_utils import BaseTunerLayer
+
+    layers = [layer for layer in model.modules() if isinstance(layer, BaseTunerLayer)]
+    for layer in layers:
+        layer.enable_adapters(False)
+    try:
+        yield
+    finally:
+        for layer in layers:
+            layer.enable_adapters(True)
 
 
 def read_adapter(folder: Path, config: LoraConfig) -> dict[str, Tensor]:
