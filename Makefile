@@ -2,7 +2,7 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
-PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
+PIP := $(BIN)/python -m pip install --quiet --no-compile --disable-pip-version-check
 READY := $(VENV)/.ready
 TOOLS := $(VENV)/.tools
 
@@ -24,7 +24,7 @@ $(TOOLS): $(READY)
 	touch $@
 
 demo: $(READY)
-	$(BIN)/vitrail train recipes/demo.yaml
+	$(BIN)/vitrail train recipes/quickstart.yaml
 
 # Two processes of one thread each (tests/conftest.py): the tensors of tests gain nothing from more.
 test: $(TOOLS)

@@ -209,11 +209,6 @@ def weights_folder(place: str | Path) -> Path:
     Raises WeightsError when there is none.
     """
     if place == STARTER.name:
-        if not (STARTER / WEIGHTS).is_file():
-            raise WeightsError(
-                "this version comes without starter weights: make them with recipes/starter/encoder.yaml and "
-                "recipes/starter/projector.yaml, and name their run in the place of 'starter'"
-            )
         return STARTER
     found = own_folder(Path(place))
     if found is None:

