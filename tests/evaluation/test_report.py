@@ -18,7 +18,7 @@ from vitrail.contracts.errors import VitrailError
 from vitrail.evaluation.report import Example, Report, render, write
 from vitrail.evaluation.report_charts import Axis, fitted, thinned
 from vitrail.evaluation.report_costs import _cut, recipe
-from vitrail.evaluation.report_curves import smoothed, stages, timeline
+from vitrail.evaluation.report_curves import beside, smoothed, stages, timeline
 from vitrail.evaluation.report_text import compact, duration, number, tick
 from vitrail.metrics import Answer, Score, bootstrap, summarise, wilson
 
@@ -279,6 +279,15 @@ def test_write_to_an_impossible_place_is_one_clean_error(tmp_path: Path) -> None
     (tmp_path / "file").write_text("x")
     with pytest.raises(VitrailError, match="cannot write the report to"):
         write(EMPTY, tmp_path / "file" / "report.html")
+
+
+def test_a_baseline_that_lacks_a_stage_stands_beside_the_others() -> None:
+    run = [{"stage": "a", "step": step} for step in (1, 2, 3)] + [{"stage": "b", "step": step} for step in (1, 2)]
+    bands = stages(run, timeline(run))
+    assert beside(run, bands) == timeline(run) == [1, 2, 3, 4, 5]
+    assert beside(run[3:], bands) == [4, 5]
+    assert beside(run[:2], bands) == [1, 2]
+    assert beside([{"stage": "c", "step": 1}], bands) == beside([{"stage": "c", "step": 1}], []) == [1]
 
 
 def test_timeline_goes_on_where_a_stage_counts_anew() -> None:

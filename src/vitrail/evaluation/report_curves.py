@@ -46,6 +46,25 @@ def stages(records: Records, places: Sequence[float]) -> list[Band]:
     return bands if any(band.name for band in bands) else []
 
 
+def beside(records: Records, bands: Sequence[Band]) -> list[float]:
+    """The timeline of another run, each stage moved to where the one of its name begins in `bands`, if one does.
+
+    A blind baseline has only the stages that train the language model.
+    """
+    places = timeline(records)
+    begins = _begins(bands)
+    own = _begins(stages(records, places))
+    names = [str(record.get("stage") or "") for record in records]
+    return [
+        place + begins[name] - own[name] if name in begins else place for name, place in zip(names, places, strict=True)
+    ]
+
+
+def _begins(bands: Sequence[Band]) -> dict[str, float]:
+    """The place before the first of each stage."""
+    return {band.name: band.start - (index == 0) for index, band in reversed([*enumerate(bands)])}
+
+
 def smoothed(points: Sequence[Point], bands: Sequence[Band]) -> list[Point]:
     """A centred moving average over a 25th of the run, in short stages over a quarter of the stage.
 
@@ -91,7 +110,7 @@ def loss(steps: Records, blind_steps: Records) -> str:
     lines = []
     bands: list[Band] = []
     for records, name, style in ((steps, "with pictures", "after"), (blind_steps, "blind baseline", "blind")):
-        places = timeline(records)
+        places = beside(records, bands)
         own = stages(records, places)
         points = _series(records, places, lambda record: record.get("loss"))
         if points:
