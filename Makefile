@@ -2,6 +2,7 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+# Without compiling everything in advance: Python compiles what is used when it is used.
 PIP := $(BIN)/python -m pip install --quiet --no-compile --disable-pip-version-check
 READY := $(VENV)/.ready
 TOOLS := $(VENV)/.tools

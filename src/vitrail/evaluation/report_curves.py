@@ -62,7 +62,7 @@ def beside(records: Records, bands: Sequence[Band]) -> list[float]:
 
 def _begins(bands: Sequence[Band]) -> dict[str, float]:
     """The place before the first of each stage."""
-    return {band.name: band.start - (index == 0) for index, band in reversed([*enumerate(bands)])}
+    return {band.name: band.start - (index == 0) for index, band in enumerate(bands)}
 
 
 def smoothed(points: Sequence[Point], bands: Sequence[Band]) -> list[Point]:

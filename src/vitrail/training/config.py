@@ -112,7 +112,8 @@ class ReadingConfig:
 @dataclass(frozen=True)
 class ListeningConfig:
     """Language model alone, for pictures with marks: `next_token`, with what `reading` aims at in the place of each
-    picture. No encoder is run. tokens, fade: as for `reading`, which they must agree with.
+    picture; rows without pictures are learnt as they are. No encoder is run. tokens, fade: as for `reading`, which they
+    must agree with.
     """
 
     kind: Literal["listening"] = "listening"
