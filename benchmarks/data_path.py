@@ -62,7 +62,7 @@ from vitrail.data.dialects import to_conversation
 from vitrail.data.encode import Encode
 from vitrail.data.ledger import Ledger
 from vitrail.data.loader import Cursor, Stream, prefetched
-from vitrail.data.mixture import PartPlace
+from vitrail.data.mixture import SourceCursor
 from vitrail.data.opening import open_mixture
 from vitrail.data.pack import pack_window
 from vitrail.data.sources.jsonl import JsonlSource
@@ -360,7 +360,7 @@ def after_middle(path: Path, encode: Encode, pack: PackConfig) -> float:
     started = time.perf_counter()
     stream = open_stream(path, encode, pack)
     half = (stream.mixture.rows or 0) // 2
-    place = Cursor((PartPlace(at=half, due=float(half), drawn=half),), samples=half)
+    place = Cursor((SourceCursor(at=half, due=float(half), drawn=half),), samples=half)
     item = next(iter(stream.items(place, Ledger())))
     assert item.epochs > 0.5, "the first batch of the second half"
     return time.perf_counter() - started

@@ -77,7 +77,7 @@ def internvl_model(size: Size) -> ModelConfig:
         heads=size.vision_heads,
         mlp_width=4 * size.vision_width,
         activation="gelu",
-        table=(16, 16),
+        position_table=(16, 16),
         norm="layer",
         norm_eps=1e-6,
         qkv_bias=True,

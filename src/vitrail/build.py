@@ -152,7 +152,7 @@ def _assembled(config: ModelConfig, vocabulary: int, backbone: Decoder | None) -
     contrast = Contrast(config.contrast, backbone.width, backbone.width) if config.contrast else None
     spotter = torch.nn.Linear(encoder.width, backbone.vocabulary, bias=False) if config.spotter else None
     if isinstance(config.positions, MRopePositionsConfig):
-        backbone.turn_by(config.positions.sections)
+        backbone.use_mrope(config.positions.sections)
     backbone.recompute = config.backbone.recompute
     if config.backbone.lora:
         # Last, so that what else is drawn by chance is the same without adapters.

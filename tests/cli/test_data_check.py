@@ -59,7 +59,7 @@ def test_json_is_all_that_is_printed(run: Run) -> None:
     status, out, _ = run("my.jsonl", "--json", "--held-out", "my.jsonl")
     assert status == 0
     found = json.loads(out)
-    assert found["fates"] == {"used": 4, "unreadable": 2}
+    assert found["outcomes"] == {"used": 4, "unreadable": 2}
     assert found["leaked"]["count"] == 2
     assert found["width"]["most"] == 60
     assert found["sources"]["my"]["total"] == 3

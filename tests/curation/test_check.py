@@ -69,7 +69,7 @@ def test_every_row_is_accounted_for() -> None:
     rows[4] = {**rows[0], "id": "again"}
     found = check_data(Wanted(write(Path("rows.jsonl"), rows, "{no json\n")))
     assert found.rows == 11
-    assert found.fates == {"used": 6, "unreadable": 5}
+    assert found.outcomes == {"used": 6, "unreadable": 5}
     assert found.sources["rows"].total == 11
     assert [one.id for one in found.told] == ["gone", "lost", "torn", "empty", "row 10"]
     assert found.reasons["picture '...' does not exist"] == 2
@@ -110,14 +110,14 @@ def test_fates_by_a_recipe(tiny_recipe_file: Path) -> None:
     picture(Path("large.png"), 9, (400, 300))
     rows = [row("short", "0.png"), row("long", None, answer="very " * 200), row("wide", "large.png", answer="x" * 150)]
     data = write(Path("rows.jsonl"), rows)
-    fates = {}
+    outcomes = {}
     for policy in ("drop", "shrink_pictures", "truncate_text"):
         change = ("data.pack.length=180", f"data.pack.overlong={policy}")
         found = check_data(Wanted(data, None, str(tiny_recipe_file), change))
-        fates[policy] = dict(found.fates)
+        outcomes[policy] = dict(found.outcomes)
         assert f"overlong: {policy}" in found.policy
         assert found.sample_tokens.count == 3
-    assert fates == {
+    assert outcomes == {
         "drop": {"used": 1, "too_long": 2},
         "shrink_pictures": {"used": 1, "too_long": 1, "picture_shrunk": 1},
         "truncate_text": {"used": 1, "text_cut": 2},
@@ -192,7 +192,7 @@ def test_memory_stays_flat(tiny_encode: Encode) -> None:
             grown.append(tracemalloc.get_traced_memory()[0])
             tracemalloc.stop()
             check.finish()
-        assert findings.fates == {"used": rows * 9 // 10, "unreadable": rows // 10}
+        assert findings.outcomes == {"used": rows * 9 // 10, "unreadable": rows // 10}
         assert findings.sources["endless"].total is None
         assert len(findings.told) == min(rows // 10, EXAMPLES)
         assert len(findings.shown) == 20
@@ -209,7 +209,7 @@ def test_the_page_shows_everything_and_escapes_it() -> None:
     assert "<script" not in page
     assert page.count("&lt;script&gt;") > 8
     assert page.count("data:image/png;base64,") == 5
-    for section in ("fates", "duplicates", "pictures", "lengths", "words", "samples"):
+    for section in ("outcomes", "duplicates", "pictures", "lengths", "words", "samples"):
         assert f'<section id="{section}"' in page
     assert '<span class="learnt">' in page
     assert "http" not in page.replace("http-equiv", "")

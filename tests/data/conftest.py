@@ -65,7 +65,7 @@ def make_sample() -> Callable[..., Sample]:
         labels = np.where((ids % 3 > 0) & (ids + 1 < tokens), ids + 1, IGNORE)
         slots = tuple(MediaSlot(start, number, view) for number, (start, view) in enumerate(views))
         weights = (labels != IGNORE).astype(np.float32)
-        return Sample(name, "made", ids, labels, weights, slots, place=f"made.jsonl:{name}")
+        return Sample(name, "made", ids, labels, weights, slots, location=f"made.jsonl:{name}")
 
     return make
 

@@ -14,7 +14,7 @@ TOOL = {"type": "function", "function": {"name": "click"}}
 
 
 def row(*messages: dict[str, Any], **more: Any) -> Row:
-    return Row("7", {"messages": list(messages), **more}, place="rows.jsonl:7")
+    return Row("7", {"messages": list(messages), **more}, location="rows.jsonl:7")
 
 
 def called(arguments: Any, **more: Any) -> dict[str, Any]:

@@ -156,7 +156,7 @@ def test_a_damaged_picture_takes_its_sample_out_and_leaves_the_rest(
     batch, events = collate(Pack(tuple(samples.values())), encode.media)
     assert batch is not None
     same(batch, collated(encode, samples["one"], samples["none"]))
-    assert [(event.id, event.fate) for event in events] == [("one", "used"), ("two", "unreadable"), ("none", "used")]
+    assert [(event.id, event.outcome) for event in events] == [("one", "used"), ("two", "unreadable"), ("none", "used")]
     assert events[1].reason.startswith(f"my.jsonl:2: picture '{tmp_path / 'c.png'}' is damaged: ")
     assert len(events[1].reason.splitlines()) == 1
     with pytest.raises(MediaError):
@@ -168,7 +168,7 @@ def test_nothing_left_is_no_batch(tmp_path: Path, encode: Encode, samples: dict[
         break_off(tmp_path / f"{name}.png")
     batch, events = collate(Pack((samples["one"], samples["two"])), encode.media, pad_to=500)
     assert batch is None
-    assert [event.fate for event in events] == ["unreadable"] * 2
+    assert [event.outcome for event in events] == ["unreadable"] * 2
 
 
 def test_a_picture_that_shrinks_after_it_was_measured_still_fills_its_place(

@@ -94,7 +94,7 @@ def test_system_turns_and_names_of_roles() -> None:
 def test_what_else_a_row_holds() -> None:
     fields = tags("<image>", images=["a.png"], id="x", kind="total", answers=["1", "2"], note=None)
     conversation = to_conversation(row(fields))
-    assert (conversation.id, conversation.kind, conversation.place) == ("r", "total", "my.jsonl:3")
+    assert (conversation.id, conversation.kind, conversation.location) == ("r", "total", "my.jsonl:3")
     assert conversation.extra == {"answers": ["1", "2"], "note": None}
     assert conversation.pictures == (ImagePart(A),)
     assert to_conversation(row(tags("Hm?", kind=None))).kind == ""

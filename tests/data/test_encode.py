@@ -13,7 +13,7 @@ from vitrail.contracts.errors import MediaError
 from vitrail.contracts.messages import Row
 from vitrail.contracts.samples import IGNORE, View
 from vitrail.data.dialects import to_conversation
-from vitrail.data.encode import Encode, without_pictures
+from vitrail.data.encode import Encode, without_media
 from vitrail.prompts.config import PromptConfig
 
 Paint = Callable[[Path, int, int], Path]
@@ -31,7 +31,7 @@ def test_a_row_becomes_a_sample(tmp_path: Path, encode: Encode, paint: Paint) ->
     paint(tmp_path / "a.png", 48, 24)
     paint(tmp_path / "b.png", 16, 16)
     sample = encode.row(row(tmp_path, "<image> or <image>?", "B.", ["a.png", "b.png"]), "mine", "auto")
-    assert (sample.id, sample.source, sample.place, sample.fate) == ("r", "mine", "my.jsonl:3", "used")
+    assert (sample.id, sample.source, sample.location, sample.outcome) == ("r", "mine", "my.jsonl:3", "used")
     assert [(slot.start, slot.picture) for slot in sample.slots] == [(0, 0), (18 + 4, 1)]
     assert [slot.view for slot in sample.slots] == [View(24, 48, 6, 12, 18), View(16, 16, 4, 4, 4)]
     assert sample.patches == 72 + 16
@@ -61,20 +61,20 @@ def test_a_bad_picture_is_named_with_its_row(tmp_path: Path, encode: Encode, pai
 
 
 def test_withheld_pictures_leave_the_words(tmp_path: Path, encode: Encode) -> None:
-    blind = dataclasses.replace(encode, withhold=True)
+    blind = dataclasses.replace(encode, drop_media=True)
     sample = blind.row(row(tmp_path, "<image>\nWhat?", images=["never opened.png"]), "mine", "tags")
     assert sample.slots == sample.pictures == ()
     assert encode.tokenizer.decode(sample.ids.tolist()) == "\nWhat?That."
     conversation = to_conversation(row(tmp_path, "x<image>y"))
-    assert without_pictures(conversation).messages[0].text == "xy"
-    assert without_pictures(conversation).pictures == ()
-    assert without_pictures(conversation).place == conversation.place
+    assert without_media(conversation).messages[0].text == "xy"
+    assert without_media(conversation).pictures == ()
+    assert without_media(conversation).location == conversation.location
 
 
 def test_the_first_pictures_can_be_kept(tmp_path: Path) -> None:
     conversation = to_conversation(row(tmp_path, "a<image>b<image>c<image>", images=["1.png", "2.png", "3.png"]))
     for keep in range(4):
-        kept = without_pictures(conversation, keep)
+        kept = without_media(conversation, keep)
         assert [part.image for part in kept.pictures] == [tmp_path / f"{number + 1}.png" for number in range(keep)]
         assert kept.messages[0].text == "abc"
 
@@ -88,6 +88,6 @@ def test_pictures_take_no_more_tokens_than_asked(tmp_path: Path, encode: Encode,
 
 
 def test_the_system_text_of_the_recipe_is_used(tmp_path: Path, encode: Encode) -> None:
-    instructed = dataclasses.replace(encode, prompt=PromptConfig(system="Be brief."), withhold=True)
+    instructed = dataclasses.replace(encode, prompt=PromptConfig(system="Be brief."), drop_media=True)
     sample = instructed.row(row(tmp_path), "mine", "tags")
     assert encode.tokenizer.decode(sample.ids.tolist()).startswith("Be brief.")

@@ -24,7 +24,7 @@ Paint = Callable[[Path, int, int], Path]
 def talk(*images: Path, text: str = "What?", answer: str = "That.") -> Conversation:
     pictures = tuple(ImagePart(image) for image in images)
     turns = (Message("user", (*pictures, TextPart(text))), Message("assistant", (TextPart(answer),)))
-    return Conversation("r", turns, place="my.jsonl:3")
+    return Conversation("r", turns, location="my.jsonl:3")
 
 
 def fit(encode: Encode, conversation: Conversation, length: int, patches: int = 10_000, **pack: Any) -> Sample | Event:
@@ -49,7 +49,7 @@ def samples(draw: st.DrawFn) -> Sample:
     labels = np.full(tokens, IGNORE, np.int64)
     labels[:-1] = np.where(learnt[1:], ids[1:], IGNORE)
     weights = (labels != IGNORE).astype(np.float32)
-    return Sample("s", "made", ids, labels, weights, tuple(slots), place="my.jsonl:3")
+    return Sample("s", "made", ids, labels, weights, tuple(slots), location="my.jsonl:3")
 
 
 @settings(deadline=None, max_examples=300)
@@ -63,7 +63,7 @@ def test_text_may_be_cut_a_picture_never(sample: Sample, length: int) -> None:
     else:
         assert whole
         assert kept.slots == sample.slots
-        assert kept.fate == "text_cut"
+        assert kept.outcome == "text_cut"
         assert len(kept) == len(kept.labels) == len(kept.weights) == min(len(sample), length)
         assert np.array_equal(kept.ids, sample.ids[:length])
         # What the last place would have to predict is gone; every other label is as it was.
@@ -91,7 +91,7 @@ def test_what_fits_is_left_alone(tmp_path: Path, encode: Encode, paint: Paint, p
     whole = encode.conversation(conversation, "mine")
     kept = fit(encode, conversation, len(whole), whole.patches, overlong=policy)
     assert isinstance(kept, Sample)
-    assert (kept.fate, kept.reason) == ("used", "")
+    assert (kept.outcome, kept.reason) == ("used", "")
     assert np.array_equal(kept.ids, whole.ids)
 
 
@@ -126,7 +126,7 @@ def test_pictures_are_shrunk_until_they_fit(
 ) -> None:
     pictures = [np.zeros((height, width, 3), np.uint8) for width, height in sizes]
     turns = (Message("user", tuple(map(ImagePart, pictures))), Message("assistant", (TextPart("That."),)))
-    conversation = Conversation("r", turns, place="my.jsonl:3")
+    conversation = Conversation("r", turns, location="my.jsonl:3")
     whole = encode.conversation(conversation)
     kept = fit(encode, conversation, length, patches, overlong="shrink_pictures")
     least = encode.conversation(conversation, most_tokens=1)
@@ -136,7 +136,7 @@ def test_pictures_are_shrunk_until_they_fit(
     assert len(kept) <= length
     assert kept.patches <= patches
     assert len(kept.slots) == len(sizes)
-    if kept.fate == "picture_shrunk":
+    if kept.outcome == "picture_shrunk":
         assert len(whole) > length or whole.patches > patches
         assert len(least) <= len(kept) < len(whole) or kept.patches < whole.patches
 
@@ -147,7 +147,7 @@ def test_pictures_are_dropped_from_the_last_and_never_all(tmp_path: Path, encode
     for length, left in ((len(whole) - 1, 2), (len(whole) - 17, 1)):
         kept = fit(encode, conversation, length, overlong="drop_pictures")
         assert isinstance(kept, Sample)
-        assert kept.fate == "picture_dropped"
+        assert kept.outcome == "picture_dropped"
         assert [part.image for part in kept.pictures] == [tmp_path / f"{number}.png" for number in range(left)]
         assert "a pack holds" in kept.reason
     lost = fit(encode, conversation, 20, overlong="drop_pictures")

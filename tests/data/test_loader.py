@@ -25,7 +25,7 @@ from vitrail.data.config import PackConfig, ResolutionConfig
 from vitrail.data.encode import Encode
 from vitrail.data.ledger import Event, Ledger
 from vitrail.data.loader import AHEAD, Cursor, Item, Stream, prefetched
-from vitrail.data.mixture import Mixture, Part, PartPlace
+from vitrail.data.mixture import Mixture, Part, SourceCursor
 from vitrail.data.sources.jsonl import JsonlSource
 from vitrail.media.config import AugmentConfig, FetchConfig
 
@@ -50,7 +50,7 @@ def mixture(source: JsonlSource, seed: int = 0) -> Mixture:
 
 def at_epoch(stream: Stream, epoch: int) -> Cursor:
     rows = (stream.mixture.rows or 0) * epoch
-    return Cursor((PartPlace(epoch, due=float(rows), drawn=rows),), samples=rows)
+    return Cursor((SourceCursor(epoch, due=float(rows), drawn=rows),), samples=rows)
 
 
 def one_epoch(stream: Stream, epoch: int = 0) -> list[Item]:
@@ -161,7 +161,7 @@ BAD = {
     "long": ("too_long", 22, "a pack holds 400 (data.pack.length)"),
     "row 25": ("unreadable", 26, "not JSON"),
 }
-"""Name in the ledger: fate, line of the file, part of the reason."""
+"""Name in the ledger: outcome, line of the file, part of the reason."""
 
 
 def stream_of(source: JsonlSource, encode: Encode, *, max_lost: float = 0.5, **pack: Any) -> Stream:
@@ -184,8 +184,8 @@ def test_the_ledger_is_right_to_the_row(poisoned: JsonlSource, encode: Encode, t
     assert ledger.total("unreadable", "too_long") == 7
     assert {event.id for event in ledger.rows} == set(BAD)
     for event in ledger.rows:
-        fate, line, reason = BAD[event.id]
-        assert event.fate == fate
+        outcome, line, reason = BAD[event.id]
+        assert event.outcome == outcome
         assert f"poisoned.jsonl:{line}: " in event.reason
         assert reason in event.reason
         assert len(event.reason.splitlines()) == 1
@@ -203,7 +203,7 @@ def test_every_epoch_counts_anew(poisoned: JsonlSource, encode: Encode) -> None:
 def test_cut_rows_are_in_the_ledger_and_are_not_lost(poisoned: JsonlSource, encode: Encode) -> None:
     stream = stream_of(poisoned, encode, length=26, overlong="truncate_text", max_lost=1.0)
     ledger = ledger_of(one_epoch(stream))
-    cut = [event for event in ledger.rows if event.fate == "text_cut"]
+    cut = [event for event in ledger.rows if event.outcome == "text_cut"]
     assert cut
     assert len(cut) == ledger.counts["poisoned"]["text_cut"]
     assert all("a pack holds 26" in event.reason for event in cut)
@@ -263,16 +263,16 @@ def test_a_large_poisoned_file_is_accounted_for_to_the_row(
     for number in range(7):
         paint(tmp_path / f"{number}.png", 16 + 8 * number, 24)
     chance = np.random.default_rng(0)
-    fates = chance.permutation(["corrupt"] * 4 + ["tags"] * 4 + ["long"] * 20 + ["good"] * 372).tolist()
+    outcomes = chance.permutation(["corrupt"] * 4 + ["tags"] * 4 + ["long"] * 20 + ["good"] * 372).tolist()
     rows = []
-    for number, fate in enumerate(fates):
+    for number, outcome in enumerate(outcomes):
         picture = f"{number % 7}.png"
-        if fate == "corrupt":
+        if outcome == "corrupt":
             whole = (tmp_path / picture).read_bytes()
             picture = f"bad {number}.png"
             (tmp_path / picture).write_bytes(whole[: 20 + number] if number % 2 else b"")
-        text = "<image>" * (2 if fate == "tags" else 1) + "x" * (300 if fate == "long" else number % 30)
-        rows.append(talk(f"{fate} {number}", text, images=[picture]))
+        text = "<image>" * (2 if outcome == "tags" else 1) + "x" * (300 if outcome == "long" else number % 30)
+        rows.append(talk(f"{outcome} {number}", text, images=[picture]))
     source = write_rows(tmp_path / "my.jsonl", rows)
     stream = stream_of(source, encode, length=200, window=32, max_lost=0.08)
     items = one_epoch(stream)
@@ -281,7 +281,7 @@ def test_a_large_poisoned_file_is_accounted_for_to_the_row(
     assert {event.id for event in ledger.rows} == {row["id"] for row in rows if not row["id"].startswith("good")}
     assert sorted(order(items)) == sorted(row["id"] for row in rows if row["id"].startswith("good"))
     for event in ledger.rows:
-        assert event.fate == ("too_long" if event.id.startswith("long") else "unreadable")
+        assert event.outcome == ("too_long" if event.id.startswith("long") else "unreadable")
         assert f"my.jsonl:{int(event.id.split()[1]) + 1}: " in event.reason
     with pytest.raises(DataError, match=r"rows lost, data.max_lost allows 2\.0%"):
         one_epoch(dataclasses.replace(stream, max_lost=0.02))
@@ -352,7 +352,7 @@ def uninterrupted(poisoned: JsonlSource, encode: Encode) -> tuple[Stream, list[I
 def test_the_reference_has_it_all(uninterrupted: tuple[Stream, list[Item]]) -> None:
     _, items = uninterrupted
     assert items[-1].epochs > 2
-    assert {event.fate for item in items for event in item.events} == {"used", "unreadable", "too_long"}
+    assert {event.outcome for item in items for event in item.events} == {"used", "unreadable", "too_long"}
     assert len({item.after for item in items}) == REFERENCE
 
 
@@ -389,7 +389,7 @@ def test_the_callers_ledger_is_read_and_not_written(poisoned: JsonlSource, encod
     seen = json.dumps(ledger.to_json())
     next(items)
     assert json.dumps(ledger.to_json()) == seen
-    assert ledger.total() == sum(sum(by_fate.values()) for by_fate in ledger.counts.values())
+    assert ledger.total() == sum(sum(by_outcome.values()) for by_outcome in ledger.counts.values())
     assert ledger.total("unreadable", "too_long") == len(ledger.rows)
 
 

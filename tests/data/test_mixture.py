@@ -15,7 +15,7 @@ from vitrail.contracts.errors import DataError
 from vitrail.contracts.messages import Row
 from vitrail.data.config import MixtureConfig, PartConfig
 from vitrail.data.drawn.config import DrawnConfig
-from vitrail.data.mixture import Drawn, Mixture, Part, PartPlace
+from vitrail.data.mixture import Drawn, Mixture, Part, SourceCursor
 from vitrail.data.opening import Replay, open_mixture
 from vitrail.data.order import rows_at
 
@@ -202,7 +202,7 @@ def test_it_goes_on_from_a_place_as_if_never_stopped(sizes: list[int], stop: int
         _, places, _ = whole.draw(places, number, size, progress)
         number += size
     resumed, streamed = make()
-    places = tuple(PartPlace(**json.loads(json.dumps(vars(place)))) for place in places)
+    places = tuple(SourceCursor(**json.loads(json.dumps(vars(place)))) for place in places)
     for size, window in zip(sizes[stop:], expected[stop:], strict=True):
         drawn, places, _ = resumed.draw(places, number, size, progress)
         number += size

@@ -52,7 +52,7 @@ def test_every_kind_has_an_example_that_is_read(tmp_path: Path) -> None:
 
 
 def test_the_ledgers_line_is_one() -> None:
-    assert Event(**ROWS[3]).fate == "unreadable"
+    assert Event(**ROWS[3]).outcome == "unreadable"
 
 
 def test_the_held_out_row_can_be_asked() -> None:

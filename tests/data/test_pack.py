@@ -122,7 +122,7 @@ def test_fixed_length_fills_packs_and_cuts_only_their_last_sample(
     for pack in packs:
         assert pack.tokens <= LENGTH
         assert pack.patches <= PATCHES
-        cut = [sample for sample in pack.samples if sample.fate == "text_cut"]
+        cut = [sample for sample in pack.samples if sample.outcome == "text_cut"]
         if cut:
             (last,) = cut
             assert pack.tokens == LENGTH

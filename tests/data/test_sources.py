@@ -78,7 +78,7 @@ def test_rows_know_their_line(tmp_path: Path) -> None:
     path = tmp_path / "my.jsonl"
     source = opened(path, "\n" + lines(ROWS[:2]) + "\n \n" + lines(ROWS[2:]))
     rows = [source.row(index) for index in range(4)]
-    assert [row.place for row in rows] == [f"{path}:{number}" for number in (2, 3, 6, 7)]
+    assert [row.location for row in rows] == [f"{path}:{number}" for number in (2, 3, 6, 7)]
     assert [row.id for row in rows] == ["a", "my.jsonl:3", "my.jsonl:6", "0"]
 
 
@@ -86,7 +86,7 @@ def test_rows_of_a_list_know_their_number(tmp_path: Path) -> None:
     path = tmp_path / "my.json"
     source = opened(path, json.dumps(ROWS))
     rows = [source.row(index) for index in range(4)]
-    assert [row.place for row in rows] == [f"{path}[{number}]" for number in range(4)]
+    assert [row.location for row in rows] == [f"{path}[{number}]" for number in range(4)]
     assert [row.id for row in rows] == ["a", "my.json[1]", "my.json[2]", "0"]
 
 
@@ -125,7 +125,7 @@ def test_every_row_of_any_file_is_found(rows: list[tuple[str, str]], most: int, 
         for index in data.draw(st.permutations(range(count))):
             row = source.row(index)
             assert row.fields == {"n": index, "said": rows[index][1]}
-            number = int(row.place.rpartition(":")[2])
+            number = int(row.location.rpartition(":")[2])
             assert json.loads(written.split("\n")[number - 1]) == row.fields
         with pytest.raises(IndexError):
             source.row(count)

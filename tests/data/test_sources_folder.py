@@ -44,7 +44,11 @@ def test_captions_beside_pictures(tmp_path: Path) -> None:
     assert (len(source), source.layout, source.name) == (3, "captions", tmp_path.name)
     assert dialect_of(source) == "caption"
     row = source.row(1)
-    assert (row.id, row.place, row.fields) == ("b.png", str(tmp_path / "b.png"), {"image": "b.png", "text": "A bird."})
+    assert (row.id, row.location, row.fields) == (
+        "b.png",
+        str(tmp_path / "b.png"),
+        {"image": "b.png", "text": "A bird."},
+    )
     conversation = to_conversation(row)
     assert conversation.pictures == (ImagePart(tmp_path / "b.png"),)
     assert conversation.messages[1].text == "A bird."

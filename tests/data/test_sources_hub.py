@@ -126,7 +126,7 @@ def test_only_so_many_rows_of_each_epoch(pattern: str) -> None:
 
 def test_rows_say_where_they_were(pattern: str) -> None:
     row, _ = rows(HubSource(HubConfig(pattern, shuffle=False, pictures=Path("photos"))))[EACH + 2]
-    assert row.place == f"{pattern}, shard 1, row 2"
+    assert row.location == f"{pattern}, shard 1, row 2"
     assert row.id == "train/1/0/2"
     assert row.folder == Path("photos")
     assert {"n": EACH + 2, "text": f"said {EACH + 2}"}.items() <= row.fields.items()

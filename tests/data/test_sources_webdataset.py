@@ -72,9 +72,9 @@ def test_neighbours_of_one_stem_are_a_row(tmp_path: Path) -> None:
     source = opened(path, members)
     assert (len(source), source.block, source.name) == (3, 16, "shard-000")
     first, second, third = (source.row(index) for index in range(3))
-    assert (first.id, first.place) == ("shard-000/0001", f"{path}: 0001")
+    assert (first.id, first.location) == ("shard-000/0001", f"{path}: 0001")
     assert first.fields == {"image": PNG, "text": "A caption."}
-    assert (second.id, second.place) == ("7", f"{path}: b/0002")
+    assert (second.id, second.location) == ("7", f"{path}: b/0002")
     assert second.fields == {"id": 7, "image": PNG + b"2", "conversations": []}
     assert third.fields == {
         "images": [b"first", b"second"],
@@ -118,7 +118,7 @@ def test_rows_come_by_number_in_any_order(
             number, content = wanted[index]
             row = source.row(index)
             assert row.fields == {"image": content, "text": str(number)}
-            assert row.id == f"{Path(row.place.partition(': ')[0]).stem}/{stem}{number}"
+            assert row.id == f"{Path(row.location.partition(': ')[0]).stem}/{stem}{number}"
 
 
 @settings(max_examples=150, deadline=None)

@@ -21,7 +21,7 @@ from vitrail.inference.config import GenerationConfig
 from vitrail.metrics.scoring import Answer
 from vitrail.models.assembled import MultimodalModel
 
-TURNS = [
+TRANSPOSES = [
     {"role": "system", "content": "Be short."},
     {"role": "user", "content": "<image>\nWhat colour?"},
     {"role": "assistant", "content": "Red."},
@@ -30,7 +30,7 @@ TURNS = [
 ]
 
 
-def row(messages: list[dict[str, str]] = TURNS, **fields: Any) -> Row:
+def row(messages: list[dict[str, str]] = TRANSPOSES, **fields: Any) -> Row:
     return Row("row 7", {"messages": messages, "images": ["a.png"], **fields}, Path("/data"), "rows.jsonl:7")
 
 
@@ -39,7 +39,7 @@ def test_the_last_answer_is_the_truth_and_all_before_it_the_prompt() -> None:
     assert truths == ("A circle.",)
     assert [message.role for message in asked.messages] == ["system", "user", "assistant", "user"]
     assert [message.text for message in asked.messages] == ["Be short.", "\nWhat colour?", "Red.", "And the shape?"]
-    assert (asked.id, asked.kind, asked.place) == ("row 7", "shape", "rows.jsonl:7")
+    assert (asked.id, asked.kind, asked.location) == ("row 7", "shape", "rows.jsonl:7")
     assert [picture.image for picture in asked.pictures] == [Path("/data/a.png")]
 
 
@@ -67,7 +67,7 @@ def test_answers_of_another_shape_are_refused(answers: Any) -> None:
 
 def test_a_row_must_end_with_an_answer() -> None:
     with pytest.raises(DataError, match=r"^rows\.jsonl:7: a held-out row must end with an assistant's turn$"):
-        question(row(TURNS[:4]), "tags")
+        question(row(TRANSPOSES[:4]), "tags")
     alone = Row("x", {"messages": [{"role": "assistant", "content": "Hello."}]})
     with pytest.raises(DataError, match=r"^x: a held-out row must end with an assistant's turn$"):
         question(alone, "tags")

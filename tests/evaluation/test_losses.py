@@ -110,7 +110,7 @@ def test_the_three_means_are_of_what_they_say(model: ChatModel) -> None:
     wrong = [with_pictures_of(row, other) for row, other in zip(rows, others(rows), strict=True)]
     assert measured["right"]["value"] == pytest.approx(mean(model, rows))
     assert measured["shuffled"]["value"] == pytest.approx(mean(model, wrong))
-    assert measured["withheld"]["value"] == pytest.approx(mean(model.withholding(), rows))
+    assert measured["withheld"]["value"] == pytest.approx(mean(model.without_media(), rows))
     values = [measured[name]["value"] for name in ("right", "shuffled", "withheld")]
     assert len(set(values)) == 3
     assert all(0 < value < 20 for value in values)
@@ -121,7 +121,7 @@ def test_withheld_rows_hold_no_picture_tokens(model: ChatModel) -> None:
     source, dialect = build.build_source(DrawnConfig(split="test", rows=3))
     for index in range(3):
         row = to_conversation(source.row(index), dialect)
-        sighted, blind = model.encode.conversation(row), model.withholding().encode.conversation(row)
+        sighted, blind = model.encode.conversation(row), model.without_media().encode.conversation(row)
         assert len(sighted.slots) == len(sighted.pictures) == 1
         assert blind.slots == blind.pictures == ()
         assert len(sighted) - len(blind) == sighted.slots[0].view.tokens

@@ -101,7 +101,7 @@ def example(**changes: Any) -> Example:
 
 @pytest.fixture
 def full() -> Report:
-    rows = [{"id": f"r{i}", "source": "shapes", "fate": "dropped", "reason": "too long"} for i in range(250)]
+    rows = [{"id": f"r{i}", "source": "shapes", "outcome": "dropped", "reason": "too long"} for i in range(250)]
     losses = {"right": bootstrap([1.0, 1.1], 0), "shuffled": bootstrap([2.0, 2.1], 0), "withheld": wilson(0, 0)}
     return Report(
         title="run 7",
@@ -160,7 +160,7 @@ def test_everything_is_escaped() -> None:
         ledger={
             "counts": {HOSTILE: 3},
             "by_source": {HOSTILE: {HOSTILE: 3}},
-            "rows": [{"id": HOSTILE, "source": HOSTILE, "fate": HOSTILE, "reason": HOSTILE}],
+            "rows": [{"id": HOSTILE, "source": HOSTILE, "outcome": HOSTILE, "reason": HOSTILE}],
         },
         time={HOSTILE: 2.0},
         tokens={HOSTILE: 5},
@@ -350,33 +350,35 @@ def test_numbers_read_well() -> None:
 
 
 def test_the_ledger_says_of_every_fate_how_many_and_why(tmp_path: Path) -> None:
-    """Also of a rare one behind a frequent one, and in the order in which fates are told."""
+    """Also of a rare one behind a frequent one, and in the order in which outcomes are told."""
     from vitrail.data.ledger import Event, Ledger
-    from vitrail.evaluation.report_ledger import FATES, chosen
+    from vitrail.evaluation.report_ledger import OUTCOMES, chosen
 
     ledger = Ledger()
     for source in ("scans", "charts"):
         ledger.record(Event(f"u{number}", source, "used") for number in range(500))
         ledger.record(Event(f"s{number}", source, "picture_shrunk", f"{source}:{number}: big") for number in range(300))
-        for fate in FATES[1:]:
-            ledger.record([Event(fate, source, fate, f"{source}:7: {fate} because")])  # type: ignore[arg-type]
-    counts = {fate: sum(found[fate] for found in ledger.counts.values()) for fate in FATES}
+        for outcome in OUTCOMES[1:]:
+            ledger.record([Event(outcome, source, outcome, f"{source}:7: {outcome} because")])  # type: ignore[arg-type]
+    counts = {outcome: sum(found[outcome] for found in ledger.counts.values()) for outcome in OUTCOMES}
     record = ledger.to_json()
     rows = chosen(record["rows"])
     assert len(rows) == 200
-    assert {(row["source"], row["fate"]) for row in rows} == {(s, f) for s in ("scans", "charts") for f in FATES[1:]}
+    assert {(row["source"], row["outcome"]) for row in rows} == {
+        (s, f) for s in ("scans", "charts") for f in OUTCOMES[1:]
+    }
     ledger.write(tmp_path / "ledger.jsonl")
     totals, *named = [json.loads(line) for line in (tmp_path / "ledger.jsonl").read_text().splitlines()]
-    assert totals["counts"]["scans"] == {**dict.fromkeys(FATES, 1), "used": 500, "picture_shrunk": 301}
+    assert totals["counts"]["scans"] == {**dict.fromkeys(OUTCOMES, 1), "used": 500, "picture_shrunk": 301}
     assert len(named) == 612
     report = dataclasses.replace(EMPTY, ledger={"counts": counts, "by_source": ledger.counts, "rows": rows})
     page = Page(render(report))
     assert "62.0\u00a0% of 1,612 rows used as they are, 37.6\u00a0% changed to fit, 0.4\u00a0% left out." in page.text
     assert "The first 200 of 612 rows" in page.text
-    for fate in FATES[1:]:
+    for outcome in OUTCOMES[1:]:
         for source in ("scans", "charts"):
-            assert fate == "picture_shrunk" or f"{source}:7: {fate} because" in page.text
-        assert fate.replace("_", " ") in page.text
+            assert outcome == "picture_shrunk" or f"{source}:7: {outcome} because" in page.text
+        assert outcome.replace("_", " ") in page.text
 
 
 def test_histograms_say_what_their_last_bar_holds() -> None:

@@ -33,7 +33,7 @@ def open_tower(folder: Any, config: dict[str, Any]) -> tuple[VisionTransformer, 
     official = {name: tensor for name, tensor in load_tensors(path).items() if name.startswith(qwen_vit.TOWER)}
     made = {}
     for name in ours:
-        place = qwen_vit.place(name, settings, patch)
+        place = qwen_vit.key_map(name, settings, patch)
         made[name] = place.join([official[part] for part in place.names])
         for part, piece in zip(place.names, place.split(made[name]), strict=True):
             assert torch.equal(piece, official.pop(part)), f"{part} does not come back as it was"

@@ -17,13 +17,13 @@ from vitrail.models.encoders.vision_transformer import VisionTransformer
 from vitrail.models.projectors.mlp import MLPProjector
 from vitrail.models.weights import fill, load_tensors
 from vitrail.systems import eva_vit, moon_vit, openclip_vit, vision_presets
-from vitrail.systems.system import Place
+from vitrail.systems.system import KeyMap
 
 TOWERS = ("minigpt4_official", "qwen_vl_official", "kimi_vl_official")
 
 
 def opened(
-    case: Any, config: VisionTransformerConfig, patch: int, prefix: str, place: Callable[[str], Place], rest: Any
+    case: Any, config: VisionTransformerConfig, patch: int, prefix: str, place: Callable[[str], KeyMap], rest: Any
 ) -> VisionTransformer:
     """The encoder with the weights of a folder. rest: starts of names under the prefix that are no encoder's."""
     path = case.folder / "model.safetensors"
@@ -63,9 +63,9 @@ def check_eva(case: Any, system: dict[str, Any]) -> None:
         depth=vit["depth"],
         heads=vit["num_heads"],
         mlp_width=int(vit["embed_dim"] * vit["mlp_ratio"]),
-        table=(side, side),
+        position_table=(side, side),
     )
-    encoder = opened(case, config, patch, "visual_encoder.", lambda name: eva_vit.place(name, patch), ())
+    encoder = opened(case, config, patch, "visual_encoder.", lambda name: eva_vit.key_map(name, patch), ())
     vision = stream_of(case.inputs["pixel_values"], patch)
     case.compare("vision", in_reading_order(encoder(vision), vision, classes=True), kind="vision_features")
 
@@ -82,7 +82,7 @@ def check_openclip(case: Any, system: dict[str, Any]) -> None:
     )
     rest = ("attn_pool.", "ln_post.", "proj")
     encoder = opened(
-        case, config, patch, "transformer.visual.", lambda name: openclip_vit.place(name, patch, heads), rest
+        case, config, patch, "transformer.visual.", lambda name: openclip_vit.key_map(name, patch, heads), rest
     )
     vision, hidden = stream_of(case.inputs["pixel_values"], patch), Hidden(encoder)
     encoder(vision)
@@ -101,9 +101,9 @@ def check_moon(case: Any, system: dict[str, Any]) -> None:
         depth=visual["num_hidden_layers"],
         heads=heads,
         mlp_width=visual["intermediate_size"],
-        table=table,
+        position_table=table,
     )
-    encoder = opened(case, config, patch, "vision_tower.", lambda name: moon_vit.place(name, patch, heads, table), ())
+    encoder = opened(case, config, patch, "vision_tower.", lambda name: moon_vit.key_map(name, patch, heads, table), ())
     grids = case.inputs["image_grid_hws"].tolist()
     vision = in_rows(case.inputs["pixel_values"].flatten(1), grids)
     hidden, features = Hidden(encoder), encoder(vision)

@@ -122,8 +122,8 @@ def test_it_matters_which_picture(chat: ChatModel, pixels: np.ndarray) -> None:
     assert (ours - theirs).abs().max() > 1e-4
 
 
-def test_withholding_leaves_the_pictures_out(chat: ChatModel, pixels: np.ndarray) -> None:
-    blind = chat.withholding()
+def test_without_media_leaves_the_pictures_out(chat: ChatModel, pixels: np.ndarray) -> None:
+    blind = chat.without_media()
     prompt = blind.prompt(conversation((pixels, "What?")))
     assert prompt.vision is None
     assert blind.encode.tokenizer.decode(prompt.text.ids.tolist(), show_special=True) == "\nWhat?<|answer|>"

@@ -73,7 +73,7 @@ def samples(tiny_encode: Encode) -> list[Sample]:
 def batch_of(samples: list[Sample], encode: Encode, pad_to: int = 0) -> Batch:
     batch, events = collate(Pack(tuple(samples)), encode.media, pad_to)
     assert batch is not None
-    assert [event.fate for event in events] == ["used"] * len(samples)
+    assert [event.outcome for event in events] == ["used"] * len(samples)
     return batch
 
 

@@ -173,7 +173,7 @@ def test_rotary_positions_that_depend_on_the_length_depend_on_ones_own() -> None
 @torch.no_grad()
 def test_equal_positions_on_three_axes_are_positions_on_a_line() -> None:
     ours, _ = pair("qwen2", use_sliding_window=False)
-    ours.turn_by((1, 1, 2))
+    ours.use_mrope((1, 1, 2))
     text = ids()
     line = torch.arange(len(text))
     hidden = ours(ours.embed(text), line.expand(3, -1), Segments((len(text),)))
@@ -184,7 +184,7 @@ def test_equal_positions_on_three_axes_are_positions_on_a_line() -> None:
 @pytest.mark.parametrize("axis", [0, 1, 2])
 def test_every_axis_of_a_grid_counts(axis: int) -> None:
     ours, _ = pair("qwen2", use_sliding_window=False)
-    ours.turn_by((1, 1, 2))
+    ours.use_mrope((1, 1, 2))
     text = ids()
     line = torch.arange(len(text)).repeat(3, 1)
     moved = line.clone()

@@ -61,7 +61,7 @@ def conversation(number: int, answer: str = "Yes, é 日本.") -> Conversation:
 def batch_of(samples: list[Sample], encode: Encode, pad_to: int = 0) -> Batch:
     batch, events = collate(Pack(tuple(samples)), encode.media, pad_to)
     assert batch is not None
-    assert [event.fate for event in events] == ["used"] * len(samples)
+    assert [event.outcome for event in events] == ["used"] * len(samples)
     return batch
 
 

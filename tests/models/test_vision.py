@@ -137,14 +137,14 @@ def test_the_encoder_is_pixtrals_on_pictures_of_mixed_sizes(merge: int) -> None:
 
 def test_a_picture_is_encoded_as_if_alone() -> None:
     torch.manual_seed(0)
-    config = VisionTransformerConfig(width=WIDTH, depth=2, heads=HEADS, mlp_width=MLP, absolute="sines")
+    config = VisionTransformerConfig(width=WIDTH, depth=2, heads=HEADS, mlp_width=MLP, absolute="sinusoidal")
     encoder = VisionTransformer(config, 3 * PATCH**2)
     together = encoder(stream_of(pictures(), 2))
     alone = torch.cat([encoder(stream_of([picture], 2)) for picture in pictures()])
     torch.testing.assert_close(together, alone, rtol=1e-5, atol=1e-5)
 
 
-@pytest.mark.parametrize("absolute", ["none", "sines"])
+@pytest.mark.parametrize("absolute", ["none", "sinusoidal"])
 def test_a_patch_is_felt_where_it_lies(absolute: str) -> None:
     """Two patches that change places change the features: a bag of patches would not notice."""
     torch.manual_seed(0)

@@ -24,10 +24,10 @@ from vitrail.models.projectors.mlp import MLPProjector
 PATCH, WIDTH = 2, 16
 SIZES = [(8, 12), (4, 4), (16, 8), (4, 4)]
 PLAIN = VisionTransformerConfig(width=WIDTH, depth=2, heads=2, mlp_width=24)
-CLASSIC = replace(PLAIN, rope="none", norm="layer", mlp="plain", absolute="learnt", table=(3, 3), bias=True)
+CLASSIC = replace(PLAIN, rope="none", norm="layer", mlp="plain", absolute="learnt", position_table=(3, 3), bias=True)
 KINDS = {
     "pixtral": PLAIN,
-    "sines": replace(PLAIN, absolute="sines"),
+    "sinusoidal": replace(PLAIN, absolute="sinusoidal"),
     "clip": replace(CLASSIC, class_token="dropped", stem_norm="embeddings", activation="quick_gelu"),
     "class token kept": replace(CLASSIC, class_token="kept", pooling="class", pooled_width=5),
     "siglip": replace(CLASSIC, stem_norm="none", final_norm=True, pooling="attention"),
@@ -236,8 +236,8 @@ def test_a_convolution_over_frames_is_the_stem() -> None:
     [
         ({"width": 18, "heads": 3}, "times a multiple of 4"),
         ({"width": 17, "rope": "none"}, "times a whole number"),
-        ({"absolute": "learnt"}, "table"),
-        ({"table": (2, 2)}, "table"),
+        ({"absolute": "learnt"}, "position_table"),
+        ({"position_table": (2, 2)}, "position_table"),
         ({"class_token": "kept"}, "no place on the grid"),
         ({"pooling": "class"}, "needs a class_token"),
         ({"layer": 0}, "from -3 to -1"),

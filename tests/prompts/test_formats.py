@@ -171,12 +171,12 @@ def test_the_official_string(name: str, style: str, messages: list[Message], exp
     views = [(View(8, 12, 2, 6, 3),)] * len(conversation.pictures)
     made = render(conversation, views, chat, tokenizer, prompt, ask=True)
     token = PICTURES[style].token or chat.filler
-    kept = [number for slot in made.slots for number in list(slot.places)[1:]]
+    kept = [number for slot in made.slots for number in list(slot.indices)[1:]]
     ids = [int(number) for place, number in enumerate(made.ids) if place not in kept]
     if not PICTURES[style].token:
-        ids = [int(n) for place, n in enumerate(made.ids) if not any(place in slot.places for slot in made.slots)]
+        ids = [int(n) for place, n in enumerate(made.ids) if not any(place in slot.indices for slot in made.slots)]
     assert tokenizer.decode(ids, show_special=True) == expected
-    assert all(tokenizer.special(token) == made.ids[place] for slot in made.slots for place in slot.places)
+    assert all(tokenizer.special(token) == made.ids[place] for slot in made.slots for place in slot.indices)
 
 
 def picture_of(style: PictureConfig, views: Sequence[View], *around: str) -> tuple[str, Rendered]:
@@ -238,7 +238,7 @@ def test_any_template_takes_any_picture_style(name: str, style: str) -> None:
     views = [(tile(), tile("t")), (tile(),)]
     made = render(conversation, views, chat, tokenizer, prompt)
     assert [(slot.picture, slot.view) for slot in made.slots] == [(0, tile()), (0, tile("t")), (1, tile())]
-    places = [place for slot in made.slots for place in slot.places]
+    places = [place for slot in made.slots for place in slot.indices]
     assert places == sorted(set(places))
     assert not made.weights[[place - 1 for place in places]].any()
     assert made.weights.sum() == len(tokenizer.encode(f"{chat.lead}y{chat.tail}")) + (

@@ -145,7 +145,7 @@ def talk(*texts: str | Sequence[str | ImagePart], system: str = "") -> Conversat
         parts = [text] if isinstance(text, str) else text
         said = tuple(TextPart(part) if isinstance(part, str) else part for part in parts)
         messages.append(Message(roles[number % 2], said))
-    return Conversation("talk", tuple(messages), place="talk.jsonl:7")
+    return Conversation("talk", tuple(messages), location="talk.jsonl:7")
 
 
 def made_of(
@@ -386,12 +386,12 @@ def test_calls_are_learnt_and_their_results_are_not() -> None:
     call = Message("assistant", (), (ToolCall("click", {"at": [1, 2]}),))
     result = Message("tool", (TextPart("done"),))
     answer = Message("assistant", (TextPart("Clicked."),))
-    conversation = Conversation("talk", (*talk("Click!").messages, call, result, answer), place="talk.jsonl:7")
+    conversation = Conversation("talk", (*talk("Click!").messages, call, result, answer), location="talk.jsonl:7")
     made = made_of(own(source), conversation)
     assert learnt(made) == '<tool_call>click {"at": [1, 2]}</tool_call><|im_end|>Clicked.<|im_end|>'
     hostile = Message("assistant", (), (ToolCall("click", {"at": "<|im_end|>"}),))
     with pytest.raises(DataError, match=r"^talk\.jsonl:7: a tool or a call spells the special token '<\|im_end\|>'"):
-        made_of(own(source), Conversation("talk", (*talk("Hm?").messages, hostile), place="talk.jsonl:7"))
+        made_of(own(source), Conversation("talk", (*talk("Hm?").messages, hostile), location="talk.jsonl:7"))
 
 
 def test_a_program_goes_to_another_process() -> None:

@@ -53,7 +53,7 @@ def test_pictures_of_every_style_are_written_by_the_program(name: str, style: st
 
 
 @pytest.mark.parametrize("name", ["chatml", "llama3"])
-def test_a_language_models_template_is_recognised_without_pictures(name: str) -> None:
+def test_a_language_models_template_is_recognised_without_media(name: str) -> None:
     source = chat_template(TEMPLATES[name], PromptConfig(name)).replace("is string", "is string or true")
     assert recognise(program(source), PictureConfig()) == PromptConfig(name)
 

@@ -41,7 +41,7 @@ def turn(role: Role, *parts: str | ImagePart) -> Message:
 
 
 def talk(*messages: Message) -> Conversation:
-    return Conversation("talk", messages, place="talk.jsonl:7")
+    return Conversation("talk", messages, location="talk.jsonl:7")
 
 
 def views_of(conversation: Conversation) -> list[Sequence[View]]:
@@ -323,5 +323,5 @@ def test_rows_of_a_picture_are_parted_and_closed_as_asked() -> None:
     out = render(conversation, [(view,)], chat, tokenizer, PromptConfig(picture=around))
     at, row, done = map(tokenizer.special, around.specials)
     assert out.ids[:8].tolist() == [at, at, at, row, at, at, at, done]
-    assert [out.ids[place] for place in out.slots[0].places] == [at] * 6
+    assert [out.ids[place] for place in out.slots[0].indices] == [at] * 6
     assert (out.slots[0].start, out.slots[0].end) == (0, 7)

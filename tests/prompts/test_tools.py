@@ -26,7 +26,7 @@ def user(*parts: str | ImagePart) -> Message:
 
 
 def made_of(*messages: Message, tools: bool = False, ask: bool = False) -> Rendered:
-    conversation = Conversation("talk", messages, place="talk.jsonl:7", tools=(TOOL,) if tools else ())
+    conversation = Conversation("talk", messages, location="talk.jsonl:7", tools=(TOOL,) if tools else ())
     views = [(View(8, 8, 2, 2, 1),)] * len(conversation.pictures)
     return render(conversation, views, template("chatml"), TOKENIZER, PROMPT, ask=ask)
 
@@ -96,6 +96,6 @@ def test_a_prompt_that_asks_is_how_training_begins() -> None:
 @pytest.mark.parametrize("name", [name for name, chat in TEMPLATES.items() if chat.tools is None])
 def test_formats_without_a_convention_say_so(name: str) -> None:
     chat = template(name)
-    calling = Conversation("talk", (user("Go."), Message("assistant", (), (CLICK,))), place="talk.jsonl:7")
+    calling = Conversation("talk", (user("Go."), Message("assistant", (), (CLICK,))), location="talk.jsonl:7")
     with pytest.raises(DataError, match=rf"^talk\.jsonl:7: the template '{name}' has no convention for tools"):
         render(calling, [], chat, byte_tokenizer(chat.specials))

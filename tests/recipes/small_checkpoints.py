@@ -18,7 +18,7 @@ PICTURES = {
 """Special tokens of each, at the ids that its fixture's config.json says."""
 FIRST = 168
 SHOWN = {"qwen2_vl": "<|vision_start|><|image_pad|><|vision_end|>", "internvl": "<IMG_CONTEXT>\\n"}
-TURNS = (
+TRANSPOSES = (
     "{%- for message in messages %}{{- '<|im_start|>' ~ message['role'] ~ '\\n' }}"
     "{%- if message['content'] is string %}{{- message['content'] }}{%- else %}{%- for part in message['content'] %}"
     "{%- if part['type'] == 'image' %}{{- 'PICTURE' }}{%- else %}{{- part['text'] }}{%- endif %}{%- endfor %}"
@@ -39,7 +39,7 @@ def tokenizer(layout: str) -> PreTrainedTokenizerFast:
     made.add_special_tokens({"additional_special_tokens": specials})
     assert made.convert_tokens_to_ids(specials) == list(range(FIRST, FIRST + len(specials)))
     made.eos_token = "<|im_end|>"
-    made.chat_template = TURNS.replace("PICTURE", SHOWN[layout])
+    made.chat_template = TRANSPOSES.replace("PICTURE", SHOWN[layout])
     return made
 
 

@@ -109,8 +109,8 @@ def test_what_stands_beside_from_is_laid_over(said: Any, tmp_path: Path) -> None
     assert model.backbone.tokenizer == place
     assert (model.media.patch, model.media.max_tokens) == (4, 64)
     assert resolved.value.prompt.template == "chatml"
-    assert resolved.origins["model.encoder.width"].place == f"{place}/config.json"
-    assert resolved.origins["model.backbone.lora.rank"].place.endswith("qwen2_vl_lora.yaml:15")
+    assert resolved.origins["model.encoder.width"].location == f"{place}/config.json"
+    assert resolved.origins["model.backbone.lora.rank"].location.endswith("qwen2_vl_lora.yaml:15")
     assert resolved.origins["model.media.max_tokens"].kind == "override"
 
 

@@ -27,7 +27,7 @@ SIZES = {
         "depth",
         "heads",
         "mlp_width",
-        "table",
+        "position_table",
         "window",
         "full_blocks",
         "dummy_heads",

@@ -29,7 +29,7 @@ from vitrail.models.weights import unshared
 from vitrail.prompts.config import PictureConfig, PromptConfig
 from vitrail.systems import composite, mistral3
 from vitrail.systems.folder import read_folder, to_official
-from vitrail.systems.system import Described, Official
+from vitrail.systems.system import ModelSpec, Official
 
 PICTURE = 60
 TEXT = {
@@ -120,7 +120,7 @@ def test_what_is_written_reads_back(form: dict[str, Any], tmp_path: Path) -> Non
     """Settings and tensors, through our own writer."""
     official(tmp_path / "theirs", **form)
     chat, config = build.load_described(tmp_path / "theirs", "cpu")
-    described = Described(config, PromptConfig(), chat.model.backbone.lm.config.to_dict())
+    described = ModelSpec(config, PromptConfig(), chat.model.backbone.lm.config.to_dict())
     assert [reason for reason in mistral3.obstacles(described) if "prompt.picture" not in reason] == []
     tensors = to_official(mistral3, described, unshared(chat.model))
     original = load_file(tmp_path / "theirs" / "model.safetensors")

@@ -26,7 +26,7 @@ from vitrail.models.weights import unshared
 from vitrail.prompts.config import LinePositionsConfig, MRopePositionsConfig, PictureConfig
 from vitrail.recipe.read import read_recipe
 from vitrail.systems import qwen2_5_vl, qwen2_vl
-from vitrail.systems.system import Described, Official
+from vitrail.systems.system import ModelSpec, Official
 
 LANGUAGE: dict[str, dict[str, Any]] = {
     "2B": {
@@ -293,7 +293,7 @@ def test_what_does_not_fit_is_named() -> None:
     assert "sides is up" in found(media=dataclasses.replace(described.model.media, sides="up"))
     prompt = dataclasses.replace(described.prompt, picture=PictureConfig())
     assert any("prompt.picture" in one for one in qwen2_vl.obstacles(dataclasses.replace(described, prompt=prompt)))
-    llama: Described = dataclasses.replace(described, backbone={**described.backbone, "model_type": "llama"})
+    llama: ModelSpec = dataclasses.replace(described, backbone={**described.backbone, "model_type": "llama"})
     assert qwen2_vl.obstacles(llama) == ["the language model is a llama, the layout has qwen2"]
     assert "model.encoder.window is null" in "; ".join(qwen2_5_vl.obstacles(described))
 

@@ -16,7 +16,7 @@ from vitrail.media.config import NativeResolutionConfig
 from vitrail.models.config import MLPProjectorConfig, PatchMergerConfig, VisionTransformerConfig
 from vitrail.prompts.config import PictureConfig, PromptConfig
 from vitrail.systems import clip, folder, internvl, internvl_1_5, nvlm, siglip
-from vitrail.systems.system import Described, Official
+from vitrail.systems.system import ModelSpec, Official
 
 VISION = {"hidden_size": 16, "intermediate_size": 24, "num_hidden_layers": 2, "num_attention_heads": 2}
 LANGUAGE = {"hidden_size": 16, "intermediate_size": 24, "num_hidden_layers": 1, "num_attention_heads": 2}
@@ -38,11 +38,11 @@ CONFIGS: dict[Any, dict[str, Any]] = {
 }
 
 
-def read(system: Any, **changes: Any) -> Described:
+def read(system: Any, **changes: Any) -> ModelSpec:
     config = {**CONFIGS[system]}
     for key, value in changes.items():
         config[key] = {**config.get(key, {}), **value} if isinstance(value, dict) else value
-    found: Described = system.read(Official({"config.json": config}, {}))
+    found: ModelSpec = system.read(Official({"config.json": config}, {}))
     return found
 
 

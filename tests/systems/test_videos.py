@@ -171,7 +171,7 @@ def test_rows_of_every_dialect_become_batches(name: str, tmp_path: Path) -> None
     assert len(sample.pictures) == (2 if name == "both" else 1)
     batch, (event,) = collate(Pack((sample,)), chat.encode.media)
     assert batch is not None
-    assert event.fate == "used"
+    assert event.outcome == "used"
     assert torch.isfinite(chat.model.loss_sum(batch))
 
 
@@ -185,7 +185,7 @@ def test_a_video_that_cannot_be_read_is_in_the_ledger(tmp_path: Path) -> None:
     sample.pictures[0].image.resize((0, 0, 0, 3), refcheck=False)
     batch, (event,) = collate(Pack((sample,)), chat.encode.media)
     assert batch is None
-    assert event.fate == "unreadable"
+    assert event.outcome == "unreadable"
     assert event.reason.startswith("rows.jsonl:3: video")
 
 

@@ -24,7 +24,10 @@ STATE = State(
     tokens=12345,
     epochs=0.1 + 0.2,
     cursor={"packs": 1},
-    ledger={"counts": {"drawn": {"used": 3}}, "rows": [{"id": "é", "source": "s", "fate": "too_long", "reason": "r"}]},
+    ledger={
+        "counts": {"drawn": {"used": 3}},
+        "rows": [{"id": "é", "source": "s", "outcome": "too_long", "reason": "r"}],
+    },
     counters={"seconds": 1.5},
     device={"name": "cpu"},
 )

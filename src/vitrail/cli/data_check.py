@@ -76,7 +76,7 @@ def check(
         _print(found)
         if html is not None:
             typer.echo(f"{html}")
-    if strict and found.fates["unreadable"]:
+    if strict and found.outcomes["unreadable"]:
         raise typer.Exit(1)
 
 
@@ -96,8 +96,8 @@ def _print(found: Findings) -> None:
         else:  # a line a fact, for whatever reads it
             typer.echo(f"{name:<12} {text}")
 
-    fates = ", ".join(f"{count:,} {fate.replace('_', ' ')}" for fate, count in found.fates.most_common())
-    line("rows", f"{found.rows:,}: {fates}")
+    outcomes = ", ".join(f"{count:,} {outcome.replace('_', ' ')}" for outcome, count in found.outcomes.most_common())
+    line("rows", f"{found.rows:,}: {outcomes}")
     for name, source in found.sources.items():
         if len(found.sources) > 1:
             line("", f"{name}: {source.rows:,} rows, {source.dialect}")
@@ -113,7 +113,7 @@ def _print(found: Findings) -> None:
     if found.sample_tokens.count:
         line("samples", f"{_spread(found.sample_tokens)} tokens")
         line("learnt", f"{found.mask_share:.1%} of the tokens; {_spread(found.learnt)} a sample")
-        longest = ", ".join(f"{one.place or one.id} ({one.tokens:,})" for one in found.longest[:LONGEST])
+        longest = ", ".join(f"{one.location or one.id} ({one.tokens:,})" for one in found.longest[:LONGEST])
         line("longest", longest)
     total = max(1, sum(found.characters.values()))
     line("characters", ", ".join(f"{name} {count / total:.1%}" for name, count in found.characters.most_common(5)))

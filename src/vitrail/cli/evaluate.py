@@ -25,7 +25,7 @@ def evaluate(
     losses: Annotated[
         bool, typer.Option("--losses", help="Also the loss with the right, a wrong and no picture.")
     ] = False,
-    withhold: Annotated[bool, typer.Option("--withhold", help="Ask without the pictures.")] = False,
+    drop_media: Annotated[bool, typer.Option("--drop-media", "--withhold", help="Ask without the pictures.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object, nothing else.")] = False,
     max_tokens: Annotated[int, typer.Option(help="Longest answer, tokens.", min=1)] = 64,
     device: Annotated[DeviceName, typer.Option(help="Where to compute.")] = "auto",
@@ -47,7 +47,7 @@ def evaluate(
     check_answered(source, dialect, allowed=None)
     model = build.load(run, device)
     with screen.counting("questions", len(source)) as on_answer:
-        answers = ask(model.withholding() if withhold else model, source, dialect, max_tokens, on_answer)
+        answers = ask(model.without_media() if drop_media else model, source, dialect, max_tokens, on_answer)
     summary = summarise(answers)
     if losses:
         with screen.counting("losses", len(source)) as on_row:

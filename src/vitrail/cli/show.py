@@ -78,7 +78,7 @@ def _one(console: Console, stream: Stream, tokenizer: Tokenizer, at: str, index:
 
     part, row = _row(stream.mixture, index)
     if at == "row":
-        console.print(f"row {row.id}  {row.place}", markup=False, style="bold")
+        console.print(f"row {row.id}  {row.location}", markup=False, style="bold")
         for name, value in row.fields.items():
             console.print(f"  {name}: {_short(value)}", markup=False)
     elif at == "conversation":
@@ -172,8 +172,8 @@ def _batch(console: Console, pack: Pack, stream: Stream) -> None:
 
     batch, events = collate(pack, stream.encode.media, stream.pad_to)
     for event in events:
-        if event.fate != "used":
-            console.print(f"{event.fate}: {event.reason}", markup=False)
+        if event.outcome != "used":
+            console.print(f"{event.outcome}: {event.reason}", markup=False)
     if batch is None:
         return
     console.print(

@@ -22,13 +22,13 @@ class Row:
     id: stable name of the row within its source, used by the ledger and by reports.
     fields: the record itself.
     folder: where relative picture paths start; None when the row carries its pictures.
-    place: file and line, for messages to the user.
+    location: file and line, for messages to the user.
     """
 
     id: str
     fields: Mapping[str, Any]
     folder: Path | None = None
-    place: str = ""
+    location: str = ""
 
 
 @dataclass(frozen=True)
@@ -132,7 +132,7 @@ class Conversation:
     id: str
     messages: tuple[Message, ...]
     kind: str = ""
-    place: str = ""
+    location: str = ""
     extra: Mapping[str, Any] = field(default_factory=dict)
     tools: tuple[Mapping[str, Any], ...] = field(default=(), kw_only=True)
     rejected: tuple[Message, ...] = ()

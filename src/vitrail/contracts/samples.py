@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 IGNORE = -100
 """The label of a position that carries no loss."""
 
-Fate = Literal["used", "text_cut", "picture_shrunk", "picture_dropped", "over_share", "too_long", "unreadable"]
+Outcome = Literal["used", "text_cut", "picture_shrunk", "picture_dropped", "over_share", "too_long", "unreadable"]
 """What becomes of a row on its way to the model; over_share: a synthetic row beyond the share they may have."""
 
 
@@ -69,7 +69,7 @@ class MediaSlot:
     gap: int = 0
 
     @property
-    def places(self) -> range | list[int]:
+    def indices(self) -> range | list[int]:
         """Where in the sample each of the view's tokens stands."""
         if not self.gap:
             return range(self.start, self.start + self.view.tokens)
@@ -79,7 +79,7 @@ class MediaSlot:
     @property
     def end(self) -> int:
         """The place after the last of them."""
-        return self.places[-1] + 1
+        return self.indices[-1] + 1
 
 
 @dataclass(frozen=True)
@@ -91,8 +91,8 @@ class Sample:
     positions: int64[T], or int64[3, T] for M-RoPE (time, row, column); None for 0, 1, 2 ...
     marks: for each picture the marks in it, as (id, x, y); () where no picture has any.
     written: for each slot the tokens that begin on its places, int64[view tokens, n]; () where that is not asked for.
-    fate, reason: how it was changed to fit, if it was. alter: what is done to its pictures once they are decoded, given
-    uint8[H, W, 3] and the number of the picture; None for nothing. Their size stays.
+    outcome, reason: how it was changed to fit, if it was. alter: what is done to its pictures once they are decoded,
+    given uint8[H, W, 3] and the number of the picture; None for nothing. Their size stays.
     """
 
     id: str
@@ -105,8 +105,8 @@ class Sample:
     positions: NDArray[np.int64] | None = None
     marks: tuple[tuple[tuple[int, float, float], ...], ...] = ()
     written: tuple[NDArray[np.int64], ...] = ()
-    place: str = ""
-    fate: Fate = "used"
+    location: str = ""
+    outcome: Outcome = "used"
     reason: str = ""
     alter: Callable[[NDArray[np.uint8], int], NDArray[np.uint8]] | None = None
 

@@ -105,7 +105,7 @@ class Check:
         self.findings.sources[checked.name] = found
         for name, row in checked.all():
             found.rows += 1
-            found.fates[self._row(name, row, checked)] += 1
+            found.outcomes[self._row(name, row, checked)] += 1
             yield
 
     def finish(self) -> None:
@@ -114,12 +114,12 @@ class Check:
         self.findings.shown = [self._shown(*kept) for kept in self._kept]
 
     def _row(self, name: str, row: Row | DataError, checked: Checked) -> str:
-        """The row's fate."""
+        """The row's outcome."""
         place = name
         try:
             if isinstance(row, DataError):
                 raise row
-            place = row.place or row.id
+            place = row.location or row.id
             conversation = to_conversation(row, checked.dialect)
             sample = self.encode.conversation(conversation, checked.name)
             pictures = [self._picture(part, place) for part in sample.pictures]
@@ -136,11 +136,11 @@ class Check:
         if pack is None or (len(sample) <= pack.length and sample.patches <= pack.patches):
             return "used"
         found = fitted(self.encode, conversation, source, pack)
-        return self._told(Told(sample.id, source, found.fate, found.reason), place)
+        return self._told(Told(sample.id, source, found.outcome, found.reason), place)
 
     def _told(self, told: Told, place: str) -> str:
         self.findings.tell(told, sort_of(told.reason, place))
-        return told.fate
+        return told.outcome
 
     def _picture(self, part: ImagePart, place: str) -> _Picture:
         """Raises MediaError, with the row's place, for what training could not decode."""
@@ -207,7 +207,7 @@ class Check:
         for message in conversation.messages:
             findings.characters.update(scripts(message.text))
         number = findings.sample_tokens.count
-        long = Long(len(sample), sample.id, sample.place, sum(tokens), len(pictures))
+        long = Long(len(sample), sample.id, sample.location, sum(tokens), len(pictures))
         push = heapq.heappush if len(self._longest) < LONGEST else heapq.heappushpop
         push(self._longest, (len(sample), -number, long))
         # A reservoir: each sample so far is among the kept with the same chance.

@@ -7,11 +7,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from vitrail.contracts.samples import Fate
+from vitrail.contracts.samples import Outcome
 from vitrail.curation.tally import Tally
 
 EXAMPLES = 50
-"""Rows that are named of each fate, and of each sort of repetition."""
+"""Rows that are named of each outcome, and of each sort of repetition."""
 
 REASONS = 100
 """Different reasons that are counted."""
@@ -23,7 +23,7 @@ class Told:
 
     id: str
     source: str
-    fate: Fate
+    outcome: Outcome
     reason: str
 
 
@@ -55,7 +55,7 @@ class Long:
 
     tokens: int
     id: str
-    place: str
+    location: str
     picture_tokens: int
     pictures: int
 
@@ -83,13 +83,13 @@ class Shown:
 
 @dataclass
 class SourceFindings:
-    """One source. rows: looked at. total: rows it has, None for a stream. fates: what would become of them."""
+    """One source. rows: looked at. total: rows it has, None for a stream. outcomes: what would become of them."""
 
     dialect: str
     held_out: bool
     total: int | None
     rows: int = 0
-    fates: Counter[str] = field(default_factory=Counter)
+    outcomes: Counter[str] = field(default_factory=Counter)
 
 
 @dataclass
@@ -137,9 +137,9 @@ class Findings:
         return sum(source.rows for source in self.sources.values())
 
     @property
-    def fates(self) -> Counter[str]:
+    def outcomes(self) -> Counter[str]:
         """What would become of them, over all sources."""
-        return sum((source.fates for source in self.sources.values()), Counter())
+        return sum((source.outcomes for source in self.sources.values()), Counter())
 
     @property
     def mask_share(self) -> float:
@@ -148,7 +148,7 @@ class Findings:
 
     def tell(self, told: Told, sort: str) -> None:
         """Notes a row that is not used as it is, and why. sort: the reason without names and numbers."""
-        if sum(one.fate == told.fate for one in self.told) < EXAMPLES:
+        if sum(one.outcome == told.outcome for one in self.told) < EXAMPLES:
             self.told.append(told)
         if sort in self.reasons or len(self.reasons) < REASONS:
             self.reasons[sort] += 1
@@ -169,4 +169,4 @@ class Findings:
             return plain(vars(value)) if hasattr(value, "__dataclass_fields__") else value
 
         facts = {name: plain(value) for name, value in vars(self).items() if name != "shown"}
-        return {**facts, "rows": self.rows, "fates": dict(self.fates), "mask_share": self.mask_share}
+        return {**facts, "rows": self.rows, "outcomes": dict(self.outcomes), "mask_share": self.mask_share}

@@ -54,11 +54,11 @@ def gather(pack: Pack, media: MediaRule, pad_to: int = 0) -> tuple[Batch | None,
         try:
             pixels += decode(sample, media)
         except MediaError as error:
-            reason = f"{sample.place or sample.id}: {error}"
+            reason = f"{sample.location or sample.id}: {error}"
             events.append(Event(sample.id, sample.source, "unreadable", reason))
             continue
         samples.append(sample)
-        events.append(Event(sample.id, sample.source, sample.fate, sample.reason))
+        events.append(Event(sample.id, sample.source, sample.outcome, sample.reason))
     if not samples:
         return None, events
     text, padding = _text(samples, pad_to)
@@ -142,7 +142,7 @@ def _vision(samples: Sequence[Sample], pixels: Pixels, media: MediaRule) -> Visi
     marks = [marked(sample, slot) for sample in samples for slot in sample.slots]
     written = [tokens for sample in samples for tokens in sample.written]
     for sample in samples:
-        index += [np.asarray(slot.places) + offset for slot in sample.slots]
+        index += [np.asarray(slot.indices) + offset for slot in sample.slots]
         offset += len(sample)
     return VisionStream(
         patches=torch.from_numpy(patches),

@@ -27,7 +27,7 @@ from vitrail.prompts.templates import Template
 class Encode:
     """Everything a conversation needs to become a sample.
 
-    withhold: leave pictures out, for the blind baseline. fetch: which hosts may be asked for pictures; None for none.
+    drop_media: leave media out, for the blind baseline. fetch: which hosts may be asked for pictures; None for none.
     written: of so many tokens that begin on a place of a picture a sample says which they are.
     positions: of the tokens, as the model has them. frames: of a video that make one view; sampling: which frames.
     """
@@ -36,7 +36,7 @@ class Encode:
     template: Template
     tokenizer: Tokenizer
     prompt: PromptConfig = field(default_factory=PromptConfig)
-    withhold: bool = False
+    drop_media: bool = False
     fetch: FetchConfig | None = None
     written: int = 0
     positions: PositionsConfig = field(default_factory=LinePositionsConfig)
@@ -68,7 +68,7 @@ class Encode:
             positions=positions_of(self.positions, len(rendered.ids), rendered.slots),
             marks=self._marks(conversation.pictures),
             written=self._written(rendered, conversation),
-            place=conversation.place,
+            location=conversation.location,
         )
 
     def _written(self, rendered: Rendered, conversation: Conversation) -> tuple[NDArray[np.int64], ...]:
@@ -84,8 +84,8 @@ class Encode:
         self, conversation: Conversation, most_tokens: int | None = None, *, ask: bool = False
     ) -> tuple[Rendered, Conversation]:
         """The prompt, and the conversation it was made from (without pictures when they are withheld)."""
-        if self.withhold:
-            conversation = without_pictures(conversation)
+        if self.drop_media:
+            conversation = without_media(conversation)
         if any(is_url(part.image) for part in conversation.pictures):
             conversation = self._fetched(conversation)
         views = [self._views(part, conversation, most_tokens) for part in conversation.pictures]
@@ -98,7 +98,7 @@ class Encode:
         def local(part: Part) -> Part:
             if not isinstance(part, ImagePart) or not is_url(part.image):
                 return part
-            where = conversation.place or conversation.id
+            where = conversation.location or conversation.id
             if isinstance(part, VideoPart):
                 raise MediaError(f"{where}: {shown(str(part.image))} is not fetched: videos must be files")
             if self.fetch is None:
@@ -125,10 +125,10 @@ class Encode:
                 return video.views(self.media, video.clip(part), self.sampling, self.frames, most_tokens)
             return self.media.views(*image.size(part.image), most_tokens)
         except MediaError as error:
-            raise MediaError(f"{conversation.place or conversation.id}: {error}") from error
+            raise MediaError(f"{conversation.location or conversation.id}: {error}") from error
 
 
-def without_pictures(conversation: Conversation, keep: int = 0) -> Conversation:
+def without_media(conversation: Conversation, keep: int = 0) -> Conversation:
     """The same words with the first `keep` pictures alone."""
     seen = 0
     messages = []

@@ -13,7 +13,7 @@ import numpy as np
 from vitrail.contracts.messages import Conversation
 from vitrail.contracts.samples import IGNORE, Sample
 from vitrail.data.config import PackConfig
-from vitrail.data.encode import Encode, without_pictures
+from vitrail.data.encode import Encode, without_media
 from vitrail.data.ledger import Event
 
 
@@ -53,7 +53,7 @@ def cut(sample: Sample, length: int) -> Sample | None:
         labels=labels,
         weights=np.where(labels == IGNORE, np.float32(0), sample.weights[:length]),
         positions=None if sample.positions is None else sample.positions[..., :length],
-        fate="text_cut",
+        outcome="text_cut",
     )
 
 
@@ -62,7 +62,7 @@ def _fits(sample: Sample, pack: PackConfig) -> bool:
 
 
 def _too_long(sample: Sample, pack: PackConfig) -> str:
-    where = sample.place or sample.id
+    where = sample.location or sample.id
     if len(sample) > pack.length:
         return f"{where}: {len(sample)} tokens, a pack holds {pack.length} (data.pack.length)"
     return f"{where}: {sample.patches} picture patches, a pack holds {pack.patches} (data.pack.patches)"
@@ -81,7 +81,7 @@ def _shrunk(encode: Encode, conversation: Conversation, sample: Sample, pack: Pa
             low, best = limit, smaller
         else:
             high = limit
-    return best and replace(best, fate="picture_shrunk")
+    return best and replace(best, outcome="picture_shrunk")
 
 
 def _largest(sample: Sample) -> int:
@@ -97,7 +97,7 @@ def _with_fewer(
 ) -> Sample | None:
     """Without its last pictures, as few of them as will do; one picture stays at least."""
     for keep in range(len(sample.pictures) - 1, 0, -1):
-        fewer = encode.conversation(without_pictures(conversation, keep), sample.source, most_tokens)
+        fewer = encode.conversation(without_media(conversation, keep), sample.source, most_tokens)
         if _fits(fewer, pack):
-            return replace(fewer, fate="picture_dropped")
+            return replace(fewer, outcome="picture_dropped")
     return None

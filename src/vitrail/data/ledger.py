@@ -1,4 +1,4 @@
-"""Every sample's fate, counted by source; the lost and the altered also by name. Nothing disappears silently."""
+"""Every sample's outcome, counted by source; the lost and the altered also by name. Nothing disappears silently."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from vitrail.contracts.samples import Fate
+from vitrail.contracts.samples import Outcome
 
-LOST: tuple[Fate, ...] = ("too_long", "unreadable")
+LOST: tuple[Outcome, ...] = ("too_long", "unreadable")
 
 
 @dataclass(frozen=True)
@@ -20,13 +20,13 @@ class Event:
 
     id: str
     source: str
-    fate: Fate
+    outcome: Outcome
     reason: str = ""
 
 
 @dataclass
 class Ledger:
-    """Counts by source and fate; rows: the events that are not plainly `used`."""
+    """Counts by source and outcome; rows: the events that are not plainly `used`."""
 
     counts: dict[str, dict[str, int]] = field(default_factory=dict)
     rows: list[Event] = field(default_factory=list)
@@ -34,27 +34,30 @@ class Ledger:
     def record(self, events: Iterable[Event]) -> None:
         """Adds what became of some samples."""
         for event in events:
-            by_fate = self.counts.setdefault(event.source, {})
-            by_fate[event.fate] = by_fate.get(event.fate, 0) + 1
-            if event.fate != "used":
+            by_outcome = self.counts.setdefault(event.source, {})
+            by_outcome[event.outcome] = by_outcome.get(event.outcome, 0) + 1
+            if event.outcome != "used":
                 self.rows.append(event)
 
-    def total(self, *fates: Fate) -> int:
-        """Samples of these fates over all sources; of every fate when none is named."""
+    def total(self, *outcomes: Outcome) -> int:
+        """Samples of these outcomes over all sources; of every outcome when none is named."""
         return sum(
-            count for by_fate in self.counts.values() for fate, count in by_fate.items() if not fates or fate in fates
+            count
+            for by_outcome in self.counts.values()
+            for outcome, count in by_outcome.items()
+            if not outcomes or outcome in outcomes
         )
 
-    def fates(self) -> dict[str, int]:
-        """Samples of each fate over all sources."""
+    def outcomes(self) -> dict[str, int]:
+        """Samples of each outcome over all sources."""
         totals: Counter[str] = Counter()
-        for by_fate in self.counts.values():
-            totals.update(by_fate)
+        for by_outcome in self.counts.values():
+            totals.update(by_outcome)
         return dict(totals)
 
     def to_json(self) -> dict[str, Any]:
         """Plain data, for a checkpoint; it shares nothing with the ledger."""
-        counts = {source: dict(by_fate) for source, by_fate in self.counts.items()}
+        counts = {source: dict(by_outcome) for source, by_outcome in self.counts.items()}
         return {"counts": counts, "rows": [asdict(event) for event in self.rows]}
 
     @classmethod

@@ -25,7 +25,7 @@ from vitrail.data.dialects import to_conversation
 from vitrail.data.encode import Encode
 from vitrail.data.fitting import fitted
 from vitrail.data.ledger import LOST, Event, Ledger
-from vitrail.data.mixture import Drawn, Mixture, Part, PartPlace, numbered
+from vitrail.data.mixture import Drawn, Mixture, Part, SourceCursor, numbered
 from vitrail.data.pack import pack_window
 from vitrail.data.workers import Workers
 from vitrail.media.augment import Augmentation, speaks_of_places
@@ -47,7 +47,7 @@ class Cursor:
     pack: packs handed over since, by all ranks.
     """
 
-    parts: tuple[PartPlace, ...] = ()
+    parts: tuple[SourceCursor, ...] = ()
     samples: int = 0
     packs: int = 0
     tokens: int = 0
@@ -60,7 +60,7 @@ class Cursor:
     @classmethod
     def from_json(cls, data: dict[str, Any]) -> Cursor:
         """The inverse of `to_json`; of nothing, the beginning."""
-        return cls(**{**data, "parts": tuple(PartPlace(**place) for place in data.get("parts", ()))})
+        return cls(**{**data, "parts": tuple(SourceCursor(**place) for place in data.get("parts", ()))})
 
 
 @dataclass(frozen=True)
@@ -177,12 +177,12 @@ class Stream:
 
         carried: tuple[Event, ...] = ()
         try:
-            for batch, fates in workers.ahead(packs(), AHEAD):
+            for batch, outcomes in workers.ahead(packs(), AHEAD):
                 planned = under_way.popleft()
-                watch.collated(fates)
-                carried = (*carried, *planned.events, *fates)
+                watch.collated(outcomes)
+                carried = (*carried, *planned.events, *outcomes)
                 if batch is None and self.ranks > 1:
-                    raise DataError(f"a whole pack cannot be read, and ranks must keep step: {fates[0].reason}")
+                    raise DataError(f"a whole pack cannot be read, and ranks must keep step: {outcomes[0].reason}")
                 if batch is not None:
                     watch.barren = 0
                     yield Item(normalised(batch, self.encode.media), planned.after, planned.epochs, carried)
@@ -232,7 +232,7 @@ class Stream:
         places = cursor.parts or self.mixture.start()
         drawn, places, passed = self.mixture.draw(places, cursor.samples, size, progress)
         why = f"over data.max_synthetic ({self.mixture.max_synthetic:.0%})"
-        events = [Event(row.id, part.name, "over_share", f"{row.place or row.id}: {why}") for part, row in passed]
+        events = [Event(row.id, part.name, "over_share", f"{row.location or row.id}: {why}") for part, row in passed]
         samples: list[Sample] = []
         # Read as they lie in their sources, so that a block is decoded once; taken in the order they were drawn in.
         reading = sorted(range(len(drawn)), key=lambda place: (drawn[place].part, drawn[place].index))
@@ -243,7 +243,7 @@ class Stream:
             if isinstance(found, Sample):
                 samples.append(found)
                 continue
-            if found.fate == "too_long" and self.config.overlong == "error":
+            if found.outcome == "too_long" and self.config.overlong == "error":
                 raise DataError(found.reason)
             events.append(found)
         packs = pack_window(samples, self.config)
@@ -300,14 +300,14 @@ class _Watch:
         self.rows, self.barren = self.rows + packed + len(lost), self.barren + 1
         self._check(lost)
 
-    def collated(self, fates: list[Event]) -> None:
-        self._check([event for event in fates if event.fate in LOST])
+    def collated(self, outcomes: list[Event]) -> None:
+        self._check([event for event in outcomes if event.outcome in LOST])
 
     def _check(self, lost: list[Event]) -> None:
         self.ledger.record(lost)
         count = self.ledger.total(*LOST)
         if count > self.max_lost * self.rows:
-            first = next(event for event in self.ledger.rows if event.fate in LOST)
+            first = next(event for event in self.ledger.rows if event.outcome in LOST)
             raise DataError(
                 f"{count} of {self.rows} rows lost, data.max_lost allows {self.max_lost:.1%}; the first: {first.reason}"
             )

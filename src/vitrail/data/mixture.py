@@ -46,7 +46,7 @@ class Part:
 
 
 @dataclass(frozen=True)
-class PartPlace:
+class SourceCursor:
     """Where one source stands. at: rows read of the epoch, or the place a streamed source has given.
 
     due: samples its share asked for so far. drawn, synthetic: samples it gave.
@@ -84,7 +84,9 @@ class Mixture:
     groups: Mapping[str, float] = field(default_factory=lambda: {"": 1.0})
     temperature: float = 1.0
     max_synthetic: float = 1.0
-    _open: dict[int, tuple[PartPlace, Iterator[tuple[Row | DataError, Any]]]] = field(default_factory=dict, repr=False)
+    _open: dict[int, tuple[SourceCursor, Iterator[tuple[Row | DataError, Any]]]] = field(
+        default_factory=dict, repr=False
+    )
 
     @property
     def rows(self) -> int | None:
@@ -92,9 +94,9 @@ class Mixture:
         counts = [len(part.source) if numbered(part.source) else None for part in self.parts]
         return None if None in counts else sum(count or 0 for count in counts)
 
-    def start(self) -> tuple[PartPlace, ...]:
+    def start(self) -> tuple[SourceCursor, ...]:
         """Where every part begins."""
-        return tuple(PartPlace() for _ in self.parts)
+        return tuple(SourceCursor() for _ in self.parts)
 
     def shares(self, progress: float) -> list[float]:
         """Share of each part, summing to 1. Synthetic parts are held to `max_synthetic`, the others take the rest."""
@@ -123,8 +125,8 @@ class Mixture:
         return float(np.interp(progress, places, values))
 
     def draw(
-        self, places: Sequence[PartPlace], number: int, count: int, progress: float
-    ) -> tuple[list[Drawn], tuple[PartPlace, ...], list[tuple[Part, Row]]]:
+        self, places: Sequence[SourceCursor], number: int, count: int, progress: float
+    ) -> tuple[list[Drawn], tuple[SourceCursor, ...], list[tuple[Part, Row]]]:
         """The next `count` samples from `places` on, the places after them, and the rows passed over.
 
         number: of the first sample in the stream. Rows lie in a random order, or, where no part is shuffled, evenly
@@ -154,8 +156,8 @@ class Mixture:
         return sorted(range(total), key=places.__getitem__)
 
     def _take(
-        self, number: int, place: PartPlace, count: int
-    ) -> tuple[list[tuple[int, Row | DataError | None]], PartPlace, list[Row]]:
+        self, number: int, place: SourceCursor, count: int
+    ) -> tuple[list[tuple[int, Row | DataError | None]], SourceCursor, list[Row]]:
         """`count` entries of one part; rows are read here only where they must be, to know whether they may be used."""
         part = self.parts[number]
         sort_out = self.max_synthetic < 1 and not part.synthetic
@@ -180,8 +182,8 @@ class Mixture:
         return taken, place, passed
 
     def _some(
-        self, number: int, place: PartPlace, count: int, *, read: bool
-    ) -> tuple[list[tuple[int, Row | DataError | None]], PartPlace, bool]:
+        self, number: int, place: SourceCursor, count: int, *, read: bool
+    ) -> tuple[list[tuple[int, Row | DataError | None]], SourceCursor, bool]:
         """Up to `count` entries of the epoch the place is in, the place after them, and whether the epoch ended."""
         part = self.parts[number]
         source = part.source
@@ -197,8 +199,8 @@ class Mixture:
         return entries, after, ended
 
     def _some_streamed(
-        self, number: int, source: StreamedSource, place: PartPlace, count: int
-    ) -> tuple[list[tuple[int, Row | DataError | None]], PartPlace, bool]:
+        self, number: int, source: StreamedSource, place: SourceCursor, count: int
+    ) -> tuple[list[tuple[int, Row | DataError | None]], SourceCursor, bool]:
         where, opened = self._open.pop(number, (None, None))
         if opened is None or where is None or (where.epoch, where.at) != (place.epoch, place.at):
             opened = source.rows(place.epoch, place.at)

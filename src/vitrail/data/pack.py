@@ -63,7 +63,7 @@ def fixed_length(samples: Sequence[Sample], length: int, patches: int) -> list[P
         else:
             short = cut(sample, room) if packs and 0 < room < len(sample) else None
             if short is not None and short.patches <= free_patches:
-                reason = f"{sample.place or sample.id}: cut to {room} of {len(sample)} tokens, to fill a pack"
+                reason = f"{sample.location or sample.id}: cut to {room} of {len(sample)} tokens, to fill a pack"
                 kept = replace(short, reason=reason)
             else:
                 packs.append([])

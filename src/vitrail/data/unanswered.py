@@ -34,7 +34,7 @@ def check_answered(source: Source | StreamedSource, dialect: DialectName, allowe
         except DataError:
             continue
         if any(message.role == "assistant" and not message.text.strip() for message in messages):
-            first, count = first or row.place, count + 1
+            first, count = first or row.location, count + 1
     if not count:
         return ""
     said = f"{count} of {len(source)} rows unanswered, the first is {first}"

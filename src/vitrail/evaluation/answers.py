@@ -28,14 +28,14 @@ def question(row: Row, dialect: DialectName) -> tuple[Conversation, tuple[str, .
     conversation = to_conversation(row, dialect)
     *asked, last = conversation.messages
     if last.role != "assistant" or not asked:
-        raise DataError(f"{row.place or row.id}: a held-out row must end with an assistant's turn")
+        raise DataError(f"{row.location or row.id}: a held-out row must end with an assistant's turn")
     if not last.text.strip():
-        raise DataError(f"{row.place or row.id}: empty answer")
+        raise DataError(f"{row.location or row.id}: empty answer")
     also = conversation.extra.get("answers") or []
     if isinstance(also, str):
         also = [also]
     if not isinstance(also, list | tuple) or not all(isinstance(answer, str | int | float) for answer in also):
-        raise DataError(f"{row.place or row.id}: 'answers' must be a list of texts or numbers, got {also!r:.60}")
+        raise DataError(f"{row.location or row.id}: 'answers' must be a list of texts or numbers, got {also!r:.60}")
     return replace(conversation, messages=tuple(asked)), tuple(dict.fromkeys((last.text, *map(str, also))))
 
 
@@ -47,7 +47,7 @@ def target(asked: Conversation) -> Box | None:
     box = parse_box(str(list(given)), whole=True) if isinstance(given, list | tuple) else None
     if box is None:
         raise DataError(
-            f"{asked.place or asked.id}: 'target' must be a box [x1, y1, x2, y2] in thousandths, got {given!r:.60}"
+            f"{asked.location or asked.id}: 'target' must be a box [x1, y1, x2, y2] in thousandths, got {given!r:.60}"
         )
     return box
 

@@ -43,7 +43,7 @@ def held_out_losses(
         for name, asked, shown in (
             ("right", model, right),
             ("shuffled", model, wrong),
-            ("withheld", model.withholding(), right),
+            ("withheld", model.without_media(), right),
         ):
             total, weight = asked.loss(asked.encode.conversation(shown))
             values[name].append(total / weight)

@@ -38,8 +38,8 @@ class Report:
     tokens_per_second, gradient_norm, seconds and tokens (since the run began), memory_gib.
     results: `metrics.summarise` of the "before", "blind" and "after" models; any may be missing.
     recipe_yaml: the resolved recipe; comments (the origin of each value) are set apart from the values.
-    ledger: "counts" (fate → rows), "by_source" (source → fate → rows), "rows" (records of id, source, fate, reason;
-    some of each source and fate, see `report_ledger.chosen`).
+    ledger: "counts" (outcome → rows), "by_source" (source → outcome → rows), "rows" (records of id, source, outcome,
+    reason; some of each source and outcome, see `report_ledger.chosen`).
     time: seconds by activity.
     tokens: positions by sort, over the whole run: text, picture, padding; "labelled" is the part of the text that is
     learned from, and is counted in text as well.

@@ -17,7 +17,7 @@ from vitrail.models.assembled import MultimodalModel
 from vitrail.models.config import ModelConfig
 from vitrail.models.weights import unshared
 from vitrail.systems.folder import fitting, to_official
-from vitrail.systems.system import Described
+from vitrail.systems.system import ModelSpec
 
 Dtype = Literal["float32", "bfloat16"]
 
@@ -47,7 +47,7 @@ def export(
             f"the template '{encode.template.name}' ends answers with no special token; readers need one"
         )
     end = encode.tokenizer.special(stop.name)
-    described = Described(config, encode.prompt, _language_settings(model, end))
+    described = ModelSpec(config, encode.prompt, _language_settings(model, end))
     system = fitting(described, layout)
     files = system.write(described, encode.tokenizer, dtype)
     ours = {name: tensor for name, tensor in unshared(model).items() if not name.startswith(UNUSED)}

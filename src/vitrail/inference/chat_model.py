@@ -89,7 +89,7 @@ class ChatModel:
 
     def _prompts(self, samples: Sequence[Sample]) -> Batch:
         batch, events = collate(Pack(tuple(samples)), self.encode.media.in_use)
-        damaged = [event.reason for event in events if event.fate == "unreadable"]
+        damaged = [event.reason for event in events if event.outcome == "unreadable"]
         if batch is None or damaged:
             raise MediaError(damaged[0])
         return batch.to(self.device)
@@ -115,9 +115,9 @@ class ChatModel:
         if rest != shown:
             yield rest[len(shown) :]
 
-    def withholding(self) -> ChatModel:
+    def without_media(self) -> ChatModel:
         """The same model, asked without its pictures."""
-        return replace(self, encode=replace(self.encode, withhold=True))
+        return replace(self, encode=replace(self.encode, drop_media=True))
 
     @torch.inference_mode()
     def loss(self, sample: Sample) -> tuple[float, float]:
@@ -133,7 +133,7 @@ def conversation(parts: Sequence[Any]) -> Conversation:
     if len(parts) == 1 and isinstance(parts[0], list | tuple):
         messages = tuple(parts[0])
         if not messages or not all(isinstance(message, Message) for message in messages):
-            messages = to_messages(Row("chat", {"messages": list(messages)}, place="messages"), "openai")
+            messages = to_messages(Row("chat", {"messages": list(messages)}, location="messages"), "openai")
         if messages[-1].role not in ("user", "tool"):
             raise DataError(f"messages: they must end with a user's turn, the last one is the {messages[-1].role}'s")
         return Conversation("chat", messages)

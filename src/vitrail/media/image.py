@@ -31,7 +31,7 @@ LONGEST_NAME = 200
 """Characters of a picture's name that a message shows: data in the wrong place may be megabytes."""
 
 ORIENTATION = 0x0112
-TURNS = {
+TRANSPOSES = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
     4: Image.Transpose.FLIP_TOP_BOTTOM,
@@ -71,7 +71,7 @@ def load(image: object) -> NDArray[np.uint8]:
         return _checked(image)
     with _opened(image, whole=True) as (opened, orientation), _quiet():
         opened.load()  # which may still change mode and info
-        turn = TURNS.get(orientation)
+        turn = TRANSPOSES.get(orientation)
         return np.asarray(to_rgb(opened if turn is None else opened.transpose(turn)))
 
 
@@ -180,7 +180,7 @@ def _orientation(opened: Image.Image) -> int:
             found = header.getexif().get(ORIENTATION)
         except Exception:  # as decoders; the pixels may be fine
             return 1
-    return found if found in TURNS else 1
+    return found if found in TRANSPOSES else 1
 
 
 @contextmanager

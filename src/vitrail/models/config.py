@@ -17,8 +17,8 @@ class VisionTransformerConfig:
     mlp, mlp_width, activation: `down(activation(gate(x)) * up(x))` or `down(activation(up(x)))`, and its inner width.
     rope: rotary positions; rows and columns take every other frequency each (Pixtral), or all of them both
     (Qwen2-VL). rope_theta: base of the frequencies.
-    absolute: what is added to the patches besides; sines tell a small encoder where a patch is, which rotary positions
-    alone make it work out; learnt is a `table` of rows x columns, resized to grids of another shape.
+    absolute: what is added to the patches besides; sinusoidal ones tell a small encoder where a patch is, which rotary
+    positions alone make it work out; learnt is a `position_table` of rows x columns, resized to grids of another shape.
     class_token: a first token of each view, with a row of the table; it is dropped from the features or kept.
     norm, norm_eps: of all norms. stem_norm: of the stem's output alone, or of it with positions and class token.
     final_norm: of the features. query_key_norm: RMSNorm of queries and of keys, over all heads together.
@@ -39,9 +39,9 @@ class VisionTransformerConfig:
     mlp_width: int = 1024
     activation: Literal["silu", "gelu", "gelu_tanh", "quick_gelu"] = "silu"
     rope_theta: float = 10_000.0
-    absolute: Literal["none", "sines", "learnt"] = "none"
+    absolute: Literal["none", "sinusoidal", "learnt"] = "none"
     rope: Literal["alternate", "shared", "none"] = "alternate"
-    table: tuple[int, int] | None = None
+    position_table: tuple[int, int] | None = None
     class_token: Literal["none", "dropped", "kept"] = "none"
     norm: Literal["rms", "layer"] = "rms"
     norm_eps: float = 1e-5
@@ -66,8 +66,8 @@ class VisionTransformerConfig:
         if self.width % self.heads or (self.width // self.heads) % multiple:
             by = f" times a multiple of {multiple}" if multiple > 1 else " times a whole number"
             raise ValueError(f"width ({self.width}) must be heads ({self.heads}){by}")
-        if (self.absolute == "learnt") != (self.table is not None):
-            raise ValueError("table, [rows, columns], goes with absolute: learnt")
+        if (self.absolute == "learnt") != (self.position_table is not None):
+            raise ValueError("position_table, [rows, columns], goes with absolute: learnt")
         if self.class_token != "none" and (self.rope != "none" or self.window):
             raise ValueError("a class token has no place on the grid: it needs rope: none, and no window")
         if self.pooling == "class" and self.class_token == "none":

@@ -125,7 +125,7 @@ def render(
     write the conversation.
     """
     prompt = prompt or PromptConfig()
-    place = conversation.place or conversation.id
+    place = conversation.location or conversation.id
     turns = turns_of(conversation, prompt)
     # When the model is asked, an earlier answer may be empty: it may have said nothing.
     if not ask and any(turn.role == "assistant" and turn.blank for turn in turns):

@@ -22,5 +22,5 @@ def annotated(resolved: Resolved[Any]) -> str:
     for number, path in zip(holders, paths, strict=True):
         origin = resolved.origins[path]
         if origin.kind != "default":
-            lines[number] = f"{lines[number]:<{COLUMN}}  # {origin.place}"
+            lines[number] = f"{lines[number]:<{COLUMN}}  # {origin.location}"
     return "\n".join(lines) + "\n"

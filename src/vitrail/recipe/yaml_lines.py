@@ -34,10 +34,10 @@ _Loader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # the C parser is 
 
 @dataclass(frozen=True)
 class Origin:
-    """Where a value came from: place is `file:line`, `command line`, or the `Class.field` that has the default."""
+    """Where a value came from: location is `file:line`, `command line`, or the `Class.field` that has the default."""
 
     kind: Literal["default", "recipe", "override", "derived"]
-    place: str
+    location: str
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ from vitrail.evaluation.report import page, write_page
 from vitrail.evaluation.report_bars import histogram
 from vitrail.evaluation.report_charts import both_widths
 from vitrail.evaluation.report_dots import stacked_bar
-from vitrail.evaluation.report_ledger import by_source, fates_bar, summary, told
+from vitrail.evaluation.report_ledger import by_source, outcomes_bar, summary, told
 from vitrail.evaluation.report_text import clipped, compact, duration, escape, number, percent, table
 
 KINDS = 30
@@ -34,7 +34,7 @@ def write(findings: Findings, path: Path) -> None:
 def render(findings: Findings) -> str:
     """The page as HTML text; everything the data holds is escaped."""
     sections = [
-        ("fates", "What would become of every row", _fates(findings)),
+        ("outcomes", "What would become of every row", _outcomes(findings)),
         ("duplicates", "The same again", _duplicates(findings)),
         ("pictures", "Pictures", _pictures(findings)),
         ("lengths", "Lengths", _lengths(findings)),
@@ -56,8 +56,8 @@ def _facts(found: Findings) -> Mapping[str, str]:
     }
 
 
-def _fates(found: Findings) -> str:
-    fates = dict(found.fates)
+def _outcomes(found: Findings) -> str:
+    outcomes = dict(found.outcomes)
     rows = [asdict(one) for one in found.told]
     sorts = ""
     if any(count > 1 for count in found.reasons.values()):
@@ -66,9 +66,15 @@ def _fates(found: Findings) -> str:
     policy = found.policy or (
         "Without a recipe nothing is too long: --recipe shows what would be cut, made smaller or left out"
     )
-    sources = {name: dict(source.fates) for name, source in found.sources.items()}
-    parts = (summary(fates), fates_bar(fates), f'<p class="lead">{escape(policy)}.</p>', by_source(sources), sorts)
-    return "".join(parts) + told(rows, fates)
+    sources = {name: dict(source.outcomes) for name, source in found.sources.items()}
+    parts = (
+        summary(outcomes),
+        outcomes_bar(outcomes),
+        f'<p class="lead">{escape(policy)}.</p>',
+        by_source(sources),
+        sorts,
+    )
+    return "".join(parts) + told(rows, outcomes)
 
 
 def _duplicates(found: Findings) -> str:
@@ -123,7 +129,7 @@ def _lengths(found: Findings) -> str:
         _quantiles("Answers", found.turns),
     ]
     longest = [
-        [escape(one.place or one.id), f"{one.tokens:,}", f"{one.picture_tokens:,}", f"{one.pictures:,}"]
+        [escape(one.location or one.id), f"{one.tokens:,}", f"{one.picture_tokens:,}", f"{one.pictures:,}"]
         for one in found.longest
     ]
     return (

@@ -92,9 +92,9 @@ def _time(state: State, results: Mapping[str, Any]) -> dict[str, float]:
 def _ledger(state: State) -> dict[str, Any]:
     by_source: dict[str, dict[str, int]] = state.ledger["counts"]
     counts: dict[str, int] = {}
-    for fates in by_source.values():
-        for fate, count in fates.items():
-            counts[fate] = counts.get(fate, 0) + count
+    for outcomes in by_source.values():
+        for outcome, count in outcomes.items():
+            counts[outcome] = counts.get(outcome, 0) + count
     return {"counts": counts, "by_source": by_source, "rows": chosen(state.ledger["rows"])}
 
 

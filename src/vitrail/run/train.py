@@ -60,7 +60,7 @@ class Run:
 
     def chat(self, model: MultimodalModel, *, blind: bool = False) -> ChatModel:
         """To ask it questions."""
-        encode = dataclasses.replace(self.encode, withhold=blind)
+        encode = dataclasses.replace(self.encode, drop_media=blind)
         return ChatModel(model.eval(), encode, self.device.name)
 
 
@@ -144,7 +144,7 @@ def train_stages(
 ) -> float:
     """Trains, or goes on training, in `folder`; returns the seconds its steps took in all."""
     recipe = dataclasses.replace(run.recipe, stages=tuple(stages))
-    encode = dataclasses.replace(run.encode, withhold=blind)
+    encode = dataclasses.replace(run.encode, drop_media=blind)
     label = "blind baseline" if blind else "training"
     with run.screen.training(label) as on_step:
         trainer = Trainer(
@@ -220,13 +220,13 @@ def blind_baseline(run: Run) -> None:
     model = run.fresh_model()
     if stages:
         run.folder.blind.path.mkdir(exist_ok=True)
-        only = [_without_pictures(stage) for stage in stages]
+        only = [_without_media(stage) for stage in stages]
         seconds = train_stages(run, run.folder.blind, model, only, blind=True)
         run.folder.add_result("blind_training_seconds", seconds)
     score(run, run.chat(model, blind=True), "blind")
 
 
-def _without_pictures(stage: StageConfig) -> StageConfig:
+def _without_media(stage: StageConfig) -> StageConfig:
     """What is left of a stage then; listening without anything to listen to is reading the text alone."""
     listens = isinstance(stage.objective, ListeningConfig)
     objective = NextTokenConfig() if listens else stage.objective

@@ -14,10 +14,10 @@ from vitrail.contracts.errors import WeightsError
 from vitrail.media.config import TilesConfig
 from vitrail.models.config import VisionTransformerConfig
 from vitrail.systems.system import (
-    DescribedEncoder,
+    EncoderSpec,
     Json,
+    KeyMap,
     Official,
-    Place,
     before,
     in_block,
     refused,
@@ -51,7 +51,7 @@ OTHERS = ("text_model.", "text_projection.", "logit_scale", "logit_bias")
 
 OUTSIDE = {
     "class_token": "embeddings.class_embedding",
-    "table": "embeddings.position_embedding.weight",
+    "position_table": "embeddings.position_embedding.weight",
     "stem.bias": "embeddings.patch_embedding.bias",
     "stem_norm.weight": "pre_layrnorm.weight",
     "stem_norm.bias": "pre_layrnorm.bias",
@@ -68,21 +68,21 @@ IN_BLOCK = {
 }
 
 
-def read(official: Official) -> DescribedEncoder:
+def read(official: Official) -> EncoderSpec:
     """The official description in our words. Raises WeightsError for what we have no component for."""
     vision = vision_settings(official.config, VISION, LAYOUT)
     side, patch = square(vision["image_size"], LAYOUT), square(vision["patch_size"], LAYOUT)
     projection = official.tensors.get(PROJECTION)
     encoder = VisionTransformerConfig(
         **sizes(vision),
-        table=(side // patch, side // patch),
+        position_table=(side // patch, side // patch),
         class_token="kept",
         stem_norm="embeddings",
         pooling="class",
         pooled_width=None if projection is None else len(projection),
     )
     media = TilesConfig(patch=patch, merge=1, tile=side, max_tiles=1, thumbnail=False, fit="crop", mean=MEAN, std=STD)
-    return DescribedEncoder(encoder, media)
+    return EncoderSpec(encoder, media)
 
 
 def vision_settings(config: Json, defaults: Json, layout: str) -> Json:
@@ -125,7 +125,7 @@ def canonical(name: str) -> str | None:
     return name if name.startswith((TOWER, "visual_projection.")) else TOWER + name
 
 
-def place(name: str, described: DescribedEncoder) -> Place:
+def key_map(name: str, described: EncoderSpec) -> KeyMap:
     """Where our tensor `name` is kept."""
     inside = name.removeprefix("encoder.")
     if inside == "pool.projection.weight":
@@ -133,7 +133,7 @@ def place(name: str, described: DescribedEncoder) -> Place:
     return before(TOWER, in_tower(inside, OUTSIDE, described.media.patch))
 
 
-def in_tower(name: str, outside: dict[str, str], patch: int) -> Place:
+def in_tower(name: str, outside: dict[str, str], patch: int) -> KeyMap:
     """Where a tensor of the encoder is kept, in names without the tower's prefix. outside: those beside the blocks."""
     if name == "stem.weight":
         return shaped("embeddings.patch_embedding.weight", (3, patch, patch))

@@ -11,7 +11,7 @@ import torch
 from vitrail.contracts.errors import WeightsError
 from vitrail.contracts.protocols import Tokenizer
 from vitrail.prompts.templates import TOKENIZER, template
-from vitrail.systems.system import Described, Official
+from vitrail.systems.system import ModelSpec, Official
 
 HEAD = "language_model.lm_head.weight"
 EMBEDDINGS = "language_model.model.embed_tokens.weight"
@@ -42,7 +42,7 @@ def ties_embeddings(official: Official) -> bool:
     return HEAD not in named or (EMBEDDINGS in named and torch.equal(named[HEAD], named[EMBEDDINGS]))
 
 
-def end_of_answer(described: Described, tokenizer: Tokenizer) -> int:
+def end_of_answer(described: ModelSpec, tokenizer: Tokenizer) -> int:
     """The token that closes an answer. Raises WeightsError for a template that has none."""
     if described.prompt.template == TOKENIZER:
         # The format is the tokenizer's own program; whoever writes a model has asked it already.

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from vitrail.systems.system import Place, same, shaped, within
+from vitrail.systems.system import KeyMap, same, shaped, within
 
 IN_BLOCK = {
     "attention_norm": "norm1",
@@ -22,12 +22,12 @@ IN_BLOCK = {
 }
 
 
-def place(name: str, patch: int) -> Place:
+def key_map(name: str, patch: int) -> KeyMap:
     """Where a tensor of the encoder is kept, without the prefix of the system (`visual_encoder.`)."""
     match name.removeprefix("encoder."):
         case "class_token":
             return within("cls_token", 2)
-        case "table":
+        case "position_table":
             return within("pos_embed", 1)
         case "stem.weight":
             return shaped("patch_embed.proj.weight", (3, patch, patch))
@@ -37,7 +37,7 @@ def place(name: str, patch: int) -> Place:
     _, number, part = module.split(".", 2)
     if (part, kind) == ("query_key_value", "bias"):
         names = (f"blocks.{number}.attn.q_bias", f"blocks.{number}.attn.v_bias")
-        return Place(names, _with_zeros, _without_keys)
+        return KeyMap(names, _with_zeros, _without_keys)
     return same(f"blocks.{number}.{IN_BLOCK[part]}.{kind}")
 
 

@@ -16,7 +16,7 @@ from torch import Tensor
 from vitrail.contracts.errors import WeightsError, nearest
 from vitrail.models.weights import load_tensors
 from vitrail.systems import clip, internvl, internvl_1_5, mistral3, nvlm, qwen2_5_vl, qwen2_vl, siglip
-from vitrail.systems.system import D, Described, DescribedEncoder, Layout, Official, System
+from vitrail.systems.system import D, EncoderSpec, Layout, ModelSpec, Official, System
 
 SYSTEMS: dict[str, System] = {
     "mistral3": mistral3,
@@ -28,7 +28,7 @@ SYSTEMS: dict[str, System] = {
 }
 """model_type in config.json -> the system. The next system is one file and one line here."""
 
-ENCODERS: dict[str, Layout[DescribedEncoder]] = {
+ENCODERS: dict[str, Layout[EncoderSpec]] = {
     **dict.fromkeys(("clip_vision_model", "clip"), clip),
     **dict.fromkeys(("siglip_vision_model", "siglip"), siglip),
 }
@@ -69,7 +69,7 @@ def is_encoder(folder: Path) -> bool:
     return is_official(folder) and _json(folder / CONFIG).get("model_type") in ENCODERS
 
 
-def encoder_of(folder: Path) -> Layout[DescribedEncoder]:
+def encoder_of(folder: Path) -> Layout[EncoderSpec]:
     """The layout of a folder that holds a vision encoder alone. Raises WeightsError for one that is not known."""
     model_type = _json(folder / CONFIG).get("model_type")
     if model_type not in ENCODERS:
@@ -133,7 +133,7 @@ def from_official(
             official[canonical] = tensor
     ours, taken = {}, set[str]()
     for name in names:
-        kept = system.place(name, described)
+        kept = system.key_map(name, described)
         missing = next((part for part in kept.names if part not in official), None)
         if missing:
             raise WeightsError(f"'{place}' lacks '{missing}'")
@@ -154,7 +154,7 @@ def to_official(system: Layout[D], described: D, ours: Mapping[str, Tensor]) -> 
     """Our tensors under their official names, as new contiguous tensors."""
     official: dict[str, Tensor] = {}
     for name, tensor in ours.items():
-        kept = system.place(name, described)
+        kept = system.key_map(name, described)
         for part, piece in zip(kept.names, kept.split(tensor), strict=True):
             assert part not in official or kept.shared, f"two of our tensors are kept as '{part}'"
             piece = piece.detach().clone(memory_format=torch.contiguous_format)
@@ -162,7 +162,7 @@ def to_official(system: Layout[D], described: D, ours: Mapping[str, Tensor]) -> 
     return official
 
 
-def fitting(described: Described, model_type: str | None = None) -> System:
+def fitting(described: ModelSpec, model_type: str | None = None) -> System:
     """The first system whose layout can hold a model, or the one asked for.
 
     Raises WeightsError that says what stands in the way.

@@ -18,9 +18,9 @@ from torch.nn.functional import pad
 from vitrail.media.config import NativeResolutionConfig, TilesConfig
 from vitrail.models.config import CustomConfig, MLPProjectorConfig, ModelConfig, VisionTransformerConfig
 from vitrail.systems.system import (
-    Described,
     Json,
-    Place,
+    KeyMap,
+    ModelSpec,
     differences,
     in_block,
     on_a_line,
@@ -60,7 +60,18 @@ STRUCTURE: dict[str, Any] = {
 }
 """What is the same in every InternViT."""
 FREE = (
-    *("width", "depth", "heads", "mlp_width", "activation", "table", "norm", "norm_eps", "query_key_norm", "qkv_bias"),
+    *(
+        "width",
+        "depth",
+        "heads",
+        "mlp_width",
+        "activation",
+        "position_table",
+        "norm",
+        "norm_eps",
+        "query_key_norm",
+        "qkv_bias",
+    ),
     *("layer_scale", "layer", "dummy_heads", "rope_theta"),
 )
 """What the layout says of an encoder."""
@@ -90,7 +101,7 @@ def encoder_of(vision: Json, layer: int, dummy_heads: int = 0) -> VisionTransfor
         heads=vision["num_attention_heads"],
         mlp_width=vision["intermediate_size"],
         activation=vision["hidden_act"],
-        table=(side, side),
+        position_table=(side, side),
         norm="rms" if vision["norm_type"] == "rms_norm" else "layer",
         norm_eps=vision["layer_norm_eps"],
         query_key_norm=vision["qk_normalization"],
@@ -139,7 +150,7 @@ def obstacles(model: ModelConfig, projector: MLPProjectorConfig) -> list[str]:
     if isinstance(model.encoder, CustomConfig):
         found.append(f"model.encoder is {model.encoder.kind}, the layout has vision_transformer")
     else:
-        layout = VisionTransformerConfig(**STRUCTURE, table=(1, 1))
+        layout = VisionTransformerConfig(**STRUCTURE, position_table=(1, 1))
         found += differences(model.encoder, layout, FREE, "model.encoder")
         if model.encoder.layer_scale is None:
             found.append("model.encoder.layer_scale is None, the layout has one")
@@ -154,7 +165,7 @@ def obstacles(model: ModelConfig, projector: MLPProjectorConfig) -> list[str]:
 
 def vision_settings(encoder: VisionTransformerConfig, media: TilesConfig) -> dict[str, Any]:
     """`vision_config` as the official code has it, for a model without obstacles."""
-    assert encoder.table is not None, "obstacles come first"
+    assert encoder.position_table is not None, "obstacles come first"
     return {
         **VISION,
         "architectures": ["InternVisionModel"],
@@ -163,7 +174,7 @@ def vision_settings(encoder: VisionTransformerConfig, media: TilesConfig) -> dic
         "intermediate_size": encoder.mlp_width,
         "num_hidden_layers": encoder.depth,
         "num_attention_heads": encoder.heads,
-        "image_size": encoder.table[0] * media.patch,
+        "image_size": encoder.position_table[0] * media.patch,
         "patch_size": media.patch,
         "norm_type": "rms_norm" if encoder.norm == "rms" else "layer_norm",
         "qk_normalization": encoder.query_key_norm,
@@ -195,14 +206,14 @@ def outer_settings(model: ModelConfig) -> dict[str, Any]:
     }
 
 
-def place(name: str, described: Described) -> Place:
+def key_map(name: str, described: ModelSpec) -> KeyMap:
     """Where a tensor of encoder or projector is kept."""
     encoder, media = described.model.encoder, described.model.media
     assert isinstance(encoder, VisionTransformerConfig), "obstacles come first"
     match name:
         case "encoder.class_token":
             return within("vision_model.embeddings.class_embedding", 2)
-        case "encoder.table":
+        case "encoder.position_table":
             return within("vision_model.embeddings.position_embedding", 1)
         case "encoder.stem.weight":
             return shaped("vision_model.embeddings.patch_embedding.weight", (3, media.patch, media.patch))
@@ -223,11 +234,11 @@ def place(name: str, described: Described) -> Place:
     return same(official)
 
 
-def _padded(name: str, width: int, dummies: int, part: str) -> Place:
+def _padded(name: str, width: int, dummies: int, part: str) -> KeyMap:
     """Kept with so many channels of dummy heads: after ours, or after those of queries, of keys and of values."""
     last = part == "attention_out"
     if part == "query_key_value":
-        return Place((name,), partial(_three_cut, width=width), partial(_three_padded, dummies=dummies))
+        return KeyMap((name,), partial(_three_cut, width=width), partial(_three_padded, dummies=dummies))
 
     def cut(tensors: Sequence[Tensor]) -> Tensor:
         return tensors[0][..., :width] if last else tensors[0][:width]
@@ -236,7 +247,7 @@ def _padded(name: str, width: int, dummies: int, part: str) -> Place:
         # A padding is named from the last axis on.
         return [pad(tensor, (0, dummies))]
 
-    return Place((name,), cut, padded)
+    return KeyMap((name,), cut, padded)
 
 
 def _three_cut(tensors: Sequence[Tensor], width: int) -> Tensor:

@@ -18,10 +18,10 @@ from vitrail.prompts.config import PICTURES, PromptConfig
 from vitrail.systems import composite, intern_vit
 from vitrail.systems.composite import HEAD, NOTES, ties_embeddings
 from vitrail.systems.system import (
-    Described,
     Json,
+    KeyMap,
+    ModelSpec,
     Official,
-    Place,
     in_block,
     refused,
     rows,
@@ -91,7 +91,7 @@ IN_BLOCK = {
 }
 
 
-def read(official: Official) -> Described:
+def read(official: Official) -> ModelSpec:
     """The official description in our words. Raises WeightsError for what we have no component for."""
     config = official.config
     vision = {**VISION, **config.get("vision_config", {})}
@@ -114,7 +114,7 @@ def read(official: Official) -> Described:
     unused = [UNUSED] if vision["use_mask_token"] else []
     if not vision["use_mean_pooling"] and layer != -1:
         unused += [f"{TOWER}layernorm.weight", f"{TOWER}layernorm.bias"]
-    return Described(
+    return ModelSpec(
         model, PromptConfig(picture=PICTURES["internvl"]), backbone, frozenset([*unused, *([HEAD] if tied else [])])
     )
 
@@ -129,7 +129,7 @@ def _encoder(vision: Json, layer: int) -> VisionTransformerConfig:
         heads=vision["num_attention_heads"],
         mlp_width=vision["intermediate_size"],
         activation=vision["hidden_act"],
-        table=(side // patch, side // patch) if tabled else None,
+        position_table=(side // patch, side // patch) if tabled else None,
         norm="rms" if vision["norm_type"] == "rms_norm" else "layer",
         norm_eps=vision["layer_norm_eps"],
         final_norm=not vision["use_mean_pooling"] and layer == -1,
@@ -199,7 +199,7 @@ def _media(official: Official, vision: Json, merge: int) -> TilesConfig:
     )
 
 
-def obstacles(described: Described) -> list[str]:
+def obstacles(described: ModelSpec) -> list[str]:
     """Why a model of ours cannot be written in this layout, each in a few words; empty when it can."""
     model = described.model
     found = intern_vit.obstacles(model, PROJECTOR)
@@ -214,14 +214,14 @@ def obstacles(described: Described) -> list[str]:
             found.append(f"model.encoder.norm_eps is {encoder.norm_eps}, the layout has {QUERY_KEY_EPS}")
         if encoder.activation != "gelu":
             found.append(f"model.encoder.activation is {encoder.activation}, the layout has gelu")
-        if encoder.table and encoder.table[0] != encoder.table[1]:
-            found.append(f"model.encoder.table is {encoder.table}, the layout has a square one")
+        if encoder.position_table and encoder.position_table[0] != encoder.position_table[1]:
+            found.append(f"model.encoder.position_table is {encoder.position_table}, the layout has a square one")
     if not described.prompt.picture.token:
         found.append("prompt.picture.token names no token, the layout has one")
     return found
 
 
-def write(described: Described, tokenizer: Tokenizer, dtype: str) -> dict[str, Json]:
+def write(described: ModelSpec, tokenizer: Tokenizer, dtype: str) -> dict[str, Json]:
     """The JSON files of the official folder, for a model without obstacles. dtype: of the tensors."""
     model, picture = described.model, described.prompt.picture
     encoder, media = model.encoder, model.media
@@ -264,7 +264,7 @@ def write(described: Described, tokenizer: Tokenizer, dtype: str) -> dict[str, J
 
 
 def _vision_settings(encoder: VisionTransformerConfig, media: TilesConfig) -> dict[str, Any]:
-    side = encoder.table[0] * media.patch if encoder.table else media.tile
+    side = encoder.position_table[0] * media.patch if encoder.position_table else media.tile
     return {
         **VISION,
         "attention_bias": encoder.qkv_bias,
@@ -278,7 +278,7 @@ def _vision_settings(encoder: VisionTransformerConfig, media: TilesConfig) -> di
         "num_attention_heads": encoder.heads,
         "num_hidden_layers": encoder.depth,
         "patch_size": [media.patch, media.patch],
-        "use_absolute_position_embeddings": encoder.table is not None,
+        "use_absolute_position_embeddings": encoder.position_table is not None,
         "use_mean_pooling": not encoder.final_norm,
         "use_qk_norm": encoder.query_key_norm,
     }
@@ -287,7 +287,7 @@ def _vision_settings(encoder: VisionTransformerConfig, media: TilesConfig) -> di
 canonical = composite.canonical
 
 
-def place(name: str, described: Described) -> Place:
+def key_map(name: str, described: ModelSpec) -> KeyMap:
     """Where our tensor `name` is kept."""
     patch = described.model.media.patch
     if name.startswith("backbone.lm."):
@@ -295,7 +295,7 @@ def place(name: str, described: Described) -> Place:
     match name:
         case "encoder.class_token":
             return within(f"{TOWER}embeddings.cls_token", 2)
-        case "encoder.table":
+        case "encoder.position_table":
             return within(f"{TOWER}embeddings.position_embeddings", 1)
         case "encoder.stem.weight":
             return shaped(f"{OUTSIDE['encoder.stem']}.weight", (3, patch, patch))

@@ -22,7 +22,7 @@ from vitrail.models.config import DecoderConfig, MLPProjectorConfig, ModelConfig
 from vitrail.prompts.config import PICTURES, PromptConfig
 from vitrail.systems import composite, intern_vit
 from vitrail.systems.composite import NOTES
-from vitrail.systems.system import Described, Json, Official, Place, refused, same
+from vitrail.systems.system import Json, KeyMap, ModelSpec, Official, refused, same
 
 LAYOUT = "InternVLChatModel"
 
@@ -59,7 +59,7 @@ IN_LAYER = {
 QUERY, KEY, VALUE = "self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj"
 
 
-def read(official: Official) -> Described:
+def read(official: Official) -> ModelSpec:
     """The official description in our words. Raises WeightsError for what we have no component for."""
     config = official.config
     vision = {**intern_vit.VISION, **config.get("vision_config", {})}
@@ -75,7 +75,7 @@ def read(official: Official) -> Described:
         encoder=intern_vit.encoder_of(vision, config.get("select_layer", -1)),
         projector=intern_vit.projector_of(config, backbone["hidden_size"], bias=True),
     )
-    return Described(model, PromptConfig(picture=PICTURES["internvl"]), backbone)
+    return ModelSpec(model, PromptConfig(picture=PICTURES["internvl"]), backbone)
 
 
 def family_class(language: Json) -> str:
@@ -131,7 +131,7 @@ def _scaling(language: Json) -> dict[str, Any]:
     return {**({"rope_type": kind} if kind else {}), **scaling}
 
 
-def obstacles(described: Described) -> list[str]:
+def obstacles(described: ModelSpec) -> list[str]:
     """Why a model of ours cannot be written in this layout, each in a few words; empty when it can."""
     found = intern_vit.obstacles(described.model, PROJECTOR)
     projector, width = described.model.projector, described.backbone["hidden_size"]
@@ -145,7 +145,7 @@ def obstacles(described: Described) -> list[str]:
     return found
 
 
-def write(described: Described, tokenizer: Tokenizer, dtype: str) -> dict[str, Json]:
+def write(described: ModelSpec, tokenizer: Tokenizer, dtype: str) -> dict[str, Json]:
     """The JSON files of the official folder, for a model without obstacles. dtype: of the tensors."""
     config = {
         "architectures": [LAYOUT],
@@ -164,10 +164,10 @@ def canonical(name: str) -> str | None:
     return None if name.endswith("inv_freq") else name
 
 
-def place(name: str, described: Described) -> Place:
+def key_map(name: str, described: ModelSpec) -> KeyMap:
     """Where our tensor `name` is kept."""
     if not name.startswith("backbone.lm."):
-        return intern_vit.place(name, described)
+        return intern_vit.key_map(name, described)
     inside = name.removeprefix("backbone.lm.")
     if described.backbone.get(WRITTEN_AS) != GROUPED:
         return same(f"language_model.{inside}")
@@ -186,7 +186,7 @@ def place(name: str, described: Described) -> Place:
     }[part]
     join = partial(_of_groups, heads=heads, groups=groups, which=which)
     split = partial(_into_groups, heads=heads, groups=groups, which=which)
-    return Place((f"{layer}.attention.wqkv.{kind}",), join, split, shared=True)
+    return KeyMap((f"{layer}.attention.wqkv.{kind}",), join, split, shared=True)
 
 
 def _of_groups(tensors: Sequence[Tensor], heads: int, groups: int, which: slice) -> Tensor:

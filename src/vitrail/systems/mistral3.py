@@ -26,10 +26,10 @@ from vitrail.prompts.templates import template
 from vitrail.systems import composite
 from vitrail.systems.composite import HEAD, NOTES, ties_embeddings
 from vitrail.systems.system import (
-    Described,
     Json,
+    KeyMap,
+    ModelSpec,
     Official,
-    Place,
     differences,
     on_a_line,
     refused,
@@ -85,7 +85,7 @@ IN_BLOCK = {
 }
 
 
-def read(official: Official) -> Described:
+def read(official: Official) -> ModelSpec:
     """The official description in our words. Raises WeightsError for what we have no component for."""
     config = official.config
     vision = {**VISION, **config.get("vision_config", {})}
@@ -115,7 +115,7 @@ def read(official: Official) -> Described:
     processor = {**SPECIALS, **official.files.get("processor_config.json", {})}
     picture = PictureConfig(*(processor[name] for name in SPECIALS))
     redundant = frozenset({HEAD}) if tied else frozenset[str]()
-    return Described(model, PromptConfig(picture=picture), backbone, redundant)
+    return ModelSpec(model, PromptConfig(picture=picture), backbone, redundant)
 
 
 def _unknown(config: Json, vision: Json) -> Iterator[str]:
@@ -183,7 +183,7 @@ def _media(official: Official, vision: Json, merge: int) -> NativeResolutionConf
     )
 
 
-def obstacles(described: Described) -> list[str]:
+def obstacles(described: ModelSpec) -> list[str]:
     """Why a model of ours cannot be written in this layout, each in a few words; empty when it can."""
     model, picture, found = described.model, described.prompt.picture, on_a_line(described.model)
     if not isinstance(model.encoder, VisionTransformerConfig):
@@ -208,7 +208,7 @@ def obstacles(described: Described) -> list[str]:
     return found
 
 
-def write(described: Described, tokenizer: Tokenizer, dtype: str) -> dict[str, Json]:
+def write(described: ModelSpec, tokenizer: Tokenizer, dtype: str) -> dict[str, Json]:
     """The JSON files of the official folder, for a model without obstacles. dtype: of the tensors."""
     model, picture = described.model, described.prompt.picture
     assert isinstance(model.encoder, VisionTransformerConfig), obstacles(described)
@@ -290,7 +290,7 @@ def _longest_side(media: NativeResolutionConfig) -> int:
 canonical = composite.canonical
 
 
-def place(name: str, described: Described) -> Place:
+def key_map(name: str, described: ModelSpec) -> KeyMap:
     """Where our tensor `name` is kept."""
     module, _, kind = name.rpartition(".")
     media, encoder = described.model.media, described.model.encoder
@@ -302,7 +302,7 @@ def place(name: str, described: Described) -> Place:
         assert isinstance(encoder, VisionTransformerConfig), "obstacles come first"
         official = "multi_modal_projector.patch_merger.merging_layer.weight"
         join, split = partial(_by_patch, width=encoder.width), partial(_by_channel, width=encoder.width)
-        return Place((official,), join, split)
+        return KeyMap((official,), join, split)
     if module in OUTSIDE:
         return same(f"{OUTSIDE[module]}.{kind}")
     start, number, inside = module.split(".", 3)[1:]

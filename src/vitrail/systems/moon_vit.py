@@ -11,7 +11,7 @@ from functools import partial
 import torch
 from torch import Tensor
 
-from vitrail.systems.system import Place, same, shaped
+from vitrail.systems.system import KeyMap, same, shaped
 
 OUTSIDE = {
     "stem.bias": "patch_embed.proj.bias",
@@ -28,14 +28,14 @@ IN_BLOCK = {
 }
 
 
-def place(name: str, patch: int, heads: int, table: tuple[int, int]) -> Place:
+def key_map(name: str, patch: int, heads: int, table: tuple[int, int]) -> KeyMap:
     """Where a tensor of the encoder is kept, without the prefix of the system (`vision_tower.`)."""
     inside = name.removeprefix("encoder.")
     if inside == "stem.weight":
         return shaped("patch_embed.proj.weight", (3, patch, patch))
-    if inside == "table":
+    if inside == "position_table":
         names = ("patch_embed.pos_emb.weight",)
-        return Place(names, lambda tensors: tensors[0].flatten(0, 1), lambda tensor: [tensor.unflatten(0, table)])
+        return KeyMap(names, lambda tensors: tensors[0].flatten(0, 1), lambda tensor: [tensor.unflatten(0, table)])
     if inside in OUTSIDE:
         return same(OUTSIDE[inside])
     module, _, kind = inside.rpartition(".")
@@ -44,7 +44,7 @@ def place(name: str, patch: int, heads: int, table: tuple[int, int]) -> Place:
     if part != "query_key_value":
         return same(official)
     ours, theirs = partial(_reordered, heads=heads), partial(_reordered, heads=heads, back=True)
-    return Place((official,), lambda tensors: ours(tensors[0]), lambda tensor: [theirs(tensor)])
+    return KeyMap((official,), lambda tensors: ours(tensors[0]), lambda tensor: [theirs(tensor)])
 
 
 def _reordered(tensor: Tensor, heads: int, back: bool = False) -> Tensor:

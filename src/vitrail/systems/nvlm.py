@@ -13,7 +13,7 @@ from vitrail.contracts.protocols import Tokenizer
 from vitrail.models.config import DecoderConfig, MLPProjectorConfig, ModelConfig, VisionTransformerConfig
 from vitrail.prompts.config import PICTURES, PromptConfig
 from vitrail.systems import composite, intern_vit, internvl_1_5
-from vitrail.systems.system import Described, Json, Official, Place, same
+from vitrail.systems.system import Json, KeyMap, ModelSpec, Official, same
 
 LAYOUT = "NVLM_D_Model"
 
@@ -22,7 +22,7 @@ SHARDS = 8
 PROJECTOR = MLPProjectorConfig(norm="layer", norm_at="merged", bias=False)
 
 
-def read(official: Official) -> Described:
+def read(official: Official) -> ModelSpec:
     """The official description in our words. Raises WeightsError for what we have no component for."""
     config = official.config
     vision = {**intern_vit.VISION, **config.get("vision_config", {})}
@@ -38,10 +38,10 @@ def read(official: Official) -> Described:
         encoder=intern_vit.encoder_of(vision, config.get("select_layer", -1), dummies),
         projector=intern_vit.projector_of(config, backbone["intermediate_size"], bias=False),
     )
-    return Described(model, PromptConfig(picture=PICTURES["nvlm"]), backbone)
+    return ModelSpec(model, PromptConfig(picture=PICTURES["nvlm"]), backbone)
 
 
-def obstacles(described: Described) -> list[str]:
+def obstacles(described: ModelSpec) -> list[str]:
     """Why a model of ours cannot be written in this layout, each in a few words; empty when it can."""
     found = intern_vit.obstacles(described.model, PROJECTOR)
     projector, inner = described.model.projector, described.backbone.get("intermediate_size")
@@ -56,7 +56,7 @@ def obstacles(described: Described) -> list[str]:
     return found
 
 
-def write(described: Described, tokenizer: Tokenizer, dtype: str) -> dict[str, Json]:
+def write(described: ModelSpec, tokenizer: Tokenizer, dtype: str) -> dict[str, Json]:
     """The JSON files of the official folder, for a model without obstacles. dtype: of the tensors."""
     encoder, outer = described.model.encoder, intern_vit.outer_settings(described.model)
     assert isinstance(encoder, VisionTransformerConfig), obstacles(described)
@@ -76,8 +76,8 @@ def write(described: Described, tokenizer: Tokenizer, dtype: str) -> dict[str, J
 canonical = internvl_1_5.canonical
 
 
-def place(name: str, described: Described) -> Place:
+def key_map(name: str, described: ModelSpec) -> KeyMap:
     """Where our tensor `name` is kept."""
     if name.startswith("backbone.lm."):
         return same(name.replace("backbone.lm.", "language_model.", 1))
-    return intern_vit.place(name, described)
+    return intern_vit.key_map(name, described)

@@ -9,9 +9,13 @@ from functools import partial
 
 from torch import Tensor
 
-from vitrail.systems.system import Place, same, shaped
+from vitrail.systems.system import KeyMap, same, shaped
 
-OUTSIDE = {"table": "positional_embedding", "stem_norm.weight": "ln_pre.weight", "stem_norm.bias": "ln_pre.bias"}
+OUTSIDE = {
+    "position_table": "positional_embedding",
+    "stem_norm.weight": "ln_pre.weight",
+    "stem_norm.bias": "ln_pre.bias",
+}
 IN_BLOCK = {
     "attention_norm": "ln_1",
     "query_key_value": "attn.in_proj",
@@ -22,7 +26,7 @@ IN_BLOCK = {
 }
 
 
-def place(name: str, patch: int, heads: int) -> Place:
+def key_map(name: str, patch: int, heads: int) -> KeyMap:
     """Where a tensor of the encoder is kept, without the prefix of the system (`transformer.visual.`)."""
     inside = name.removeprefix("encoder.")
     if inside == "stem.weight":
@@ -35,7 +39,7 @@ def place(name: str, patch: int, heads: int) -> Place:
     if part != "query_key_value":
         return same(official)
     ours, theirs = partial(_swapped, first=heads, second=3), partial(_swapped, first=3, second=heads)
-    return Place((official,), lambda tensors: ours(tensors[0]), lambda tensor: [theirs(tensor)])
+    return KeyMap((official,), lambda tensors: ours(tensors[0]), lambda tensor: [theirs(tensor)])
 
 
 def _swapped(tensor: Tensor, first: int, second: int) -> Tensor:

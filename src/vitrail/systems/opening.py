@@ -29,13 +29,13 @@ from vitrail.systems.folder import (
     read_settings,
     system_of,
 )
-from vitrail.systems.system import Described, Json, differences
+from vitrail.systems.system import Json, ModelSpec, differences
 
 Assemble = Callable[[ModelConfig, Json], MultimodalModel]
 """Components, and transformers' settings of the language model, to a model whose weights are yet to be filled in."""
 
 
-def open_official(folder: Path, assemble: Assemble) -> tuple[MultimodalModel, Described, HFTokenizer | NoTokenizer]:
+def open_official(folder: Path, assemble: Assemble) -> tuple[MultimodalModel, ModelSpec, HFTokenizer | NoTokenizer]:
     """A model in the layout of a published system, with its whole description. Raises WeightsError.
 
     Where it cannot be asked, the tokenizer is one that says why.
@@ -52,7 +52,7 @@ def open_official(folder: Path, assemble: Assemble) -> tuple[MultimodalModel, De
     return model, replace(described, model=components, prompt=prompt), tokenizer
 
 
-def official_settings(folder: Path) -> Described:
+def official_settings(folder: Path) -> ModelSpec:
     """What an official folder says of its model, but for the weights, which need not be there. Raises WeightsError.
 
     The tokenizer is the folder itself; null where it holds none, or none that our prompts can be made with.

@@ -10,7 +10,7 @@ from vitrail.contracts.protocols import Tokenizer
 from vitrail.models.config import VisionTransformerConfig
 from vitrail.prompts.config import MRopePositionsConfig
 from vitrail.systems import qwen2_vl, qwen_vit
-from vitrail.systems.system import Described, Json, Official
+from vitrail.systems.system import Json, ModelSpec, Official
 
 LAYOUT = "Qwen2_5_VLForConditionalGeneration"
 
@@ -18,13 +18,13 @@ FREE = (*qwen2_vl.SIZES, "window", "full_blocks")
 """What the layout says of an encoder."""
 
 
-def read(official: Official) -> Described:
+def read(official: Official) -> ModelSpec:
     """The official description in our words. Raises WeightsError for what we have no component for."""
     vision = {**qwen_vit.VISION_2_5, **official.config.get("vision_config", {})}
     return qwen2_vl.described_by(official, LAYOUT, vision, qwen_vit.encoder_2_5(vision))
 
 
-def obstacles(described: Described) -> list[str]:
+def obstacles(described: ModelSpec) -> list[str]:
     """Why a model of ours cannot be written in this layout, each in a few words; empty when it can."""
     found = qwen2_vl.obstacles_to(described, qwen_vit.encoder_2_5(qwen_vit.VISION_2_5), FREE)
     encoder, positions = described.model.encoder, described.model.positions
@@ -35,7 +35,7 @@ def obstacles(described: Described) -> list[str]:
     return found
 
 
-def write(described: Described, tokenizer: Tokenizer, dtype: str) -> dict[str, Json]:
+def write(described: ModelSpec, tokenizer: Tokenizer, dtype: str) -> dict[str, Json]:
     """The JSON files of the official folder, for a model without obstacles. dtype: of the tensors."""
     encoder, positions = described.model.encoder, described.model.positions
     assert isinstance(encoder, VisionTransformerConfig), obstacles(described)
@@ -53,4 +53,4 @@ def write(described: Described, tokenizer: Tokenizer, dtype: str) -> dict[str, J
 
 
 canonical = qwen2_vl.canonical
-place = qwen2_vl.place
+key_map = qwen2_vl.key_map

@@ -23,7 +23,7 @@ from vitrail.models.config import (
 from vitrail.prompts.config import PICTURES, MRopePositionsConfig, PictureConfig, PromptConfig
 from vitrail.systems import composite, qwen_vit
 from vitrail.systems.composite import NOTES
-from vitrail.systems.system import Described, Json, Official, Place, differences, refused, same
+from vitrail.systems.system import Json, KeyMap, ModelSpec, Official, differences, refused, same
 
 LAYOUT = "Qwen2VLForConditionalGeneration"
 
@@ -59,13 +59,13 @@ MODULES = {"model.visual.": "visual.", "model.language_model.": "model."}
 SPECIALS = {"image_token_id": "<|image_pad|>", "video_token_id": "<|video_pad|>"}
 
 
-def read(official: Official) -> Described:
+def read(official: Official) -> ModelSpec:
     """The official description in our words. Raises WeightsError for what we have no component for."""
     vision = {**qwen_vit.VISION_2, **official.config.get("vision_config", {})}
     return described_by(official, LAYOUT, vision, qwen_vit.encoder_2(vision))
 
 
-def described_by(official: Official, layout: str, vision: Json, encoder: VisionTransformerConfig) -> Described:
+def described_by(official: Official, layout: str, vision: Json, encoder: VisionTransformerConfig) -> ModelSpec:
     """What Qwen2-VL and Qwen2.5-VL say in the same words. Raises WeightsError for what we have no component for."""
     config, images = official.config, images_of(official)
     text = {**TEXT, **{key: value for key, value in config.items() if key in TEXT}, **config.get("text_config", {})}
@@ -90,7 +90,7 @@ def described_by(official: Official, layout: str, vision: Json, encoder: VisionT
         positions=MRopePositionsConfig(sections=tuple(rope[SECTIONS]), tokens_per_second=vision.get(SPEED)),
     )
     redundant = frozenset({HEAD}) if tied else frozenset[str]()
-    return Described(model, PromptConfig(picture=PICTURES["qwen2_vl"]), backbone, redundant)
+    return ModelSpec(model, PromptConfig(picture=PICTURES["qwen2_vl"]), backbone, redundant)
 
 
 ROPE = ("rope_parameters", "rope_scaling", "rope_theta")
@@ -141,7 +141,7 @@ def images_of(official: Official) -> Json:
     return {**qwen_vit.IMAGES, **official.files.get("preprocessor_config.json", {}), **within}
 
 
-def obstacles(described: Described) -> list[str]:
+def obstacles(described: ModelSpec) -> list[str]:
     """Why a model of ours cannot be written in this layout, each in a few words; empty when it can."""
     found = obstacles_to(described, qwen_vit.encoder_2(qwen_vit.VISION_2), SIZES)
     positions = described.model.positions
@@ -150,7 +150,7 @@ def obstacles(described: Described) -> list[str]:
     return found
 
 
-def obstacles_to(described: Described, layout: VisionTransformerConfig, free: tuple[str, ...]) -> list[str]:
+def obstacles_to(described: ModelSpec, layout: VisionTransformerConfig, free: tuple[str, ...]) -> list[str]:
     """The same for an encoder of that structure. free: its settings that may be others."""
     model, found = described.model, []
     if not isinstance(model.encoder, VisionTransformerConfig):
@@ -178,7 +178,7 @@ def obstacles_to(described: Described, layout: VisionTransformerConfig, free: tu
     return found
 
 
-def write(described: Described, tokenizer: Tokenizer, dtype: str) -> dict[str, Json]:
+def write(described: ModelSpec, tokenizer: Tokenizer, dtype: str) -> dict[str, Json]:
     """The JSON files of the official folder, for a model without obstacles. dtype: of the tensors."""
     encoder = described.model.encoder
     assert isinstance(encoder, VisionTransformerConfig), obstacles(described)
@@ -193,7 +193,7 @@ def write(described: Described, tokenizer: Tokenizer, dtype: str) -> dict[str, J
 
 
 def written(
-    described: Described, tokenizer: Tokenizer, dtype: str, names: tuple[str, str], vision: dict[str, Any]
+    described: ModelSpec, tokenizer: Tokenizer, dtype: str, names: tuple[str, str], vision: dict[str, Any]
 ) -> dict[str, Json]:
     """The files of both layouts. names: the class and its model_type. vision: what is not the same of the encoder."""
     encoder, media, picture = described.model.encoder, described.model.media, described.prompt.picture
@@ -266,10 +266,10 @@ def canonical(name: str) -> str | None:
     return name if start is None else MODULES[start] + name.removeprefix(start)
 
 
-def place(name: str, described: Described) -> Place:
+def key_map(name: str, described: ModelSpec) -> KeyMap:
     """Where our tensor `name` is kept."""
     if name.startswith("backbone.lm."):
         return same(name.removeprefix("backbone.lm."))
     encoder = described.model.encoder
     assert isinstance(encoder, VisionTransformerConfig), "obstacles come first"
-    return qwen_vit.place(name, encoder, described.model.media.patch)
+    return qwen_vit.key_map(name, encoder, described.model.media.patch)

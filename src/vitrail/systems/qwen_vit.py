@@ -14,7 +14,7 @@ from typing import Any
 
 from vitrail.media.config import NativeResolutionConfig
 from vitrail.models.config import MLPProjectorConfig, VisionTransformerConfig
-from vitrail.systems.system import Json, Place, in_block, refused, rows, same, shaped
+from vitrail.systems.system import Json, KeyMap, in_block, refused, rows, same, shaped
 
 # What transformers' classes fill in where the file says nothing.
 VISION_2: dict[str, Any] = {
@@ -163,7 +163,7 @@ def media_of(images: Json, patch: int, merge: int) -> NativeResolutionConfig:
     )
 
 
-def place(name: str, encoder: VisionTransformerConfig, patch: int) -> Place:
+def key_map(name: str, encoder: VisionTransformerConfig, patch: int) -> KeyMap:
     """Where a tensor of encoder or projector is kept."""
     module, _, kind = name.rpartition(".")
     if module == "encoder.stem":

@@ -14,7 +14,7 @@ from vitrail.media.config import TilesConfig
 from vitrail.models.config import VisionTransformerConfig
 from vitrail.systems.clip import OTHERS, TOWER, in_tower, sizes, vision_settings
 from vitrail.systems.clip import VISION as CLIP_VISION
-from vitrail.systems.system import DescribedEncoder, Official, Place, before, square, within
+from vitrail.systems.system import EncoderSpec, KeyMap, Official, before, square, within
 
 LAYOUT = "SiglipVisionModel"
 
@@ -27,7 +27,7 @@ VISION: dict[str, Any] = {
 }
 MEAN = STD = (0.5, 0.5, 0.5)
 OUTSIDE = {
-    "table": "embeddings.position_embedding.weight",
+    "position_table": "embeddings.position_embedding.weight",
     "stem.bias": "embeddings.patch_embedding.bias",
     "final_norm.weight": "post_layernorm.weight",
     "final_norm.bias": "post_layernorm.bias",
@@ -44,21 +44,21 @@ OUTSIDE = {
 }
 
 
-def read(official: Official) -> DescribedEncoder:
+def read(official: Official) -> EncoderSpec:
     """The official description in our words. Raises WeightsError for what we have no component for."""
     vision = vision_settings(official.config, VISION, LAYOUT)
     side, patch = square(vision["image_size"], LAYOUT), square(vision["patch_size"], LAYOUT)
     headed = vision.get("vision_use_head", True)
     encoder = VisionTransformerConfig(
         **sizes(vision),
-        table=(side // patch, side // patch),
+        position_table=(side // patch, side // patch),
         stem_bias=True,
         stem_norm="none",
         final_norm=True,
         pooling="attention" if headed else "none",
     )
     media = TilesConfig(patch=patch, merge=1, tile=side, max_tiles=1, thumbnail=False, mean=MEAN, std=STD)
-    return DescribedEncoder(encoder, media)
+    return EncoderSpec(encoder, media)
 
 
 def canonical(name: str) -> str | None:
@@ -68,7 +68,7 @@ def canonical(name: str) -> str | None:
     return name if name.startswith(TOWER) else TOWER + name
 
 
-def place(name: str, described: DescribedEncoder) -> Place:
+def key_map(name: str, described: EncoderSpec) -> KeyMap:
     """Where our tensor `name` is kept."""
     inside = name.removeprefix("encoder.")
     if inside == "pool.query":

@@ -37,7 +37,7 @@ class Official:
 
 
 @dataclass(frozen=True)
-class Described:
+class ModelSpec:
     """A model in our words. backbone: transformers' settings of the language model.
 
     template and system turn of `prompt` are not a system's to say: they are recognised by the tokenizer's own chat
@@ -51,7 +51,7 @@ class Described:
 
 
 @dataclass(frozen=True)
-class DescribedEncoder:
+class EncoderSpec:
     """A vision encoder alone, in our words. media: the pictures it was trained on. redundant: as above."""
 
     encoder: VisionTransformerConfig
@@ -59,11 +59,11 @@ class DescribedEncoder:
     redundant: frozenset[str] = field(default=frozenset())
 
 
-D = TypeVar("D", Described, DescribedEncoder)
+D = TypeVar("D", ModelSpec, EncoderSpec)
 
 
 @dataclass(frozen=True)
-class Place:
+class KeyMap:
     """Where the official checkpoint keeps one of our tensors: names, and how their tensors make ours and back.
 
     shared: others of ours are kept in the same official tensor; each splits into one with zeros in the others' place.
@@ -89,19 +89,19 @@ class Layout(Protocol[D]):
         """The name that `place` uses for an official tensor, whichever way of writing it is; None to pass it over."""
         ...
 
-    def place(self, name: str, described: D) -> Place:
+    def key_map(self, name: str, described: D) -> KeyMap:
         """Where our tensor `name` is kept."""
         ...
 
 
-class System(Layout[Described], Protocol):
+class System(Layout[ModelSpec], Protocol):
     """The layout of a system, which models of ours can be written in."""
 
-    def obstacles(self, described: Described) -> list[str]:
+    def obstacles(self, described: ModelSpec) -> list[str]:
         """Why a model of ours cannot be written in this layout, each in a few words; empty when it can."""
         ...
 
-    def write(self, described: Described, tokenizer: Tokenizer, dtype: str) -> dict[str, Json]:
+    def write(self, described: ModelSpec, tokenizer: Tokenizer, dtype: str) -> dict[str, Json]:
         """The JSON files of the official folder, for a model without obstacles. dtype: of the tensors."""
         ...
 
@@ -128,22 +128,22 @@ def in_block(name: str) -> tuple[str, str]:
     return number, part
 
 
-def same(name: str) -> Place:
+def same(name: str) -> KeyMap:
     """Kept as it is."""
-    return Place((name,), lambda tensors: tensors[0], lambda tensor: [tensor])
+    return KeyMap((name,), lambda tensors: tensors[0], lambda tensor: [tensor])
 
 
-def rows(*names: str) -> Place:
+def rows(*names: str) -> KeyMap:
     """Equal parts, one below the other in ours."""
-    return Place(names, lambda tensors: torch.cat(list(tensors)), lambda tensor: tensor.chunk(len(names)))
+    return KeyMap(names, lambda tensors: torch.cat(list(tensors)), lambda tensor: tensor.chunk(len(names)))
 
 
-def shaped(name: str, shape: tuple[int, ...]) -> Place:
+def shaped(name: str, shape: tuple[int, ...]) -> KeyMap:
     """Kept with other axes than ours, of which the first alone is the same."""
-    return Place((name,), lambda tensors: tensors[0].flatten(1), lambda tensor: [tensor.unflatten(1, shape)])
+    return KeyMap((name,), lambda tensors: tensors[0].flatten(1), lambda tensor: [tensor.unflatten(1, shape)])
 
 
-def within(name: str, axes: int) -> Place:
+def within(name: str, axes: int) -> KeyMap:
     """Kept with so many axes of length 1 before ours."""
 
     def split(tensor: Tensor) -> list[Tensor]:
@@ -153,10 +153,10 @@ def within(name: str, axes: int) -> Place:
         assert tensors[0].shape[:axes] == (1,) * axes, f"'{name}' is {list(tensors[0].shape)}"
         return tensors[0][(0,) * axes]
 
-    return Place((name,), join, split)
+    return KeyMap((name,), join, split)
 
 
-def before(prefix: str, place: Place) -> Place:
+def before(prefix: str, place: KeyMap) -> KeyMap:
     """The same place, under a longer name."""
     return replace(place, names=tuple(prefix + name for name in place.names))
 

@@ -157,7 +157,7 @@ class Trainer:
             "tokens": int(state.counters["tokens: text"] + state.counters["tokens: picture"]),
             "tokens_per_second": tokens / seconds,
             "seconds": state.counters["seconds"],
-            "rows": ledger.fates(),
+            "rows": ledger.outcomes(),
             "memory_gib": memory_gib(self.device.name),
         }
 

@@ -32,7 +32,7 @@ class Read:
 
 def where(row: Row) -> str:
     """The row's place, for messages; its name when it has none."""
-    return row.place or row.id
+    return row.location or row.id
 
 
 def turns(row: Row, name: str) -> list[dict[str, Any]]:

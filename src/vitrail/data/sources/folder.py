@@ -89,8 +89,8 @@ class FolderSource:
         elif "file_name" in fields:
             fields["image"] = fields.pop("file_name")
         else:
-            raise DataError(f"{row.place}: a row needs 'file_name' or 'file_names'; it has: {', '.join(fields)}")
-        return Row(row.id, fields, self.folder, row.place)
+            raise DataError(f"{row.location}: a row needs 'file_name' or 'file_names'; it has: {', '.join(fields)}")
+        return Row(row.id, fields, self.folder, row.location)
 
 
 class Names(Sequence[str]):

@@ -68,8 +68,8 @@ class Decoder(nn.Module):
         self.sections: tuple[int, ...] = ()
         self.recompute = False
 
-    def turn_by(self, sections: tuple[int, ...]) -> None:
-        """Positions are on a grid from now on: so many rotary frequencies turn with time, with row and with column.
+    def use_mrope(self, sections: tuple[int, ...]) -> None:
+        """Positions are on a grid from now on: so many rotary frequencies go with time, with row and with column.
 
         Raises RecipeError for sections that are not half the width of a head, and for frequencies that vary.
         """
@@ -117,7 +117,7 @@ class Decoder(nn.Module):
         segments: of the keys, so with a cache they include the past.
         """
         hidden = embeddings[None]
-        turn = self._turn(hidden, positions, segments)
+        rope = self._rope(hidden, positions, segments)
         again = self.recompute and cache is None and torch.is_grad_enabled()
         for layer in self.lm.model.layers:
             # Layers have no dropout, so there are no random numbers to draw twice the same.
@@ -125,7 +125,7 @@ class Decoder(nn.Module):
             hidden = call(
                 hidden,
                 attention_mask=None,
-                position_embeddings=turn,
+                position_embeddings=rope,
                 past_key_values=cache,
                 use_cache=cache is not None,
                 segments=segments,
@@ -133,7 +133,7 @@ class Decoder(nn.Module):
         out: Tensor = self.lm.model.norm(hidden)[0]
         return out
 
-    def _turn(self, hidden: Tensor, positions: Tensor, segments: Segments) -> tuple[Tensor, Tensor]:
+    def _rope(self, hidden: Tensor, positions: Tensor, segments: Segments) -> tuple[Tensor, Tensor]:
         """(cos, sin), each float[1, T, head width]."""
         rotary = self.lm.model.rotary_emb
         if positions.ndim == 2:
@@ -141,15 +141,15 @@ class Decoder(nn.Module):
             cos, sin = rotary(hidden, position_ids=positions)
             return by_sections(cos, self.sections)[None], by_sections(sin, self.sections)[None]
         if getattr(rotary, "rope_type", "") != "dynamic":
-            turn: tuple[Tensor, Tensor] = rotary(hidden, position_ids=positions[None])
-            return turn
+            rope: tuple[Tensor, Tensor] = rotary(hidden, position_ids=positions[None])
+            return rope
         # Frequencies depend on the length: on each sample's own, not on that of another one beside or before it.
         # Behind several pasts there is one place of each.
         behind = (len(positions),) if len(segments.lengths) == 1 else (1,) * len(positions)
         parts = positions.split(segments.lengths if len(positions) == segments.total else behind)
-        turns = [_forgetful(rotary)(hidden, position_ids=part[None]) for part in parts]
-        cosines, sines = zip(*turns, strict=True)
-        return torch.cat(cosines, dim=1), torch.cat(sines, dim=1)
+        ropes = [_forgetful(rotary)(hidden, position_ids=part[None]) for part in parts]
+        cosines, sine_parts = zip(*ropes, strict=True)
+        return torch.cat(cosines, dim=1), torch.cat(sine_parts, dim=1)
 
     def head_weight(self) -> Tensor:
         """float[V, D]."""

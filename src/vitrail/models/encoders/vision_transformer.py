@@ -17,7 +17,7 @@ from vitrail.models.encoders.patch_stem import PatchStem
 from vitrail.models.encoders.pooling import AttentionPooling, ClassPooling
 from vitrail.models.ops.attention import packed_attention
 from vitrail.models.ops.norms import norm
-from vitrail.models.ops.positions import axial_angles, from_table, rotate, sines, views
+from vitrail.models.ops.positions import axial_angles, from_table, rotate, sinusoidal, views
 from vitrail.models.ops.windows import windowed
 
 BRANCH = 0.1
@@ -25,7 +25,7 @@ BRANCH = 0.1
 TABLE = 0.02
 """Deviation of learnt positions and class tokens before training."""
 
-Turn = tuple[Tensor, Tensor]
+Rope = tuple[Tensor, Tensor]
 """(cos, sin) of rotary positions, each float[P, head width]."""
 
 
@@ -45,9 +45,9 @@ class VisionTransformer(nn.Module):
         self.stem.smooth()
         if config.class_token != "none":
             self.class_token = nn.Parameter(torch.empty(config.width).normal_(std=TABLE))
-        if config.table:
-            rows = config.table[0] * config.table[1] + (config.class_token != "none")
-            self.table = nn.Parameter(torch.empty(rows, config.width).normal_(std=TABLE))
+        if config.position_table:
+            rows = config.position_table[0] * config.position_table[1] + (config.class_token != "none")
+            self.position_table = nn.Parameter(torch.empty(rows, config.width).normal_(std=TABLE))
         if config.final_norm:
             self.final_norm = norm(config.norm, config.width, config.norm_eps)
         if config.pooling != "none":
@@ -73,13 +73,13 @@ class VisionTransformer(nn.Module):
     def _run(self, stream: VisionStream, depth: int) -> tuple[Tensor, Segments]:
         """The stream after `depth` blocks, and its segments, which count class tokens in."""
         x, views_ = self._embedded(stream)
-        turn = self._turn(stream.positions, x.dtype)
+        rope = self._rope(stream.positions, x.dtype)
         order, windows = None, views_
         if self.config.window:
             order, windows = windowed(stream.positions, views_, self.config.window)
-            x, turn = x[order], turn and (turn[0][order], turn[1][order])
+            x, rope = x[order], rope and (rope[0][order], rope[1][order])
         for number, block in enumerate(self.blocks[:depth]):
-            x = block(x, turn, views_ if number in self.config.full_blocks else windows)
+            x = block(x, rope, views_ if number in self.config.full_blocks else windows)
         if order is not None:
             x = torch.empty_like(x).index_copy(0, order, x)
         if self.config.final_norm:
@@ -92,11 +92,11 @@ class VisionTransformer(nn.Module):
         x: Tensor = self.stem(stream.patches)
         if config.stem_norm == "stem":
             x = self.stem_norm(x)
-        if config.absolute == "sines":
-            x = x + sines(stream.positions, self.width).to(x.dtype)
-        if config.table:
-            table = self.table[-config.table[0] * config.table[1] :]
-            x = x + from_table(table, config.table, stream.positions, segments)
+        if config.absolute == "sinusoidal":
+            x = x + sinusoidal(stream.positions, self.width).to(x.dtype)
+        if config.position_table:
+            table = self.position_table[-config.position_table[0] * config.position_table[1] :]
+            x = x + from_table(table, config.position_table, stream.positions, segments)
         if config.class_token != "none":
             x, segments = self._with_class_tokens(x, segments)
         if config.stem_norm == "embeddings":
@@ -105,12 +105,12 @@ class VisionTransformer(nn.Module):
 
     def _with_class_tokens(self, x: Tensor, segments: Segments) -> tuple[Tensor, Segments]:
         """A token before each view, float[P, width] to float[P + V, width]."""
-        token = self.class_token + self.table[0] if self.config.table else self.class_token
+        token = self.class_token + self.position_table[0] if self.config.position_table else self.class_token
         longer = Segments(tuple(length + 1 for length in segments.lengths))
         whole = token.to(x.dtype).expand(longer.total, -1)
         return whole.index_copy(0, _patch_places(segments, x.device), x), longer
 
-    def _turn(self, positions: Tensor, dtype: torch.dtype) -> Turn | None:
+    def _rope(self, positions: Tensor, dtype: torch.dtype) -> Rope | None:
         if self.config.rope == "none":
             return None
         head_width, shared = self.width // self.config.heads, self.config.rope == "shared"
@@ -139,20 +139,20 @@ class Block(nn.Module):
             self.attention_scale = nn.Parameter(torch.full((width,), config.layer_scale))
             self.mlp_scale = nn.Parameter(torch.full((width,), config.layer_scale))
 
-    def forward(self, x: Tensor, turn: Turn | None, segments: Segments) -> Tensor:
+    def forward(self, x: Tensor, rope: Rope | None, segments: Segments) -> Tensor:
         """float[P, width] to the same."""
-        branch = self._attend(self.attention_norm(x), turn, segments)
+        branch = self._attend(self.attention_norm(x), rope, segments)
         x = x + (branch * self.attention_scale if self.scaled else branch)
         branch = self.mlp(self.mlp_norm(x))
         out: Tensor = x + (branch * self.mlp_scale if self.scaled else branch)
         return out
 
-    def _attend(self, x: Tensor, turn: Turn | None, segments: Segments) -> Tensor:
+    def _attend(self, x: Tensor, rope: Rope | None, segments: Segments) -> Tensor:
         query, key, value = self.query_key_value(x).chunk(3, dim=1)
         query, key = self.query_norm(query), self.key_norm(key)
         query, key, value = (part.unflatten(1, (self.heads, -1)).transpose(0, 1) for part in (query, key, value))
-        if turn is not None:
-            query, key = rotate(query, *turn), rotate(key, *turn)
+        if rope is not None:
+            query, key = rotate(query, *rope), rotate(key, *rope)
         mixed = packed_attention(query, key, value, segments, causal=False)
         out: Tensor = self.attention_out(mixed.transpose(0, 1).flatten(1))
         return out

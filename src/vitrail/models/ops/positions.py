@@ -18,7 +18,7 @@ from vitrail.contracts.samples import Segments
 def axial_angles(positions: Tensor, head_width: int, theta: float, *, shared: bool = False) -> tuple[Tensor, Tensor]:
     """int64[P, 2] rows and columns to (cos, sin), each float32[P, head_width].
 
-    The first quarter of a head turns with the row against the third, the second with the column against the fourth.
+    The first quarter of a head ropes with the row against the third, the second with the column against the fourth.
     shared: rows and columns both take the frequencies with even numbers; else rows take those, columns the odd ones.
     Sources: transformers `modeling_pixtral.py`; shared, `modeling_qwen2_vl.py`.
     """
@@ -37,18 +37,18 @@ def rotate(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
     return x * cos + torch.cat([-second, first], dim=-1) * sin
 
 
-def by_sections(turn: Tensor, sections: Sequence[int]) -> Tensor:
+def by_sections(rope: Tensor, sections: Sequence[int]) -> Tensor:
     """float[3, T, d] of three axes, cosines or sines, to float[T, d]: each section of frequencies is of the next axis.
 
     sections: frequencies of each axis, d / 2 together. Source: M-RoPE, arXiv 2409.12191; transformers `qwen2_vl`.
     """
-    axes = torch.arange(len(sections), device=turn.device).repeat_interleave(
-        torch.tensor(sections, device=turn.device), output_size=sum(sections)
+    axes = torch.arange(len(sections), device=rope.device).repeat_interleave(
+        torch.tensor(sections, device=rope.device), output_size=sum(sections)
     )
-    return turn[axes.repeat(2), :, torch.arange(turn.shape[2], device=turn.device)].T
+    return rope[axes.repeat(2), :, torch.arange(rope.shape[2], device=rope.device)].T
 
 
-def sines(positions: Tensor, width: int) -> Tensor:
+def sinusoidal(positions: Tensor, width: int) -> Tensor:
     """int64[P, 2] rows and columns to float32[P, width]: sines and cosines of each at width / 4 frequencies.
 
     Source: the fixed 2-D embedding of "Better plain ViT baselines for ImageNet-1k" (arXiv 2205.01580).
