@@ -111,7 +111,7 @@ def test_fates_by_a_recipe(tiny_recipe_file: Path) -> None:
     rows = [row("short", "0.png"), row("long", None, answer="very " * 200), row("wide", "large.png", answer="x" * 150)]
     data = write(Path("rows.jsonl"), rows)
     outcomes = {}
-    for policy in ("drop", "shrink_pictures", "truncate_text"):
+    for policy in ("drop", "shrink_media", "truncate_text"):
         change = ("data.pack.length=180", f"data.pack.overlong={policy}")
         found = check_data(Wanted(data, None, str(tiny_recipe_file), change))
         outcomes[policy] = dict(found.outcomes)
@@ -119,7 +119,7 @@ def test_fates_by_a_recipe(tiny_recipe_file: Path) -> None:
         assert found.sample_tokens.count == 3
     assert outcomes == {
         "drop": {"used": 1, "too_long": 2},
-        "shrink_pictures": {"used": 1, "too_long": 1, "picture_shrunk": 1},
+        "shrink_media": {"used": 1, "too_long": 1, "media_shrunk": 1},
         "truncate_text": {"used": 1, "text_cut": 2},
     }
     assert [long.id for long in found.longest] == ["long", "wide", "short"]
@@ -269,7 +269,7 @@ def test_rows_are_told_fate_by_fate() -> None:
     """A thousand shrunk pictures do not hide the one that cannot be read."""
     findings = Findings("many", "tiny")
     for number in range(1000):
-        findings.tell(Told(str(number), "many", "picture_shrunk", f"{number}: shrunk"), "shrunk")
+        findings.tell(Told(str(number), "many", "media_shrunk", f"{number}: shrunk"), "shrunk")
     findings.tell(Told("last", "many", "unreadable", "last: torn"), "torn")
     assert len(findings.told) == EXAMPLES + 1
     assert findings.reasons == {"shrunk": 1000, "torn": 1}

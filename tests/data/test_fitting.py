@@ -85,7 +85,7 @@ def test_positions_are_cut_with_the_text(make_sample: Callable[..., Sample]) -> 
     assert kept.positions.shape == (3, 20)
 
 
-@pytest.mark.parametrize("policy", ["drop", "truncate_text", "shrink_pictures", "drop_pictures", "error"])
+@pytest.mark.parametrize("policy", ["drop", "truncate_text", "shrink_media", "drop_media", "error"])
 def test_what_fits_is_left_alone(tmp_path: Path, encode: Encode, paint: Paint, policy: str) -> None:
     conversation = talk(paint(tmp_path / "a.png", 32, 32))
     whole = encode.conversation(conversation, "mine")
@@ -128,7 +128,7 @@ def test_pictures_are_shrunk_until_they_fit(
     turns = (Message("user", tuple(map(ImagePart, pictures))), Message("assistant", (TextPart("That."),)))
     conversation = Conversation("r", turns, location="my.jsonl:3")
     whole = encode.conversation(conversation)
-    kept = fit(encode, conversation, length, patches, overlong="shrink_pictures")
+    kept = fit(encode, conversation, length, patches, overlong="shrink_media")
     least = encode.conversation(conversation, most_tokens=1)
     if isinstance(kept, Event):
         assert len(least) > length or least.patches > patches
@@ -136,7 +136,7 @@ def test_pictures_are_shrunk_until_they_fit(
     assert len(kept) <= length
     assert kept.patches <= patches
     assert len(kept.slots) == len(sizes)
-    if kept.outcome == "picture_shrunk":
+    if kept.outcome == "media_shrunk":
         assert len(whole) > length or whole.patches > patches
         assert len(least) <= len(kept) < len(whole) or kept.patches < whole.patches
 
@@ -145,11 +145,11 @@ def test_pictures_are_dropped_from_the_last_and_never_all(tmp_path: Path, encode
     conversation = talk(*(paint(tmp_path / f"{number}.png", 32, 32) for number in range(3)))
     whole = encode.conversation(conversation)
     for length, left in ((len(whole) - 1, 2), (len(whole) - 17, 1)):
-        kept = fit(encode, conversation, length, overlong="drop_pictures")
+        kept = fit(encode, conversation, length, overlong="drop_media")
         assert isinstance(kept, Sample)
-        assert kept.outcome == "picture_dropped"
+        assert kept.outcome == "media_dropped"
         assert [part.image for part in kept.pictures] == [tmp_path / f"{number}.png" for number in range(left)]
         assert "a pack holds" in kept.reason
-    lost = fit(encode, conversation, 20, overlong="drop_pictures")
+    lost = fit(encode, conversation, 20, overlong="drop_media")
     assert isinstance(lost, Event)
     assert "its first picture alone" in lost.reason

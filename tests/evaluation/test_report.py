@@ -357,7 +357,7 @@ def test_the_ledger_says_of_every_fate_how_many_and_why(tmp_path: Path) -> None:
     ledger = Ledger()
     for source in ("scans", "charts"):
         ledger.record(Event(f"u{number}", source, "used") for number in range(500))
-        ledger.record(Event(f"s{number}", source, "picture_shrunk", f"{source}:{number}: big") for number in range(300))
+        ledger.record(Event(f"s{number}", source, "media_shrunk", f"{source}:{number}: big") for number in range(300))
         for outcome in OUTCOMES[1:]:
             ledger.record([Event(outcome, source, outcome, f"{source}:7: {outcome} because")])  # type: ignore[arg-type]
     counts = {outcome: sum(found[outcome] for found in ledger.counts.values()) for outcome in OUTCOMES}
@@ -369,7 +369,7 @@ def test_the_ledger_says_of_every_fate_how_many_and_why(tmp_path: Path) -> None:
     }
     ledger.write(tmp_path / "ledger.jsonl")
     totals, *named = [json.loads(line) for line in (tmp_path / "ledger.jsonl").read_text().splitlines()]
-    assert totals["counts"]["scans"] == {**dict.fromkeys(OUTCOMES, 1), "used": 500, "picture_shrunk": 301}
+    assert totals["counts"]["scans"] == {**dict.fromkeys(OUTCOMES, 1), "used": 500, "media_shrunk": 301}
     assert len(named) == 612
     report = dataclasses.replace(EMPTY, ledger={"counts": counts, "by_source": ledger.counts, "rows": rows})
     page = Page(render(report))
@@ -377,7 +377,7 @@ def test_the_ledger_says_of_every_fate_how_many_and_why(tmp_path: Path) -> None:
     assert "The first 200 of 612 rows" in page.text
     for outcome in OUTCOMES[1:]:
         for source in ("scans", "charts"):
-            assert outcome == "picture_shrunk" or f"{source}:7: {outcome} because" in page.text
+            assert outcome == "media_shrunk" or f"{source}:7: {outcome} because" in page.text
         assert outcome.replace("_", " ") in page.text
 
 

@@ -46,10 +46,10 @@ def chat(
     generation = GenerationConfig(max_tokens, temperature, top_p, seed)
 
     from vitrail.build import load
-    from vitrail.media.video import shown_part
+    from vitrail.media.rule import media_part
 
     model = load(run, device)
-    shown: list[Part] = [shown_part(Path(picture)) for picture in pictures]
+    shown: list[Part] = [media_part(Path(picture)) for picture in pictures]
     if question is None:
         converse(model, shown, generation)
     else:
@@ -94,9 +94,9 @@ def converse(model: ChatModel, pictures: list[Part], generation: GenerationConfi
         if command == "/new":
             messages, pictures = [], []
         elif command == "/picture":
-            from vitrail.media.video import shown_part
+            from vitrail.media.rule import media_part
 
-            pictures.append(shown_part(Path(rest.strip())))
+            pictures.append(media_part(Path(rest.strip())))
         elif line.startswith("/"):
             typer.echo(HELP, err=True)
         elif line:

@@ -97,12 +97,15 @@ def parse(text: str) -> tuple[int, int]:
 
 def tokens_of(recipe: Recipe, width: int, height: int) -> int:
     """Tokens of a picture of that size, px; 0 when the media rule refuses it."""
-    from vitrail.media.rule import media_rule
+    from vitrail.media.rule import picture_rule
+    from vitrail.models.config import token_grid
 
+    grid = token_grid(recipe.model.projector)
     try:
-        return sum(view.tokens for view in media_rule(recipe.model.media).views(width, height))
+        views = picture_rule(recipe.model.media).views(width, height)
     except MediaError:
         return 0
+    return sum(view.tokens if grid is None else grid[0] * grid[1] for view in views)
 
 
 def count(number: int) -> str:

@@ -10,7 +10,7 @@ import typer
 
 from vitrail.cli.arguments import Overrides, RecipeName
 from vitrail.contracts.errors import DataError
-from vitrail.contracts.messages import ImagePart
+from vitrail.contracts.messages import MediaPart
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -38,7 +38,7 @@ def show(
     """Look at the data at a hop of its way to the model.
 
     A row, conversation, sample, pack, batch, or the loss terms it gives before training.
-    Green is learnt, cyan is a picture's place; a pack's samples are set apart by rulers.
+    Green is learnt, cyan is where a picture or a sound stands; a pack's samples are set apart by rulers.
     """
     from vitrail.recipe.read import read_recipe
 
@@ -85,10 +85,12 @@ def _one(console: Console, stream: Stream, tokenizer: Tokenizer, at: str, index:
         conversation = to_conversation(row, part.dialect)
         console.print(f"conversation {conversation.id}  kind {conversation.kind or '-'}", markup=False, style="bold")
         for message in conversation.messages:
-            parts = [f"<{_short(part.image)}>" if isinstance(part, ImagePart) else part.text for part in message.parts]
+            parts = [
+                f"<{_short(part.content)}>" if isinstance(part, MediaPart) else part.text for part in message.parts
+            ]
             console.print(f"  {message.role:>9}: {''.join(parts)}", markup=False)
     else:
-        sample = stream.encode.row(row, part.name, part.dialect)
+        sample = stream.encode(to_conversation(row, part.dialect), part.name)
         _sample(console, sample, tokenizer)
 
 
@@ -113,44 +115,21 @@ def _row(mixture: Mixture, index: int) -> tuple[Part, Row]:
 
 
 def _sample(console: Console, sample: Sample, tokenizer: Tokenizer) -> None:
-    """Decoded tokens, what is learnt in green; pictures as their grid."""
+    """Decoded tokens, what is learnt in green; media as their size and grid."""
     from rich.text import Text
 
-    learnt = int((sample.weights > 0).sum())
+    from vitrail.data.encode import spans
+
+    learnt = int(((sample.target or sample).weights > 0).sum())
     console.print(
         f"sample {sample.id}: {len(sample)} tokens, {learnt} learnt, {sample.patches} patches",
         markup=False,
         style="bold",
     )
-    slots = {slot.start: slot for slot in sample.slots}
-    text, position = Text(), 0
-    run: list[int] = []
-    learns = False
-
-    def flush() -> None:
-        if run:
-            text.append(tokenizer.decode(run, show_special=True), LEARNT if learns else "")
-            run.clear()
-
-    while position < len(sample):
-        if position in slots:
-            flush()
-            view = slots[position].view
-            text.append(
-                f"[picture {view.height} x {view.width} px, {view.rows} x {view.columns} patches, "
-                f"{view.tokens} tokens]",
-                SLOT,
-            )
-            position = slots[position].end
-            continue
-        # labels[t] is the id at t + 1: this token is learnt when the place before it carries its label.
-        now = position > 0 and bool(sample.weights[position - 1] > 0)
-        if now != learns:
-            flush()
-            learns = now
-        run.append(int(sample.ids[position]))
-        position += 1
-    flush()
+    text = Text()
+    for sort, piece in spans(sample, tokenizer):
+        style = {"read": "", "learnt": LEARNT, "media": SLOT}[sort]
+        text.append(f"[{piece}]" if sort == "media" else piece, style)
     console.print(text)
 
 
@@ -179,16 +158,22 @@ def _batch(console: Console, pack: Pack, stream: Stream) -> None:
     console.print(
         f"batch: {batch.tokens} tokens, {batch.padding} of padding, label weight {batch.label_weight:g}", style="bold"
     )
-    for name, one in (("text", batch.text), ("vision", batch.vision)):
-        if one is None:
-            continue
+    for name, one in batch.streams.items():
         for field, value in vars(one).items():
             if hasattr(value, "dtype"):
-                kind = str(value.dtype).removeprefix("torch.")
-                console.print(
-                    f"  {name}.{field}: {kind}{list(value.shape)}, {value.min():g} to {value.max():g}", markup=False
-                )
+                _tensor(console, f"{name}.{field}", value)
         console.print(f"  {name}.segments: {_short(list(one.segments.lengths))}", markup=False)
+    for name, one in batch.media.items():
+        seen = [f"view {number} by segment {link.segment} from {link.start}" for number, link in enumerate(one.links)]
+        console.print(f"  {name}.links: {_short(seen)}", markup=False)
+    for name, value in batch.targets.items():
+        _tensor(console, f"targets.{name}", value)
+
+
+def _tensor(console: Console, name: str, value: Any) -> None:
+    kind = str(value.dtype).removeprefix("torch.")
+    span = f", {value.min():g} to {value.max():g}" if value.numel() else ""
+    console.print(f"  {name}: {kind}{list(value.shape)}{span}", markup=False)
 
 
 def _terms(console: Console, pack: Pack, stream: Stream, recipe: Recipe, stage: int, vocabulary: int) -> None:
@@ -200,8 +185,9 @@ def _terms(console: Console, pack: Pack, stream: Stream, recipe: Recipe, stage: 
     batch, _ = collate(pack, stream.encode.media, stream.pad_to)
     if batch is None:
         return
-    model = build.build_model(recipe.model, vocabulary, recipe.seed).eval()
     objective = build.build_objective(recipe.stages[stage])
+    model = build.build_model(recipe.model, vocabulary, recipe.seed, objectives=[objective]).eval()
+    objective.prepare(model)
     with torch.no_grad():
         for name, term in objective(model, batch).items():
             mean = float(term.loss_sum) / max(term.count, 1e-9)

@@ -21,7 +21,7 @@ class Row:
 
     id: stable name of the row within its source, used by the ledger and by reports.
     fields: the record itself.
-    folder: where relative picture paths start; None when the row carries its pictures.
+    folder: where relative media paths start; None when the row carries its media.
     location: file and line, for messages to the user.
     """
 
@@ -39,10 +39,10 @@ class TextPart:
 
 
 @dataclass(frozen=True)
-class Mark:
-    """A character and the middle of where it stands in a picture. x, y: shares of the width and the height.
+class Character:
+    """A character that is known to stand in a picture. x, y: its middle, in shares of the width and the height.
 
-    before: what parts it from the mark before: nothing within a word, a blank, or a line break where a line begins.
+    before: what parts it from the one before: nothing within a word, a blank, or a line break where a line begins.
     """
 
     text: str
@@ -52,24 +52,53 @@ class Mark:
 
 
 @dataclass(frozen=True)
-class ImagePart:
+class MediaPart:
+    """What is no text inside a message: a picture, a video, a sound. Those who count, order or leave out media need
+    not know which."""
+
+    @property
+    def content(self) -> Any:
+        """The file, the bytes or the array that it is given as."""
+        raise AssertionError(f"{type(self).__name__} says itself what it holds")
+
+
+@dataclass(frozen=True)
+class ImagePart(MediaPart):
     """A picture inside a message: a file, its bytes, a uint8[H, W, 3] array, or an opened Pillow image.
 
-    marks: what is known to stand where in it, for objectives that learn from places.
+    characters: those that are known to stand in it, for objectives that learn from where they stand.
     """
 
     image: str | Path | bytes | np.ndarray | Image.Image
-    marks: tuple[Mark, ...] = ()
+    characters: tuple[Character, ...] = ()
+
+    @property
+    def content(self) -> Any:
+        """`image`."""
+        return self.image
 
 
 @dataclass(frozen=True)
 class VideoPart(ImagePart):
-    """A video inside a message: a file, its bytes, or uint8[T, H, W, 3] frames, `fps` of them a second (2 unless said).
-
-    It is a picture to everyone who counts, orders, withholds or leaves out pictures.
-    """
+    """A video inside a message: a file, its bytes, or uint8[T, H, W, 3] frames, `fps` a second (2 unless said)."""
 
     fps: float | None = None
+
+
+@dataclass(frozen=True)
+class AudioPart(MediaPart):
+    """A sound inside a message: a file, its bytes, or float32[T] samples from -1 to 1, `rate` of them a second.
+
+    rate: needed for samples; files say it themselves.
+    """
+
+    audio: str | Path | bytes | np.ndarray
+    rate: int | None = None
+
+    @property
+    def content(self) -> Any:
+        """`audio`."""
+        return self.audio
 
 
 @dataclass(frozen=True)
@@ -85,7 +114,7 @@ Box = tuple[float, float, float, float]
 
 @dataclass(frozen=True)
 class BoxPart:
-    """Places in a picture. How they are written is the prompt's business (`prompts.boxes`)."""
+    """Boxes in a picture. How they are written is the prompt's business (`prompts.boxes`)."""
 
     boxes: tuple[Box, ...]
 
@@ -95,7 +124,7 @@ class BoxPart:
         return ", ".join(str([round(1000 * edge) for edge in box]) for box in self.boxes)
 
 
-Part = TextPart | ImagePart | RefPart | BoxPart
+Part = TextPart | MediaPart | RefPart | BoxPart
 
 
 @dataclass(frozen=True)
@@ -116,8 +145,8 @@ class Message:
 
     @property
     def text(self) -> str:
-        """The parts' text joined; pictures and calls are left out."""
-        return "".join(part.text for part in self.parts if not isinstance(part, ImagePart))
+        """The parts' text joined; media and calls are left out."""
+        return "".join(part.text for part in self.parts if not isinstance(part, MediaPart))
 
 
 @dataclass(frozen=True)
@@ -126,7 +155,7 @@ class Conversation:
 
     kind: the question's kind, by which scores are grouped; "" when the row does not say.
     tools: what the assistant may call, each as OpenAI's API declares a function. rejected: of a preference pair, the
-    turns that somebody liked less than those which stand in their place at the end of `messages`.
+    turns that somebody liked less than those that end `messages`.
     """
 
     id: str
@@ -138,6 +167,6 @@ class Conversation:
     rejected: tuple[Message, ...] = ()
 
     @property
-    def pictures(self) -> tuple[ImagePart, ...]:
-        """Every picture, in reading order."""
-        return tuple(part for message in self.messages for part in message.parts if isinstance(part, ImagePart))
+    def media(self) -> tuple[MediaPart, ...]:
+        """Every picture, video and sound, in reading order."""
+        return tuple(part for message in self.messages for part in message.parts if isinstance(part, MediaPart))

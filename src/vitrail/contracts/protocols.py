@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING, Any, Protocol
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 if TYPE_CHECKING:
     import numpy as np
@@ -11,8 +12,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from vitrail.contracts.errors import DataError
-    from vitrail.contracts.messages import Row
-    from vitrail.contracts.samples import Segments, View, VisionStream
+    from vitrail.contracts.messages import Conversation, MediaPart, Row
+    from vitrail.contracts.samples import Batch, MediaSlot, MediaStream, Segments, View
 
 
 class Tokenizer(Protocol):
@@ -44,8 +45,8 @@ class Tokenizer(Protocol):
         ...
 
 
-class MediaRule(Protocol):
-    """The one place that knows what a picture becomes; the model's description states it, data and prompts get it."""
+class PictureRule(Protocol):
+    """What a single picture becomes, by its size: the views, and their pixels."""
 
     patch: int
     merge: int
@@ -53,7 +54,7 @@ class MediaRule(Protocol):
     std: tuple[float, float, float]
 
     @property
-    def in_use(self) -> MediaRule:
+    def in_use(self) -> PictureRule:
         """The rule for pictures that are asked about; it may allow more than the one for those that are learnt from."""
         ...
 
@@ -64,6 +65,72 @@ class MediaRule(Protocol):
     def resized(self, image: NDArray[np.uint8], views: Sequence[View]) -> list[NDArray[np.uint8]]:
         """uint8[H, W, 3] to one uint8[h, w, 3] per view; `mean` and `std` normalise it, of values from 0 to 1."""
         ...
+
+
+Alter = Callable[["NDArray[np.uint8]"], "NDArray[np.uint8]"]
+"""What is done to a decoded picture, uint8[H, W, 3], before it is resized; its size stays."""
+
+
+class MediaRule(Protocol):
+    """The one place that knows what the media of a stream become: their views, tokens and values.
+
+    The model's description states it, data and prompts get it.
+    """
+
+    @property
+    def in_use(self) -> MediaRule:
+        """The rule for media that are asked about; it may allow more than the one for those that are learnt from."""
+        ...
+
+    def reads(self, part: MediaPart) -> bool:
+        """Whether media of this kind belong to the stream."""
+        ...
+
+    def views(self, part: MediaPart, most_tokens: int | None = None) -> tuple[View, ...]:
+        """Its views, from its header alone; of all together at most so many tokens. Raises MediaError."""
+        ...
+
+    def decoded(self, part: MediaPart, views: Sequence[View], alter: Alter | None = None) -> list[NDArray[Any]]:
+        """What each of its views holds, decoded and resized, not cut up yet. Raises MediaError."""
+        ...
+
+    def laid_out(self, views: Sequence[NDArray[Any]]) -> tuple[NDArray[Any], NDArray[np.int64], tuple[int, ...]]:
+        """Decoded views end to end: values [P, D], positions int64[P, axes], and the length of each view in them."""
+        ...
+
+    def positions(self, view: View) -> NDArray[np.int64]:
+        """Positions of one view's values in the order in which they are laid out, int64[P, axes]."""
+        ...
+
+    def normalised(self, values: NDArray[Any], lengths: Sequence[int]) -> NDArray[np.float32]:
+        """Values as they are laid out to float32[P, D] as the encoder reads them."""
+        ...
+
+
+class TargetMaker(Protocol):
+    """Makes what an objective compares with, sample by sample, while a row is encoded; picklable, for workers."""
+
+    def __call__(
+        self,
+        media: Sequence[MediaPart],
+        slots: Sequence[MediaSlot],
+        tokenizer: Tokenizer,
+        rules: Mapping[str, MediaRule],
+    ) -> Mapping[str, NDArray[Any]]:
+        """By name; the arrays of a pack's samples are laid one after the other. `slot.media` indexes `media`."""
+        ...
+
+
+@dataclass(frozen=True)
+class Needs:
+    """What an objective asks of the data.
+
+    targets: made of every sample. variants: the ways a row may go on that the objective compares, each a conversation
+    and a segment of the same sample; None for the row's conversation alone. Raises DataError for a row without.
+    """
+
+    targets: tuple[TargetMaker, ...] = ()
+    variants: Callable[[Conversation], tuple[Conversation, ...]] | None = None
 
 
 class Source(Protocol):
@@ -98,48 +165,121 @@ class StreamedSource(Protocol):
 
 
 class Encoder(Protocol):
-    """Patches to features, each view on its own."""
+    """A media stream to features, each view on its own. An `nn.Module`."""
 
     width: int
 
-    def __call__(self, stream: VisionStream) -> torch.Tensor:
-        """VisionStream to float[P, width]."""
+    def __call__(self, stream: MediaStream) -> torch.Tensor:
+        """MediaStream to float[F, width]; F is P unless the encoder says otherwise."""
         ...
 
 
 class Projector(Protocol):
-    """Features to tokens of the backbone's width."""
+    """Features to tokens of the backbone's width. An `nn.Module`."""
 
-    def __call__(self, features: torch.Tensor, stream: VisionStream) -> torch.Tensor:
-        """float[P, encoder width] to float[M, backbone width], M = len(stream.token_index)."""
+    def __call__(self, features: torch.Tensor, stream: MediaStream) -> torch.Tensor:
+        """float[F, encoder width] to float[M, backbone width]: the tokens of each view, row by row."""
         ...
 
 
-class LayerCache(Protocol):
-    """Keys and values of the past, one pair a layer."""
+class Cache(Protocol):
+    """The past of several sequences; it owns its memory, and attends to it."""
 
-    def update(
-        self, keys: torch.Tensor, values: torch.Tensor, layer_idx: int, *args: object, **kwargs: object
-    ) -> tuple[torch.Tensor, torch.Tensor]:
-        """Appends [1, heads, T, d] and returns everything seen so far. Named as transformers' layers call it."""
+    def attend(
+        self,
+        layer: int,
+        query: torch.Tensor,
+        key: torch.Tensor,
+        value: torch.Tensor,
+        *,
+        scale: float | None = None,
+        window: int | None = None,
+    ) -> torch.Tensor:
+        """Keeps key and value float[K, T, d] of the new positions; what queries float[H, T, d] see of past and present.
+
+        The T positions are those of the sequences under way, one after the other. Returns float[H, T, d].
+        """
+        ...
+
+    def keep_media(self, layer: int, key: torch.Tensor, value: torch.Tensor, segments: Segments) -> None:
+        """Keeps keys and values float[K, S, d] of media for the layers between. segments: one per new sequence."""
+        ...
+
+    def attend_media(self, layer: int, query: torch.Tensor, *, scale: float | None = None) -> torch.Tensor:
+        """What queries float[H, T, d] see of the media of their own sequence; zeros where it has none."""
+        ...
+
+
+class Context(Protocol):
+    """What fusion hands to the loop of decoder layers, for what happens between them."""
+
+    def before(self, layer: int, hidden: torch.Tensor) -> torch.Tensor:
+        """float[T, D] as it comes to decoder layer `layer`, to the same with what the media add there."""
+        ...
+
+
+class Fusion(Protocol):
+    """Where media meet text. An `nn.Module`."""
+
+    def __call__(
+        self, embeddings: torch.Tensor, media: Mapping[str, torch.Tensor], batch: Batch, cache: Cache | None = None
+    ) -> tuple[torch.Tensor, Context | None]:
+        """float[T, D] text embeddings and the tokens float[M, D] of each stream to what the backbone reads.
+
+        cache: where keys and values of media are kept for the steps that follow.
+        """
+        ...
+
+    def resumed(self, cache: Cache) -> Context | None:
+        """The context of a step that goes on from what the cache has kept."""
         ...
 
 
 class Backbone(Protocol):
-    """The language model: embeddings in, hidden states out."""
+    """The language model: embeddings in, hidden states out. An `nn.Module`."""
 
     width: int
+    vocabulary: int
 
     def embed(self, ids: torch.Tensor) -> torch.Tensor:
         """int64[T] to float[T, width]."""
         ...
 
     def __call__(
-        self, embeddings: torch.Tensor, positions: torch.Tensor, segments: Segments, cache: LayerCache | None = None
+        self,
+        embeddings: torch.Tensor,
+        positions: torch.Tensor,
+        segments: Segments,
+        *,
+        context: Context | None = None,
+        cache: Cache | None = None,
     ) -> torch.Tensor:
-        """float[T, width] to float[T, width], after the last norm."""
+        """float[T, width] to float[T, width], after the last norm. segments: of these T; the cache knows the past."""
         ...
 
     def head_weight(self) -> torch.Tensor:
         """float[vocabulary, width]."""
+        ...
+
+
+@runtime_checkable
+class EncoderDecoder(Backbone, Protocol):
+    """A backbone whose text is read by an encoder, and whose answer a decoder says."""
+
+    start: int
+    """The id that the decoder begins with."""
+
+    def decode(
+        self,
+        embeddings: torch.Tensor,
+        segments: Segments,
+        states: torch.Tensor,
+        state_segments: Segments,
+        *,
+        cache: Cache | None = None,
+    ) -> torch.Tensor:
+        """Target embeddings float[U, width] and encoder states float[T, width] to float[U, width].
+
+        Segment i of the target sees segment i of the states. With a cache whose states are kept, `states` is empty.
+        """
         ...

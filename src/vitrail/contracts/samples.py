@@ -1,4 +1,4 @@
-"""What a conversation becomes on its way to the model: views, samples, packs, batches.
+"""What a conversation becomes on its way to the model: views, samples, packs, batches of named streams.
 
 Labels are shifted exactly once, in `prompts.render`: `labels[t]` is the id to be predicted *at* position t, so no model
 and no loss shifts again. Every stream names its segments; packed attention takes them as a required argument.
@@ -6,71 +6,83 @@ and no loss shifts again. Every stream names its segments; packed attention take
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from functools import cached_property
-from math import isqrt
-from typing import TYPE_CHECKING, Literal, TypeVar
+from typing import TYPE_CHECKING, Literal
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from typing import Any
 
     import numpy as np
     import torch
     from numpy.typing import NDArray
 
-    from vitrail.contracts.messages import ImagePart
+    from vitrail.contracts.messages import MediaPart
 
 IGNORE = -100
 """The label of a position that carries no loss."""
 
-Outcome = Literal["used", "text_cut", "picture_shrunk", "picture_dropped", "over_share", "too_long", "unreadable"]
+Outcome = Literal["used", "text_cut", "media_shrunk", "media_dropped", "over_share", "too_long", "unreadable"]
 """What becomes of a row on its way to the model; over_share: a synthetic row beyond the share they may have."""
+
+TEXT, TARGET, VISION = "text", "target", "vision"
+"""Names of streams: what the language model reads; what an encoder-decoder is to say; pictures and videos."""
 
 
 @dataclass(frozen=True)
 class View:
-    """One picture, or some frames of a video, as the encoder will see it, known from headers before pixels are decoded.
+    """A piece of a medium as its encoder will see it, known from headers before anything is decoded: a tile, a whole
+    picture, some frames of a video, a stretch of sound.
 
-    height, width: size after resizing, px. rows, columns: its patch grid. tokens: places it takes in the text stream.
+    height, width: size after resizing, px; 0 for what has none. rows, columns: the grid that the encoder works on
+    (patches; of sound one row of frames). token_rows, token_columns: the grid of the tokens that it becomes.
     tag: text that stands before its tokens; "" for none. shows: numbers of the video's frames that it holds, () for a
-    picture. seconds: from one view of a video to the next.
+    picture. seconds: from one view of a video to the next. stream: whose encoder sees it. spliced: whether its tokens
+    stand in the text stream; else the language model sees them by cross-attention.
     """
 
     height: int
     width: int
     rows: int
     columns: int
-    tokens: int
+    token_rows: int
+    token_columns: int
     tag: str = ""
     shows: tuple[int, ...] = ()
     seconds: float = 0.0
+    stream: str = VISION
+    spliced: bool = True
 
     @property
     def patches(self) -> int:
-        """Patches the encoder works on."""
+        """What the encoder works on: patches, or frames of sound."""
         return self.rows * self.columns
 
     @property
-    def token_columns(self) -> int:
-        """Tokens in a row, where the patches of a square become one token."""
-        return self.columns // isqrt(self.patches // self.tokens)
+    def tokens(self) -> int:
+        """Tokens that the projector makes of it."""
+        return self.token_rows * self.token_columns
 
 
 @dataclass(frozen=True)
 class MediaSlot:
-    """Where a view's tokens stand in a sample, as placeholders, row by row from `start`.
+    """Where a view stands in a sample: its placeholders, row by row from `start`; none where it is not spliced.
 
-    gap: other tokens between two rows, such as a row break.
+    media: number of the medium in the sample. gap: other tokens between two rows, such as a row break.
     """
 
     start: int
-    picture: int
+    media: int
     view: View
     gap: int = 0
 
     @property
     def indices(self) -> range | list[int]:
-        """Where in the sample each of the view's tokens stands."""
+        """Where in the sample each of its placeholders stands."""
+        if not self.view.spliced:
+            return range(self.start, self.start)
         if not self.gap:
             return range(self.start, self.start + self.view.tokens)
         columns = self.view.token_columns
@@ -78,21 +90,31 @@ class MediaSlot:
 
     @property
     def end(self) -> int:
-        """The place after the last of them."""
-        return self.indices[-1] + 1
+        """The index after the last of them."""
+        indices = self.indices
+        return indices[-1] + 1 if indices else self.start
+
+
+@dataclass(frozen=True)
+class TargetText:
+    """What the decoder of an encoder-decoder is to say. ids, labels: int64[T]; weights: float32[T]; labels shifted."""
+
+    ids: NDArray[np.int64]
+    labels: NDArray[np.int64]
+    weights: NDArray[np.float32]
 
 
 @dataclass(frozen=True)
 class Sample:
-    """One conversation, encoded.
+    """One row, encoded: a conversation, or several ways it may go on, each a segment of its own.
 
     ids: int64[T]. labels: int64[T], the id to predict at t, or IGNORE. weights: float32[T], 0 where labels are IGNORE.
-    slots: where pictures go, in reading order; `slot.picture` indexes `pictures`.
-    positions: int64[T], or int64[3, T] for M-RoPE (time, row, column); None for 0, 1, 2 ...
-    marks: for each picture the marks in it, as (id, x, y); () where no picture has any.
-    written: for each slot the tokens that begin on its places, int64[view tokens, n]; () where that is not asked for.
-    outcome, reason: how it was changed to fit, if it was. alter: what is done to its pictures once they are decoded,
-    given uint8[H, W, 3] and the number of the picture; None for nothing. Their size stays.
+    slots: where media stand, in reading order; `slot.media` indexes `media`.
+    positions: int64[T], or int64[3, T] for M-RoPE (time, row, column); None for 0, 1, 2 ... in each segment.
+    lengths: of its segments, () for a single one. target: what an encoder-decoder is to say; labels are there then.
+    targets: by name, what the stage's objective compares with (`contracts.protocols.Needs`).
+    location: file and line. outcome, reason: how it was changed to fit, if it was. alter: what is done to its pictures
+    once they are decoded, given uint8[H, W, 3] and the number of the medium; None for nothing. Their size stays.
     """
 
     id: str
@@ -101,10 +123,11 @@ class Sample:
     labels: NDArray[np.int64]
     weights: NDArray[np.float32]
     slots: tuple[MediaSlot, ...] = ()
-    pictures: tuple[ImagePart, ...] = ()
+    media: tuple[MediaPart, ...] = ()
     positions: NDArray[np.int64] | None = None
-    marks: tuple[tuple[tuple[int, float, float], ...], ...] = ()
-    written: tuple[NDArray[np.int64], ...] = ()
+    lengths: tuple[int, ...] = ()
+    target: TargetText | None = None
+    targets: Mapping[str, NDArray[Any]] = field(default_factory=dict)
     location: str = ""
     outcome: Outcome = "used"
     reason: str = ""
@@ -115,13 +138,18 @@ class Sample:
 
     @property
     def patches(self) -> int:
-        """Patches of all its views together."""
+        """What encoders work on in all its views together."""
         return sum(slot.view.patches for slot in self.slots)
+
+    @property
+    def segments(self) -> tuple[int, ...]:
+        """Lengths of its segments, one at least."""
+        return self.lengths or (len(self.ids),)
 
 
 @dataclass(frozen=True)
 class Pack:
-    """Samples laid end to end, each its own segment."""
+    """Samples laid end to end."""
 
     samples: tuple[Sample, ...]
 
@@ -161,7 +189,7 @@ class Segments:
 
 @dataclass(frozen=True)
 class TextStream:
-    """ids, labels: int64[T]; weights: float32[T]; segments: one per sample, then one of padding if any.
+    """ids, labels: int64[T]; weights: float32[T]; segments: those of the samples, then one of padding if any.
 
     positions: int64[T], or int64[3, T] for M-RoPE (time, row, column); they begin anew in every segment.
     """
@@ -174,41 +202,70 @@ class TextStream:
 
 
 @dataclass(frozen=True)
-class VisionStream:
-    """Patches of every view of the pack.
+class Link:
+    """Which text may see a view. segment: of the text stream. start: index in the text stream where the view stands."""
 
-    patches: float32[P, 3 * patch * patch], normalised (uint8 on the way from process to process); where videos are
-    among them, of as many frames as a view has of them, float32[P, 3 * frames * patch * patch]. positions: int64[P, 2],
-    row and column within the view.
-    segments: one per view. token_index: int64[M], the place in the text stream of each token the projector makes.
-    Patches that merge into one token lie together (`media.patches`). marks: int64[P], the id of the character that
-    stands on each patch, IGNORE where none is known; None when no picture has marks. written: int64[M, n], the ids of
-    the tokens that begin on each place, in their order, then IGNORE; None when that is not asked for.
+    segment: int
+    start: int
+
+
+@dataclass(frozen=True)
+class MediaStream:
+    """What one encoder reads: every view of the pack that is its own, laid end to end.
+
+    values: float32[P, D], normalised (bytes on the way from process to process): patches, D = 3 * patch * patch, or,
+    where videos are among them, 3 * frames * patch * patch; frames of sound, D = bands of the spectrogram.
+    positions: int64[P, axes]; of a patch its row and column within the view, of sound the number of the frame.
+    segments: one per view. token_index: int64[M], the index in the text stream of each token that is spliced there.
+    views, links: one per segment, what it is and which text may see it.
+    Patches that merge into one token lie together (`media.native`).
     """
 
-    patches: torch.Tensor
+    values: torch.Tensor
     positions: torch.Tensor
     segments: Segments
     token_index: torch.Tensor
-    marks: torch.Tensor | None = None
-    written: torch.Tensor | None = None
+    views: tuple[View, ...] = ()
+    links: tuple[Link, ...] = ()
+
+
+Stream = TextStream | MediaStream
 
 
 @dataclass(frozen=True)
 class Batch:
-    """One pack as tensors. sample_ids and sources: one per text segment (padding excluded).
+    """One pack as tensors: streams by name. sample_ids and sources: one per text segment (padding excluded).
 
-    label_weight: the loss weights summed. padding: tokens. links: for each text segment, which segments of the vision
-    stream it may see, from and up to.
+    label_weight: the loss weights summed. padding: tokens. targets: by name, what the objective compares with; each
+    is the targets of the samples, one after the other.
     """
 
-    text: TextStream
-    vision: VisionStream | None
+    streams: Mapping[str, Stream]
     sample_ids: tuple[str, ...]
     sources: tuple[str, ...]
     label_weight: float
     padding: int = 0
-    links: tuple[tuple[int, int], ...] = ()
+    targets: Mapping[str, torch.Tensor] = field(default_factory=dict)
+
+    @property
+    def text(self) -> TextStream:
+        """What the language model reads."""
+        return self._text(TEXT)
+
+    @property
+    def learnt(self) -> TextStream:
+        """The stream that has the labels: the target stream where there is one, else the text."""
+        return self._text(TARGET if TARGET in self.streams else TEXT)
+
+    @property
+    def media(self) -> Mapping[str, MediaStream]:
+        """The media streams, by name."""
+        return {name: stream for name, stream in self.streams.items() if isinstance(stream, MediaStream)}
+
+    @property
+    def vision(self) -> MediaStream | None:
+        """Pictures and videos, where there are any."""
+        return self.media.get(VISION)
 
     @property
     def tokens(self) -> int:
@@ -217,12 +274,20 @@ class Batch:
 
     def to(self, device: torch.device | str) -> Batch:
         """A copy whose tensors lie on `device`."""
-        return replace(self, text=_move(self.text, device), vision=self.vision and _move(self.vision, device))
+        streams = {name: _moved(stream, device) for name, stream in self.streams.items()}
+        targets = {name: target.to(device) for name, target in self.targets.items()}
+        return replace(self, streams=streams, targets=targets)
+
+    def having(self, name: str, stream: Stream) -> Batch:
+        """A copy with another stream under that name."""
+        return replace(self, streams={**self.streams, name: stream})
+
+    def _text(self, name: str) -> TextStream:
+        stream = self.streams[name]
+        assert isinstance(stream, TextStream), f"'{name}' is a stream of text"
+        return stream
 
 
-S = TypeVar("S", TextStream, VisionStream)
-
-
-def _move(stream: S, device: torch.device | str) -> S:
+def _moved(stream: Stream, device: torch.device | str) -> Stream:
     tensors = {name: value.to(device) for name, value in vars(stream).items() if hasattr(value, "to")}
     return replace(stream, **tensors)

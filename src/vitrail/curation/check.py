@@ -14,13 +14,13 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 from PIL import Image
 
 from vitrail.contracts.errors import DataError, MediaError
-from vitrail.contracts.messages import Conversation, ImagePart, Row
+from vitrail.contracts.messages import Conversation, MediaPart, Row
 from vitrail.contracts.protocols import Source, StreamedSource
 from vitrail.contracts.samples import Sample
 from vitrail.curation.findings import Findings, Long, Shown, SourceFindings, Told
@@ -28,7 +28,7 @@ from vitrail.curation.seen import Met, Seen, print_of
 from vitrail.curation.words import scripts, sort_of
 from vitrail.data.config import DialectName, PackConfig
 from vitrail.data.dialects import to_conversation
-from vitrail.data.encode import Encode
+from vitrail.data.encode import Encode, spans
 from vitrail.data.fitting import fitted
 from vitrail.data.mixture import numbered
 from vitrail.media import image
@@ -121,8 +121,8 @@ class Check:
                 raise row
             place = row.location or row.id
             conversation = to_conversation(row, checked.dialect)
-            sample = self.encode.conversation(conversation, checked.name)
-            pictures = [self._picture(part, place) for part in sample.pictures]
+            sample = self.encode(conversation, checked.name)
+            pictures = [self._picture(part, place) for part in sample.media]
         except DataError as error:
             return self._told(Told(name, checked.name, "unreadable", str(error)), place)
         self._compare(conversation, sample, pictures, place, checked.held_out)
@@ -142,14 +142,14 @@ class Check:
         self.findings.tell(told, sort_of(told.reason, place))
         return told.outcome
 
-    def _picture(self, part: ImagePart, place: str) -> _Picture:
+    def _picture(self, part: MediaPart, place: str) -> _Picture:
         """Raises MediaError, with the row's place, for what training could not decode."""
-        path = part.image if isinstance(part.image, Path) else None
+        path = part.content if isinstance(part.content, Path) else None
         if path is not None and path in self._recent:
             return self._recent[path]
         try:
-            pixels = image.load(part.image)
-            held = path.read_bytes() if path else part.image
+            pixels = image.load(part.content)
+            held = path.read_bytes() if path else part.content
         except (MediaError, OSError) as error:
             raise MediaError(f"{place}: {error}") from error
         if not isinstance(held, bytes):
@@ -174,8 +174,8 @@ class Check:
         )
         if first and first.held_out == held_out:
             findings.rows_again.add(first.name, place)
-        for part, one in zip(sample.pictures, pictures, strict=True):
-            name = str(part.image) if isinstance(part.image, str | Path) else place
+        for part, one in zip(sample.media, pictures, strict=True):
+            name = str(part.content) if isinstance(part.content, str | Path) else place
             shown = Met(name, held_out)
             same = self.seen.picture(one.digest, shown)
             alike = None if same else self.seen.similar(one.print, shown)
@@ -184,7 +184,7 @@ class Check:
                 findings.leaked.add(other.name, name)
             elif alike:
                 findings.similar.add(alike.name, name)
-            elif same and same.name != name and isinstance(part.image, str | Path):
+            elif same and same.name != name and isinstance(part.content, str | Path):
                 findings.names_again.add(same.name, name)
             findings.distinct_pictures += same is None and not held_out
 
@@ -193,7 +193,7 @@ class Check:
         findings.pictures += len(pictures)
         tokens = [0] * len(pictures)
         for slot in sample.slots:
-            tokens[slot.picture] += slot.view.tokens
+            tokens[slot.media] += slot.view.tokens
         for picture, amount in zip(pictures, tokens, strict=True):
             findings.width.add(picture.width)
             findings.height.add(picture.height)
@@ -222,44 +222,16 @@ class Check:
             id=sample.id,
             source=sample.source,
             kind=conversation.kind,
-            pictures=[small for part in sample.pictures[:PICTURES] if (small := thumbnail(part.image))],
-            more_pictures=max(0, len(sample.pictures) - PICTURES),
+            pictures=[small for part in sample.media[:PICTURES] if (small := thumbnail(part.content))],
+            more_pictures=max(0, len(sample.media) - PICTURES),
             question=next((turn.text.strip() for turn in reversed(before) if turn.role == "user"), ""),
             answer=last.text.strip(),
             answers=sum(turn.role == "assistant" for turn in conversation.messages),
             tokens=len(sample),
             picture_tokens=sum(slot.view.tokens for slot in sample.slots),
             learnt=int((sample.weights > 0).sum()),
-            spans=list(spans(sample, self.encode)),
+            spans=list(spans(sample, self.encode.tokenizer)),
         )
-
-
-def spans(sample: Sample, encode: Encode) -> Iterator[tuple[Literal["read", "learnt", "picture"], str]]:
-    """The prompt as text, in pieces: what is only read, what is learnt, and a word for each view of a picture."""
-    slots = {slot.start: slot for slot in sample.slots}
-    run: list[int] = []
-    learns, place = False, 0
-
-    def text() -> Iterator[tuple[Literal["read", "learnt", "picture"], str]]:
-        if run:
-            yield "learnt" if learns else "read", encode.tokenizer.decode(run, show_special=True)
-            run.clear()
-
-    while place < len(sample):
-        if place in slots:
-            yield from text()
-            view = slots[place].view
-            yield "picture", f"{view.width} x {view.height} px: {view.tokens} tokens"
-            place = slots[place].end
-            continue
-        # labels[t] is the id at t + 1: a token is learnt when the place before it carries its label.
-        now = place > 0 and bool(sample.weights[place - 1] > 0)
-        if now != learns:
-            yield from text()
-            learns = now
-        run.append(int(sample.ids[place]))
-        place += 1
-    yield from text()
 
 
 def thumbnail(picture: object) -> bytes:

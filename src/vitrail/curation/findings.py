@@ -78,7 +78,7 @@ class Shown:
     tokens: int
     picture_tokens: int
     learnt: int
-    spans: Sequence[tuple[Literal["read", "learnt", "picture"], str]]
+    spans: Sequence[tuple[Literal["read", "learnt", "media"], str]]
 
 
 @dataclass

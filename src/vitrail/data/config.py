@@ -12,7 +12,7 @@ from vitrail.data.sources.config import FilesConfig
 from vitrail.data.sources.config import JsonlConfig as JsonlConfig
 from vitrail.media.config import AugmentConfig, FetchConfig
 
-Overlong = Literal["drop", "truncate_text", "shrink_pictures", "drop_pictures", "error"]
+Overlong = Literal["drop", "truncate_text", "shrink_media", "drop_media", "error"]
 
 SourceConfig = FilesConfig | DrawnConfig | LinesConfig | DocumentsConfig
 
@@ -95,11 +95,11 @@ class ResolutionConfig:
 class PackConfig:
     """Samples are laid end to end into packs.
 
-    length: tokens of a pack. patches: picture patches of a pack, at most. window: samples that are packed together;
-    order and packing are functions of the window alone. policy: `best_fit` keeps samples whole; `fixed_length` fills
+    length: tokens of a pack. patches: of pictures, or frames of sound, of a pack, at most. window: samples that are
+    packed together; order and packing are functions of the window alone. policy: `best_fit` keeps samples whole; `fixed_length` fills
     every pack to its end and cuts the last sample of each there (MiniCPM-V's way; never within a picture).
-    overlong: what happens to a sample longer than a pack. A picture is never cut: it is kept, made smaller
-    (`shrink_pictures`) or left out (`drop_pictures`, the last ones first, never all) as a whole.
+    overlong: what happens to a sample longer than a pack. A medium is never cut: it is kept, made smaller
+    (`shrink_media`) or left out (`drop_media`, the last ones first, never all) as a whole.
     """
 
     length: int = 2048

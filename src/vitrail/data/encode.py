@@ -1,20 +1,19 @@
-"""A row to a sample: dialect, picture sizes from headers, then the same `render` that chat and evaluation call."""
+"""A row to a sample: media sizes from headers, then the same `render` that chat and evaluation call."""
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
-from vitrail.contracts.errors import MediaError
-from vitrail.contracts.messages import Conversation, ImagePart, Part, Row, VideoPart
-from vitrail.contracts.protocols import MediaRule, Tokenizer
-from vitrail.contracts.samples import Sample, View
-from vitrail.data.config import DialectName
-from vitrail.data.dialects import to_conversation
-from vitrail.data.reading import tokens_on
-from vitrail.media import image, video
+from vitrail.contracts.errors import DataError, MediaError
+from vitrail.contracts.messages import Conversation, ImagePart, MediaPart, Part
+from vitrail.contracts.protocols import MediaRule, Needs, Tokenizer
+from vitrail.contracts.samples import IGNORE, MediaSlot, Sample, TargetText, View
 from vitrail.media.config import FetchConfig
 from vitrail.media.fetch import fetched, is_url, shown
 from vitrail.prompts.config import LinePositionsConfig, PositionsConfig, PromptConfig
@@ -27,118 +26,204 @@ from vitrail.prompts.templates import Template
 class Encode:
     """Everything a conversation needs to become a sample.
 
-    drop_media: leave media out, for the blind baseline. fetch: which hosts may be asked for pictures; None for none.
-    written: of so many tokens that begin on a place of a picture a sample says which they are.
-    positions: of the tokens, as the model has them. frames: of a video that make one view; sampling: which frames.
+    media: the rule of each stream, by name. drop_media: leave media out, for the blind baseline. fetch: which hosts may
+    be asked for pictures; None for none. positions: of the tokens, as the model has them. needs: of the objective.
+    spliced: whether media tokens stand in the text; else the language model sees them by cross-attention.
+    start: the id that the decoder of an encoder-decoder begins with; None for a decoder alone.
     """
 
-    media: MediaRule
+    media: Mapping[str, MediaRule]
     template: Template
     tokenizer: Tokenizer
     prompt: PromptConfig = field(default_factory=PromptConfig)
     drop_media: bool = False
     fetch: FetchConfig | None = None
-    written: int = 0
     positions: PositionsConfig = field(default_factory=LinePositionsConfig)
-    frames: int = 1
-    sampling: video.Sampling = field(default_factory=video.Sampling)
+    needs: Needs = field(default_factory=Needs)
+    spliced: bool = True
+    start: int | None = None
 
-    def row(self, row: Row, source: str, dialect: DialectName) -> Sample:
-        """Raises DataError, with the row's place, for what cannot be used."""
-        return self.conversation(to_conversation(row, dialect), source)
+    def __call__(self, conversation: Conversation, source: str = "", most_tokens: int | None = None) -> Sample:
+        """A training sample. Media are opened for their headers alone; no picture takes more than `most_tokens`.
 
-    def conversation(self, conversation: Conversation, source: str = "", most_tokens: int | None = None) -> Sample:
-        """A training sample. Pictures are opened for their size alone; none takes more than `most_tokens`."""
-        return self._sample(*self.rendered(conversation, most_tokens), source)
+        Raises DataError, with the row's location, for what cannot be used.
+        """
+        conversation = self._fetched(without_media(conversation) if self.drop_media else conversation)
+        if self.start is not None:
+            return self._encoder_decoder(conversation, source, most_tokens)
+        if self.needs.variants is None:
+            return self._sample(conversation, [self._segment(conversation, most_tokens)], source)
+        variants = self.needs.variants(conversation)
+        return self._sample(conversation, [self._segment(one, most_tokens) for one in variants], source)
 
     def question(self, conversation: Conversation) -> Sample:
         """A conversation that waits for its answer, as generation reads it: nothing in it is learnt."""
-        asking = replace(self, media=self.media.in_use)
-        return asking._sample(*asking.rendered(conversation, ask=True), "")
+        asking = replace(self, media={name: rule.in_use for name, rule in self.media.items()}, needs=Needs())
+        conversation = self._fetched(without_media(conversation) if self.drop_media else conversation)
+        made = asking._sample(conversation, [asking._segment(conversation, ask=True)], "")
+        if self.start is None:
+            return made
+        nothing = np.array([IGNORE])
+        return replace(made, target=TargetText(np.array([self.start]), nothing, np.zeros(1, np.float32)))
 
-    def _sample(self, rendered: Rendered, conversation: Conversation, source: str) -> Sample:
+    def _encoder_decoder(self, conversation: Conversation, source: str, most_tokens: int | None) -> Sample:
+        """What stands before the last answer is read, the answer is said."""
+        *asked, last = conversation.messages
+        if last.role != "assistant" or not asked:
+            raise DataError(f"{_where(conversation)}: an encoder-decoder learns a question and its answer")
+        # The whole conversation says which ids the answer has, where a prompt alone ends before them.
+        whole = self._segment(conversation, most_tokens)
+        prompt = self._segment(replace(conversation, messages=tuple(asked)), most_tokens, ask=True)
+        made = self._sample(conversation, [prompt], source)
+        begin = len(prompt[0].ids)
+        said = whole[0].ids[begin : _last_learnt(whole[0]) + 1]
+        assert self.start is not None, "an encoder-decoder begins with a token of its own"
+        target = TargetText(np.append(self.start, said[:-1]), said, np.ones(len(said), np.float32))
+        return replace(made, target=target)
+
+    def _segment(
+        self, conversation: Conversation, most_tokens: int | None = None, *, ask: bool = False
+    ) -> tuple[Rendered, Conversation]:
+        try:
+            views = [self.views(part, most_tokens) for part in conversation.media]
+        except MediaError as error:
+            raise MediaError(f"{_where(conversation)}: {error}") from error
+        return render(conversation, views, self.template, self.tokenizer, self.prompt, ask=ask), conversation
+
+    def _sample(
+        self, conversation: Conversation, segments: Sequence[tuple[Rendered, Conversation]], source: str
+    ) -> Sample:
+        """Segments laid end to end."""
+        slots: list[MediaSlot] = []
+        media: list[MediaPart] = []
+        start = 0
+        for rendered, one in segments:
+            moved = (replace(slot, start=slot.start + start, media=slot.media + len(media)) for slot in rendered.slots)
+            slots += moved if len(segments) > 1 else rendered.slots
+            media += one.media
+            start += len(rendered.ids)
+        parts = [rendered for rendered, _ in segments]
+        positions = [positions_of(self.positions, len(one.ids), one.slots) for one in parts]
+        made: dict[str, NDArray[Any]] = {}
+        for maker in self.needs.targets:
+            made |= maker(media, slots, self.tokenizer, self.media)
         return Sample(
             id=conversation.id,
             source=source,
-            ids=rendered.ids,
-            labels=rendered.labels,
-            weights=rendered.weights,
-            slots=rendered.slots,
-            pictures=conversation.pictures,
-            positions=positions_of(self.positions, len(rendered.ids), rendered.slots),
-            marks=self._marks(conversation.pictures),
-            written=self._written(rendered, conversation),
+            ids=np.concatenate([one.ids for one in parts]),
+            labels=np.concatenate([one.labels for one in parts]),
+            weights=np.concatenate([one.weights for one in parts]),
+            slots=tuple(slots),
+            media=tuple(media),
+            positions=None
+            if positions[0] is None
+            else np.concatenate([p for p in positions if p is not None], axis=-1),
+            lengths=tuple(len(one.ids) for one in parts) if len(parts) > 1 else (),
+            targets=made,
             location=conversation.location,
         )
 
-    def _written(self, rendered: Rendered, conversation: Conversation) -> tuple[NDArray[np.int64], ...]:
-        """For each slot, the tokens on its places."""
-        if not self.written:
-            return ()
-        pictures = conversation.pictures
-        return tuple(
-            tokens_on(pictures[slot.picture].marks, slot, self.tokenizer, self.written) for slot in rendered.slots
-        )
-
-    def rendered(
-        self, conversation: Conversation, most_tokens: int | None = None, *, ask: bool = False
-    ) -> tuple[Rendered, Conversation]:
-        """The prompt, and the conversation it was made from (without pictures when they are withheld)."""
-        if self.drop_media:
-            conversation = without_media(conversation)
-        if any(is_url(part.image) for part in conversation.pictures):
-            conversation = self._fetched(conversation)
-        views = [self._views(part, conversation, most_tokens) for part in conversation.pictures]
-        prompt = render(conversation, views, self.template, self.tokenizer, self.prompt, ask=ask)
-        return prompt, conversation
+    def views(self, part: MediaPart, most_tokens: int | None = None) -> tuple[View, ...]:
+        """Of every stream that reads such media; the first one's are spliced, where any are. Raises MediaError."""
+        found: list[View] = []
+        for name, rule in self.media.items():
+            if rule.reads(part):
+                spliced = self.spliced and not found
+                views = rule.views(part, most_tokens)
+                found += [replace(view, stream=name, spliced=spliced) for view in views]
+        if not found:
+            what = type(part).__name__.removesuffix("Part").lower()
+            raise MediaError(f"the model has no encoder for this kind of media: {what}")
+        return tuple(found)
 
     def _fetched(self, conversation: Conversation) -> Conversation:
         """With the bytes of its pictures in the place of their addresses, so that each is fetched once."""
+        if not any(is_url(part.content) for part in conversation.media):
+            return conversation
+        return with_parts(conversation, partial(self._local, where=_where(conversation)))
 
-        def local(part: Part) -> Part:
-            if not isinstance(part, ImagePart) or not is_url(part.image):
-                return part
-            where = conversation.location or conversation.id
-            if isinstance(part, VideoPart):
-                raise MediaError(f"{where}: {shown(str(part.image))} is not fetched: videos must be files")
-            if self.fetch is None:
-                said = shown(str(part.image))
-                raise MediaError(f"{where}: {said} is not fetched: data.fetch.hosts names no host that may be asked")
-            try:
-                return replace(part, image=fetched(str(part.image), self.fetch))
-            except MediaError as error:
-                raise MediaError(f"{where}: {error}") from error
-
-        messages = (replace(message, parts=tuple(map(local, message.parts))) for message in conversation.messages)
-        return replace(conversation, messages=tuple(messages))
-
-    def _marks(self, pictures: tuple[ImagePart, ...]) -> tuple[tuple[tuple[int, float, float], ...], ...]:
-        """A character of several tokens is known by its first."""
-        if not any(picture.marks for picture in pictures):
-            return ()
-        ids = self.tokenizer.encode
-        return tuple(tuple((ids(mark.text)[0], mark.x, mark.y) for mark in picture.marks) for picture in pictures)
-
-    def _views(self, part: ImagePart, conversation: Conversation, most_tokens: int | None) -> tuple[View, ...]:
+    def _local(self, part: Part, where: str) -> Part:
+        if not isinstance(part, MediaPart) or not is_url(part.content):
+            return part
+        address = str(part.content)
+        if type(part) is not ImagePart:
+            raise MediaError(f"{where}: {shown(address)} is not fetched: only pictures are, other media must be files")
+        if self.fetch is None:
+            raise MediaError(
+                f"{where}: {shown(address)} is not fetched: data.fetch.hosts names no host that may be asked"
+            )
         try:
-            if isinstance(part, VideoPart):
-                return video.views(self.media, video.clip(part), self.sampling, self.frames, most_tokens)
-            return self.media.views(*image.size(part.image), most_tokens)
+            return replace(part, image=fetched(address, self.fetch))
         except MediaError as error:
-            raise MediaError(f"{conversation.location or conversation.id}: {error}") from error
+            raise MediaError(f"{where}: {error}") from error
+
+
+def with_parts(conversation: Conversation, change: Callable[[Part], Part | None]) -> Conversation:
+    """The same messages with every part changed; None leaves it out."""
+
+    def changed(parts: Iterable[Part]) -> tuple[Part, ...]:
+        return tuple(part for part in map(change, parts) if part is not None)
+
+    messages = (replace(message, parts=changed(message.parts)) for message in conversation.messages)
+    return replace(conversation, messages=tuple(messages))
 
 
 def without_media(conversation: Conversation, keep: int = 0) -> Conversation:
-    """The same words with the first `keep` pictures alone."""
-    seen = 0
-    messages = []
-    for message in conversation.messages:
-        parts: list[Part] = []
-        for part in message.parts:
-            if isinstance(part, ImagePart):
-                seen += 1
-                if seen > keep:
-                    continue
-            parts.append(part)
-        messages.append(replace(message, parts=tuple(parts)))
-    return replace(conversation, messages=tuple(messages))
+    """The same words with the first `keep` media alone."""
+    left = iter(range(keep))
+
+    def kept(part: Part) -> Part | None:
+        return part if not isinstance(part, MediaPart) or next(left, None) is not None else None
+
+    return with_parts(conversation, kept)
+
+
+def _where(conversation: Conversation) -> str:
+    return conversation.location or conversation.id
+
+
+def _last_learnt(rendered: Rendered) -> int:
+    """Index of the last id that is learnt."""
+    return int(np.flatnonzero(rendered.labels != IGNORE)[-1]) + 1
+
+
+Sort = Literal["read", "learnt", "media"]
+
+
+def spans(sample: Sample, tokenizer: Tokenizer) -> Iterator[tuple[Sort, str]]:
+    """A sample as text, in pieces: what is only read, what is learnt, and a word for each view."""
+    slots: dict[int, list[MediaSlot]] = {}
+    for slot in sample.slots:
+        slots.setdefault(slot.start, []).append(slot)
+    run: list[int] = []
+    learns, index = False, 0
+
+    def text() -> Iterator[tuple[Sort, str]]:
+        if run:
+            yield "learnt" if learns else "read", tokenizer.decode(run, show_special=True)
+            run.clear()
+
+    while index < len(sample):
+        for slot in slots.pop(index, ()):
+            yield from text()
+            yield "media", described(slot.view)
+            index = max(index, slot.end)
+        if index in slots or index >= len(sample):
+            continue
+        # labels[t] is the id at t + 1: a token is learnt when the position before it carries its label.
+        now = index > 0 and bool(sample.weights[index - 1] > 0)
+        if now != learns:
+            yield from text()
+            learns = now
+        run.append(int(sample.ids[index]))
+        index += 1
+    yield from text()
+    if sample.target is not None:
+        yield "learnt", tokenizer.decode(sample.target.labels.tolist(), show_special=True)
+
+
+def described(view: View) -> str:
+    """A view in a few words."""
+    size = f"{view.width} x {view.height} px" if view.height else f"{view.columns} frames"
+    beside = "" if view.spliced else " beside the text"
+    return f"{view.stream} {size}: {view.token_rows} x {view.token_columns} tokens{beside}"

@@ -1,4 +1,4 @@
-"""What happens to a sample longer than a pack. Text may be cut; a picture is kept, made smaller or left out as a whole.
+"""What happens to a sample longer than a pack. Text may be cut; a medium is kept, made smaller or left out as a whole.
 
 Each way is a named policy of the recipe (`data.pack.overlong`), and what it did to a row is in the ledger.
 """
@@ -24,28 +24,29 @@ def fitted(
 
     most_tokens: limit of each picture. Raises DataError for what cannot be used at all.
     """
-    sample = encode.conversation(conversation, source, most_tokens)
+    sample = encode(conversation, source, most_tokens)
     if _fits(sample, pack):
         return sample
     reason = _too_long(sample, pack)
     found: Sample | None = None
     if pack.overlong == "truncate_text":
         found = cut(sample, pack.length) if sample.patches <= pack.patches else None
-        reason += "" if found else "; cut there, no answer is left, or not all of its pictures"
-    elif pack.overlong == "shrink_pictures":
+        reason += "" if found else "; cut there, no answer is left, or not all of its media"
+    elif pack.overlong == "shrink_media":
         found = _shrunk(encode, conversation, sample, pack)
         reason += "" if found else "; too long with the smallest pictures too"
-    elif pack.overlong == "drop_pictures":
+    elif pack.overlong == "drop_media":
         found = _with_fewer(encode, conversation, sample, pack, most_tokens)
-        reason += "" if found else "; too long with its first picture alone too"
+        reason += "" if found else "; too long with its first picture, or other medium, alone"
     return replace(found, reason=reason) if found else Event(sample.id, source, "too_long", reason)
 
 
 def cut(sample: Sample, length: int) -> Sample | None:
-    """The first `length` tokens of a sample; None where a picture does not lie within them, or nothing is learnt."""
+    """The first `length` tokens of a sample; None where media do not lie within them, or nothing is learnt, or
+    it has several segments."""
     labels = sample.labels[:length].copy()
     labels[-1:] = IGNORE
-    if any(slot.end > length for slot in sample.slots) or not (labels != IGNORE).any():
+    if sample.lengths or any(slot.end > length for slot in sample.slots) or not (labels != IGNORE).any():
         return None
     return replace(
         sample,
@@ -65,39 +66,39 @@ def _too_long(sample: Sample, pack: PackConfig) -> str:
     where = sample.location or sample.id
     if len(sample) > pack.length:
         return f"{where}: {len(sample)} tokens, a pack holds {pack.length} (data.pack.length)"
-    return f"{where}: {sample.patches} picture patches, a pack holds {pack.patches} (data.pack.patches)"
+    return f"{where}: {sample.patches} patches, a pack holds {pack.patches} (data.pack.patches)"
 
 
 def _shrunk(encode: Encode, conversation: Conversation, sample: Sample, pack: PackConfig) -> Sample | None:
-    """With a limit for its pictures under which it fits: the largest, but for how sides are rounded; by halving."""
+    """With a limit for its media under which it fits: the largest, but for how sides are rounded; by halving."""
     if not sample.slots:
         return None
     low, high = 0, _largest(sample)
     best = None
     while high - low > 1:
         limit = (low + high) // 2
-        smaller = encode.conversation(conversation, sample.source, limit)
+        smaller = encode(conversation, sample.source, limit)
         if _fits(smaller, pack):
             low, best = limit, smaller
         else:
             high = limit
-    return best and replace(best, outcome="picture_shrunk")
+    return best and replace(best, outcome="media_shrunk")
 
 
 def _largest(sample: Sample) -> int:
-    """Tokens of its largest picture."""
+    """Tokens of its largest medium."""
     totals: Counter[int] = Counter()
     for slot in sample.slots:
-        totals[slot.picture] += slot.view.tokens
+        totals[slot.media] += slot.view.tokens
     return max(totals.values())
 
 
 def _with_fewer(
     encode: Encode, conversation: Conversation, sample: Sample, pack: PackConfig, most_tokens: int | None
 ) -> Sample | None:
-    """Without its last pictures, as few of them as will do; one picture stays at least."""
-    for keep in range(len(sample.pictures) - 1, 0, -1):
-        fewer = encode.conversation(without_media(conversation, keep), sample.source, most_tokens)
+    """Without its last media, as few of them as will do; one stays at least."""
+    for keep in range(len(sample.media) - 1, 0, -1):
+        fewer = encode(without_media(conversation, keep), sample.source, most_tokens)
         if _fits(fewer, pack):
-            return replace(fewer, outcome="picture_dropped")
+            return replace(fewer, outcome="media_dropped")
     return None

@@ -63,7 +63,9 @@ class Ledger:
     @classmethod
     def from_json(cls, data: dict[str, Any]) -> Ledger:
         """The inverse of `to_json`."""
-        return cls(counts=data["counts"], rows=[Event(**row) for row in data["rows"]])
+        # Checkpoints of before called it a row's fate.
+        rows = ({("outcome" if key == "fate" else key): value for key, value in row.items()} for row in data["rows"])
+        return cls(counts=data["counts"], rows=[Event(**row) for row in rows])
 
     def write(self, path: Path) -> None:
         """One line of totals, then one line per sample that was lost or altered."""

@@ -1,8 +1,8 @@
 """The stream of batches: what comes next follows from the seed and a cursor, so it can be resumed anywhere.
 
 A window of samples is drawn from the mixture, encoded (pictures by their headers alone) and packed; then each pack is
-collated, which decodes its pictures. Ranks take packs in turns from where they start, so the global order depends
-neither on their number nor on that of the workers. What was prepared but not handed over is not part of the state.
+collated, which decodes its pictures. Ranks take packs one after the other from where they start, so the global order
+depends neither on their number nor on that of the workers. What was prepared but not handed over is not part of the state.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from typing import Any, Literal, TypeVar
 import numpy as np
 
 from vitrail.contracts.errors import DataError
+from vitrail.contracts.messages import ImagePart
 from vitrail.contracts.samples import Batch, Pack, Sample
 from vitrail.data.collate import gather, normalised
 from vitrail.data.config import PackConfig, ResolutionConfig
@@ -25,7 +26,7 @@ from vitrail.data.dialects import to_conversation
 from vitrail.data.encode import Encode
 from vitrail.data.fitting import fitted
 from vitrail.data.ledger import LOST, Event, Ledger
-from vitrail.data.mixture import Drawn, Mixture, Part, SourceCursor, numbered
+from vitrail.data.mixture import Mixture, Part, Pick, SourceCursor, numbered
 from vitrail.data.pack import pack_window
 from vitrail.data.workers import Workers
 from vitrail.media.augment import Augmentation, speaks_of_places
@@ -88,15 +89,15 @@ class Window:
 
 @dataclass(frozen=True)
 class RowJob:
-    """A drawn row, to be encoded. most_tokens: limit of its pictures."""
+    """A row that was picked, to be encoded. most_tokens: limit of its pictures."""
 
-    drawn: Drawn
+    pick: Pick
     most_tokens: int | None
 
 
 @dataclass(frozen=True)
 class Preparation:
-    """What workers do: a drawn row to a sample, or to what became of it; a pack to a gathered batch.
+    """What workers do: a picked row to a sample, or to what became of it; a pack to a gathered batch.
 
     Pure functions both.
     """
@@ -113,13 +114,13 @@ class Preparation:
 
     def sample(self, job: RowJob) -> Sample | Event:
         """What cannot be used becomes an event."""
-        drawn = job.drawn
-        part, row = self.parts[drawn.part], drawn.row
-        name = f"row {drawn.index}" if drawn.index >= 0 else f"sample {drawn.number}"
+        pick = job.pick
+        part, row = self.parts[pick.part], pick.row
+        name = f"row {pick.index}" if pick.index >= 0 else f"sample {pick.number}"
         try:
             if row is None:
-                assert numbered(part.source), "a row that was not read when it was drawn has a number"
-                row = part.source.row(drawn.index)
+                assert numbered(part.source), "a row that was not read when it was picked has a number"
+                row = part.source.row(pick.index)
             if isinstance(row, DataError):
                 raise row
             name = row.id
@@ -129,10 +130,11 @@ class Preparation:
             return Event(name, part.name, "unreadable", str(error))
         if isinstance(found, Event) or part.augment is None:
             return found
-        # What a text says about places in a picture must stay true.
+        # What a row says about where things stand in a picture must stay true.
         messages = conversation.messages
-        still = bool(found.marks) or any(m.calls for m in messages) or speaks_of_places(m.text for m in messages)
-        return replace(found, alter=Augmentation(part.augment, (self.seed, drawn.number), still))
+        known = any(isinstance(one, ImagePart) and one.characters for one in conversation.media)
+        still = known or any(m.calls for m in messages) or speaks_of_places(m.text for m in messages)
+        return replace(found, alter=Augmentation(part.augment, (self.seed, pick.number), still))
 
 
 @dataclass
@@ -201,7 +203,7 @@ class Stream:
 
     def _planned(self, start: Cursor, watch: _Watch, workers: Workers[Any, Any]) -> Iterator[_Planned]:
         """This rank's packs, each with what became of the rows that were lost on the way to it."""
-        cursor, events, turn = start, [], 0
+        cursor, events, rank = start, [], 0
         while True:
             window = self._window(cursor, workers)
             skip = min(cursor.pack, len(window.packs))
@@ -214,12 +216,12 @@ class Stream:
                 names = ", ".join(part.name for part in self.mixture.parts)
                 raise DataError(f"{names}: no usable row; the last: {watch.ledger.rows[-1].reason}")
             for number in range(skip, len(window.packs)):
-                if turn == self.rank:
+                if rank == self.rank:
                     after = self._after(cursor, window, number + self.ranks - self.rank)
                     epochs = self._epochs(cursor.samples + window.samples * (number + 1) / len(window.packs))
                     yield _Planned(window.packs[number], after, epochs, tuple(events))
                     events = []
-                turn = (turn + 1) % self.ranks
+                rank = (rank + 1) % self.ranks
             cursor = self._after(cursor, window, max(cursor.pack, len(window.packs)))
 
     def _window(self, cursor: Cursor, workers: Workers[Any, Any]) -> Window:
@@ -229,17 +231,16 @@ class Stream:
             # Epochs end with a window of their own, or one would hold rows of the next.
             size = min(size, rows - cursor.samples % rows)
         progress = self._progress(cursor)
-        places = cursor.parts or self.mixture.start()
-        drawn, places, passed = self.mixture.draw(places, cursor.samples, size, progress)
+        picks, parts, passed = self.mixture.draw(cursor.parts or self.mixture.start(), cursor.samples, size, progress)
         why = f"over data.max_synthetic ({self.mixture.max_synthetic:.0%})"
         events = [Event(row.id, part.name, "over_share", f"{row.location or row.id}: {why}") for part, row in passed]
         samples: list[Sample] = []
         # Read as they lie in their sources, so that a block is decoded once; taken in the order they were drawn in.
-        reading = sorted(range(len(drawn)), key=lambda place: (drawn[place].part, drawn[place].index))
-        jobs = (RowJob(drawn[place], self._most_tokens(drawn[place].number, progress)) for place in reading)
-        made = dict(zip(reading, workers.all(jobs), strict=True))
-        for place in range(len(drawn)):
-            found = made[place]
+        order = sorted(range(len(picks)), key=lambda number: (picks[number].part, picks[number].index))
+        jobs = (RowJob(picks[number], self._most_tokens(picks[number].number, progress)) for number in order)
+        made = dict(zip(order, workers.all(jobs), strict=True))
+        for number in range(len(picks)):
+            found = made[number]
             if isinstance(found, Sample):
                 samples.append(found)
                 continue
@@ -248,11 +249,11 @@ class Stream:
             events.append(found)
         packs = pack_window(samples, self.config)
         tokens = cursor.tokens + sum(pack.tokens for pack in packs)
-        after = Cursor(places, cursor.samples + size, cursor.packs + len(packs), tokens)
+        after = Cursor(parts, cursor.samples + size, cursor.packs + len(packs), tokens)
         return Window(packs, events, size, after)
 
     def _after(self, cursor: Cursor, window: Window, done: int) -> Cursor:
-        """The place after `done` packs of this window, which other ranks may take beyond its end."""
+        """The cursor after `done` packs of this window, which other ranks may take beyond its end."""
         if done < len(window.packs):
             return replace(cursor, pack=done)
         return replace(window.after, pack=done - len(window.packs))

@@ -1,7 +1,7 @@
-"""Which rows a window takes: shares of several sources, met exactly over time, from a place that JSON can carry.
+"""Which rows a window takes: shares of several sources, met exactly over time, from a cursor that JSON can carry.
 
-Every source has its own place, so a stream goes on without reading again what it has read. What a window holds depends
-on that place, the seed and the progress at its start, and on nothing else.
+Every source has its own cursor, so a stream goes on without reading again what it has read. What a window holds depends
+on that cursor, the seed and the progress at its start, and on nothing else.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ class Part:
 
 @dataclass(frozen=True)
 class SourceCursor:
-    """Where one source stands. at: rows read of the epoch, or the place a streamed source has given.
+    """Where one source stands. at: rows read of the epoch, or the cursor that a streamed source has given.
 
     due: samples its share asked for so far. drawn, synthetic: samples it gave.
     """
@@ -60,7 +60,7 @@ class SourceCursor:
 
 
 @dataclass(frozen=True)
-class Drawn:
+class Pick:
     """A row to be made a sample: its number in a source, or, where it had to be read to be chosen, the row or error.
 
     part: number of the part. number: of the sample in the stream, from 0.
@@ -121,30 +121,30 @@ class Mixture:
             if numbered(part.source):
                 return float(len(part.source) ** (1 / self.temperature))
             raise DataError(f"{part.name}: a streamed source has no number of rows: give every part a share")
-        places, values = zip(*part.share, strict=True)
-        return float(np.interp(progress, places, values))
+        at, values = zip(*part.share, strict=True)
+        return float(np.interp(progress, at, values))
 
     def draw(
-        self, places: Sequence[SourceCursor], number: int, count: int, progress: float
-    ) -> tuple[list[Drawn], tuple[SourceCursor, ...], list[tuple[Part, Row]]]:
-        """The next `count` samples from `places` on, the places after them, and the rows passed over.
+        self, cursors: Sequence[SourceCursor], number: int, count: int, progress: float
+    ) -> tuple[list[Pick], tuple[SourceCursor, ...], list[tuple[Part, Row]]]:
+        """The next `count` samples from `cursors` on, the cursors after them, and the rows passed over.
 
         number: of the first sample in the stream. Rows lie in a random order, or, where no part is shuffled, evenly
         interleaved. Raises DataError where a part has no row to give.
         """
-        due = [place.due + count * share for place, share in zip(places, self.shares(progress), strict=True)]
-        wanted = _whole([now - place.drawn for now, place in zip(due, places, strict=True)], count)
+        due = [cursor.due + count * share for cursor, share in zip(cursors, self.shares(progress), strict=True)]
+        wanted = _whole([now - cursor.drawn for now, cursor in zip(due, cursors, strict=True)], count)
         rows: list[list[tuple[int, Row | DataError | None]]] = []
         after, passed = [], []
-        for part, place, amount, owed in zip(range(len(self.parts)), places, wanted, due, strict=True):
-            taken, then, skipped = self._take(part, place, amount)
+        for part, cursor, amount, owed in zip(range(len(self.parts)), cursors, wanted, due, strict=True):
+            taken, then, skipped = self._take(part, cursor, amount)
             rows.append(taken)
-            after.append(replace(then, due=owed, drawn=place.drawn + amount))
+            after.append(replace(then, due=owed, drawn=cursor.drawn + amount))
             passed += [(self.parts[part], row) for row in skipped]
         laid = [(part, *entry) for part, entries in enumerate(rows) for entry in entries]
-        laid = [laid[place] for place in self._layout([len(entries) for entries in rows], number)]
-        drawn = [Drawn(part, number + place, index, row) for place, (part, index, row) in enumerate(laid)]
-        return drawn, tuple(after), passed
+        laid = [laid[at] for at in self._layout([len(entries) for entries in rows], number)]
+        picks = [Pick(part, number + at, index, row) for at, (part, index, row) in enumerate(laid)]
+        return picks, tuple(after), passed
 
     def _layout(self, counts: Sequence[int], number: int) -> list[int]:
         """An order of the entries of all parts, which lie part by part."""
@@ -152,11 +152,11 @@ class Mixture:
         if any(part.shuffle for part in self.parts):
             order: list[int] = np.random.default_rng((self.seed, number, total)).permutation(total).tolist()
             return order
-        places = [(place + 0.5) / count for count in counts for place in range(count)]
-        return sorted(range(total), key=places.__getitem__)
+        shares = [(number + 0.5) / count for count in counts for number in range(count)]
+        return sorted(range(total), key=shares.__getitem__)
 
     def _take(
-        self, number: int, place: SourceCursor, count: int
+        self, number: int, cursor: SourceCursor, count: int
     ) -> tuple[list[tuple[int, Row | DataError | None]], SourceCursor, list[Row]]:
         """`count` entries of one part; rows are read here only where they must be, to know whether they may be used."""
         part = self.parts[number]
@@ -167,51 +167,51 @@ class Mixture:
         while len(taken) < count:
             before = len(taken)
             missing = count - len(taken)
-            entries, place, ended = self._some(number, place, missing, read=sort_out)
+            entries, cursor, ended = self._some(number, cursor, missing, read=sort_out)
             for entry in entries:
                 row = entry[1]
                 if sort_out and isinstance(row, Row) and row.fields.get("synthetic") is True:
-                    if place.synthetic + 1 > self.max_synthetic * (place.drawn + len(taken) + 1):
+                    if cursor.synthetic + 1 > self.max_synthetic * (cursor.drawn + len(taken) + 1):
                         passed.append(row)
                         continue
-                    place = replace(place, synthetic=place.synthetic + 1)
+                    cursor = replace(cursor, synthetic=cursor.synthetic + 1)
                 taken.append(entry)
             epochs_without = epochs_without + ended if len(taken) == before else 0
             if epochs_without > 1:
                 raise DataError(f"{part.name}: an epoch of it gives no row that may be used")
-        return taken, place, passed
+        return taken, cursor, passed
 
     def _some(
-        self, number: int, place: SourceCursor, count: int, *, read: bool
+        self, number: int, cursor: SourceCursor, count: int, *, read: bool
     ) -> tuple[list[tuple[int, Row | DataError | None]], SourceCursor, bool]:
-        """Up to `count` entries of the epoch the place is in, the place after them, and whether the epoch ended."""
+        """Up to `count` entries of the epoch the cursor is in, the cursor after them, and whether the epoch ended."""
         part = self.parts[number]
         source = part.source
         if not numbered(source):
-            return self._some_streamed(number, source, place, count)
-        start, rows = place.at or 0, len(source)
+            return self._some_streamed(number, source, cursor, count)
+        start, rows = cursor.at or 0, len(source)
         count = min(count, rows - start)
         seed = (self.seed * 1000 + number) if part.shuffle else None
-        found = rows_at(start, count, rows, source.block, seed, place.epoch)
+        found = rows_at(start, count, rows, source.block, seed, cursor.epoch)
         entries = [(index, _read(source, index) if read else None) for index in found]
         ended = start + count == rows
-        after = replace(place, epoch=place.epoch + ended, at=None if ended else start + count)
+        after = replace(cursor, epoch=cursor.epoch + ended, at=None if ended else start + count)
         return entries, after, ended
 
     def _some_streamed(
-        self, number: int, source: StreamedSource, place: SourceCursor, count: int
+        self, number: int, source: StreamedSource, cursor: SourceCursor, count: int
     ) -> tuple[list[tuple[int, Row | DataError | None]], SourceCursor, bool]:
         where, opened = self._open.pop(number, (None, None))
-        if opened is None or where is None or (where.epoch, where.at) != (place.epoch, place.at):
-            opened = source.rows(place.epoch, place.at)
+        if opened is None or where is None or (where.epoch, where.at) != (cursor.epoch, cursor.at):
+            opened = source.rows(cursor.epoch, cursor.at)
         entries: list[tuple[int, Row | DataError | None]] = []
         for row, after in opened:
             entries.append((-1, row))
-            place = replace(place, at=after)
+            cursor = replace(cursor, at=after)
             if len(entries) == count:
-                self._open[number] = (place, opened)
-                return entries, place, False
-        return entries, replace(place, epoch=place.epoch + 1, at=None), True
+                self._open[number] = (cursor, opened)
+                return entries, cursor, False
+        return entries, replace(cursor, epoch=cursor.epoch + 1, at=None), True
 
 
 def _read(source: Source, index: int) -> Row | DataError:
@@ -226,14 +226,14 @@ def _whole(amounts: Sequence[float], total: int) -> list[int]:
     floors = [max(0, int(np.floor(round(amount, 6)))) for amount in amounts]
     # A share that fell may leave a part with more than it is due by now: the others wait for what that is.
     over = sum(floors) - total
-    for place in sorted(range(len(floors)), key=lambda place: -floors[place]):
+    for part in sorted(range(len(floors)), key=lambda part: -floors[part]):
         if over <= 0:
             break
-        less = min(over, floors[place])
-        floors[place], over = floors[place] - less, over - less
-    rest = sorted(range(len(amounts)), key=lambda place: (floors[place] - amounts[place], place))
-    for place in rest[: total - sum(floors)]:
-        floors[place] += 1
+        less = min(over, floors[part])
+        floors[part], over = floors[part] - less, over - less
+    rest = sorted(range(len(amounts)), key=lambda part: (floors[part] - amounts[part], part))
+    for part in rest[: total - sum(floors)]:
+        floors[part] += 1
     return floors
 
 

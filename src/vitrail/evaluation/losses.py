@@ -1,4 +1,4 @@
-"""Does the model look at the picture? Loss of the held-out answers with the right one, another row's, and none.
+"""Does the model look? Loss of the held-out answers with the right one, another row's, and none.
 
 Rows without a picture have nothing to tell here and are left out.
 """
@@ -6,16 +6,17 @@ Rows without a picture have nothing to tell here and are left out.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import replace
+from itertools import cycle
 from typing import Any
 
 import numpy as np
 
 from vitrail.contracts.errors import DataError
-from vitrail.contracts.messages import Conversation, ImagePart
+from vitrail.contracts.messages import Conversation, MediaPart, Part
 from vitrail.contracts.protocols import Source
 from vitrail.data.config import DialectName
 from vitrail.data.dialects import to_conversation
+from vitrail.data.encode import with_parts
 from vitrail.inference.chat_model import ChatModel
 from vitrail.metrics.intervals import bootstrap
 
@@ -31,11 +32,11 @@ def held_out_losses(
     DataError when there are no two rows with different pictures.
     """
     read = [to_conversation(source.row(index), dialect) for index in range(len(source))]
-    rows = [row for row in read if row.pictures]
+    rows = [row for row in read if row.media]
     for _ in range(len(read) - len(rows)):
         on_row()
     try:
-        shuffled = [with_pictures_of(row, other) for row, other in zip(rows, others(rows), strict=True)]
+        shuffled = [with_media_of(row, other) for row, other in zip(rows, others(rows), strict=True)]
     except DataError as error:
         raise DataError(f"{source.name}: {error}") from error
     values: dict[str, list[float]] = {"right": [], "shuffled": [], "withheld": []}
@@ -45,7 +46,7 @@ def held_out_losses(
             ("shuffled", model, wrong),
             ("withheld", model.without_media(), right),
         ):
-            total, weight = asked.loss(asked.encode.conversation(shown))
+            total, weight = asked.loss(asked.encode(shown))
             values[name].append(total / weight)
         on_row()
     return {name: bootstrap(losses, SHUFFLE_SEED).to_json() for name, losses in values.items()}
@@ -57,7 +58,7 @@ def others(rows: Sequence[Conversation]) -> list[Conversation]:
     Many data sets have several questions about one picture, each a row. Raises DataError when all rows show the same.
     """
     order = np.random.default_rng(SHUFFLE_SEED).permutation(len(rows)).tolist()
-    shown = [[_identity(picture.image) for picture in row.pictures] for row in rows]
+    shown = [[_identity(part.content) for part in row.media] for row in rows]
     if all(pictures == shown[0] for pictures in shown):
         raise DataError("comparing with shuffled pictures needs two held-out rows with different pictures")
     found: dict[int, Conversation] = {}
@@ -72,18 +73,11 @@ def _identity(image: Any) -> object:
     return image.tobytes() if isinstance(image, np.ndarray) else image
 
 
-def with_pictures_of(row: Conversation, other: Conversation) -> Conversation:
-    """The words of `row` with the pictures of `other`, in turn again if it has fewer."""
-    pictures = other.pictures
-    number = iter(range(len(row.pictures)))
-    messages = tuple(
-        replace(
-            message,
-            parts=tuple(
-                pictures[next(number) % len(pictures)] if isinstance(part, ImagePart) else part
-                for part in message.parts
-            ),
-        )
-        for message in row.messages
-    )
-    return replace(row, messages=messages)
+def with_media_of(row: Conversation, other: Conversation) -> Conversation:
+    """The words of `row` with the media of `other`, in turn again if it has fewer."""
+    media = cycle(other.media)
+
+    def swapped(part: Part) -> Part:
+        return next(media) if isinstance(part, MediaPart) else part
+
+    return with_parts(row, swapped)

@@ -79,11 +79,11 @@ def _losses(model: ChatModel, windows: Sequence[NDArray[np.int64]]) -> list[floa
     batch, _ = collate(Pack(tuple(samples)), model.encode.media)
     assert batch is not None, "text without pictures can always be read"
     moved = batch.to(model.device)
-    hidden, head = model.model(moved), model.model.backbone.head_weight()
+    hidden = model.model(moved)
     losses, start = [], 0
     for ids in windows:
         part = slice(start, start + len(ids))
-        total = model.model.vocabulary_loss(hidden[part], head, moved.text.labels[part], moved.text.weights[part])
+        total, _ = model.model.token_losses(hidden[part], moved.text.labels[part], moved.text.weights[part])
         losses.append(float(total) / (len(ids) - 1))
         start += len(ids)
     return losses

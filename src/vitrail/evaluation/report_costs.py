@@ -44,7 +44,8 @@ def _split_text(tokens: Mapping[str, int]) -> dict[str, int]:
     rest = dict(tokens)
     labelled = rest.pop("labelled", 0)
     text = rest.pop("text", 0)
-    split = {"picture": rest.pop("picture", 0), "text, not learned from": max(text - labelled, 0)}
+    # Runs of before counted pictures alone.
+    split = {"media": rest.pop("media", 0) + rest.pop("picture", 0), "text, not learned from": max(text - labelled, 0)}
     return {**split, "text, learned from": labelled, **rest}
 
 

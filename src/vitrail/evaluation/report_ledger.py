@@ -14,7 +14,7 @@ from vitrail.evaluation.report_text import escape, percent, table
 OUTCOMES: tuple[str, ...] = get_args(Outcome)
 """In the order in which they are shown; the colour of each is that of its place."""
 
-KEPT = ("used", "text_cut", "picture_shrunk", "picture_dropped")
+KEPT = ("used", "text_cut", "media_shrunk", "media_dropped")
 """Fates of rows that are learnt from: as they are, or changed to fit."""
 
 MOST_ROWS = 200
@@ -136,7 +136,7 @@ def _ordered(outcomes: Mapping[str, Any]) -> list[str]:
     ]
 
 
-_COLOURS = {"used": 0, "text_cut": 4, "picture_shrunk": 2, "picture_dropped": 1, "over_share": 6, "too_long": 3}
+_COLOURS = {"used": 0, "text_cut": 4, "media_shrunk": 2, "media_dropped": 1, "over_share": 6, "too_long": 3}
 
 
 def _colour(outcome: str, place: int) -> str:

@@ -82,7 +82,7 @@ GENERIC = {
 
 def _language_settings(model: MultimodalModel, end: int) -> dict[str, object]:
     """transformers' settings of the language model. end: id of the token that closes an answer."""
-    lm = model.backbone.lm
+    lm = model.language_model.lm
     settings: dict[str, Any] = json.loads(lm.config.to_json_string(use_diff=False))
     settings = {key: value for key, value in settings.items() if key not in GENERIC and key[0] != "_"}
     # Readers of before transformers 5 look for the base of the rotary positions by itself.

@@ -1,4 +1,4 @@
-"""Keys and values of the past, one growing pair of tensors a layer."""
+"""Keys and values of the past of several sequences, laid end to end as in a pack."""
 
 from __future__ import annotations
 
@@ -7,39 +7,40 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from vitrail.contracts.samples import Segments
+from vitrail.models.ops.attention import packed_attention
+
 GROWTH = 256
-"""Places added when a buffer is full."""
+"""Positions added when a buffer is full."""
 
 
 class KeyValueCache:
-    """For one sequence. Named methods are what transformers' layers call."""
+    """For one sequence."""
 
     def __init__(self) -> None:
         self._layers: dict[int, tuple[Tensor, Tensor, int]] = {}
 
-    def update(
-        self, keys: Tensor, values: Tensor, layer_idx: int, *args: object, **kwargs: object
-    ) -> tuple[Tensor, Tensor]:
-        """Appends float[1, heads, T, d] and returns all that was seen, as views of the buffers."""
-        new = keys.shape[2]
-        if layer_idx not in self._layers:
-            self._layers[layer_idx] = _room(keys, 0, new), _room(values, 0, new), 0
-        all_keys, all_values, used = self._layers[layer_idx]
-        if used + new > all_keys.shape[2]:
+    def update(self, keys: Tensor, values: Tensor, layer: int) -> tuple[Tensor, Tensor]:
+        """Appends float[heads, T, d] and returns all that was seen, as views of the buffers."""
+        new = keys.shape[1]
+        if layer not in self._layers:
+            self._layers[layer] = _room(keys, 0, new), _room(values, 0, new), 0
+        all_keys, all_values, used = self._layers[layer]
+        if used + new > all_keys.shape[1]:
             all_keys, all_values = _room(all_keys, used, new), _room(all_values, used, new)
-        all_keys[:, :, used : used + new] = keys
-        all_values[:, :, used : used + new] = values
-        self._layers[layer_idx] = all_keys, all_values, used + new
-        return all_keys[:, :, : used + new], all_values[:, :, : used + new]
+        all_keys[:, used : used + new] = keys
+        all_values[:, used : used + new] = values
+        self._layers[layer] = all_keys, all_values, used + new
+        return all_keys[:, : used + new], all_values[:, : used + new]
 
     @property
     def length(self) -> int:
-        """Places seen so far."""
+        """Positions seen so far."""
         return self._layers[0][2] if self._layers else 0
 
 
 class PackedCache:
-    """For several sequences side by side, laid end to end as in a pack: first their prompts, then a place each.
+    """For several sequences side by side: first their prompts, then a position each.
 
     sequences: by number; those that are deleted are no longer part of the stream.
     """
@@ -48,28 +49,45 @@ class PackedCache:
         """prompts: lengths."""
         self.sequences = {number: KeyValueCache() for number in range(len(prompts))}
         self._prompts = tuple(prompts)
+        self._media: dict[tuple[int, int], tuple[Tensor, Tensor]] = {}
 
-    def update(
-        self, keys: Tensor, values: Tensor, layer_idx: int, *args: object, **kwargs: object
-    ) -> tuple[Tensor, Tensor]:
-        """Appends float[1, heads, T, d], whose places are the sequences' in their order; returns all that was seen."""
-        new = keys.shape[2]
+    def attend(
+        self,
+        layer: int,
+        query: Tensor,
+        key: Tensor,
+        value: Tensor,
+        *,
+        scale: float | None = None,
+        window: int | None = None,
+    ) -> Tensor:
+        """Keeps keys and values float[K, T, d]; what queries float[H, T, d] see of past and present."""
+        new = key.shape[1]
         spans = self._prompts if new == sum(self._prompts) else (1,) * len(self.sequences)
-        parts = zip(self.sequences.values(), keys.split(spans, 2), values.split(spans, 2), strict=True)
-        seen = [cache.update(*part, layer_idx) for cache, *part in parts]
-        if len(seen) == 1:
-            return seen[0]
-        all_keys, all_values = zip(*seen, strict=True)
-        return torch.cat(all_keys, 2), torch.cat(all_values, 2)
+        parts = zip(self.sequences.values(), key.split(spans, 1), value.split(spans, 1), strict=True)
+        seen = [cache.update(keys, values, layer) for cache, keys, values in parts]
+        keys, values = seen[0] if len(seen) == 1 else (torch.cat(some, 1) for some in zip(*seen, strict=True))
+        past = Segments(tuple(keys.shape[1] for keys, _ in seen))
+        return packed_attention(
+            query, keys, values, Segments(tuple(spans)), past, causal=True, scale=scale, window=window
+        )
 
-    @property
-    def lengths(self) -> tuple[int, ...]:
-        """Places seen so far, of each sequence."""
-        return tuple(cache.length for cache in self.sequences.values())
+    def keep_media(self, layer: int, key: Tensor, value: Tensor, segments: Segments) -> None:
+        """Keeps keys and values float[K, S, d] of media. segments: one a sequence."""
+        parts = zip(self.sequences, key.split(segments.lengths, 1), value.split(segments.lengths, 1), strict=True)
+        for number, keys, values in parts:
+            self._media[number, layer] = keys, values
+
+    def attend_media(self, layer: int, query: Tensor, *, scale: float | None = None) -> Tensor:
+        """What one query float[H, 1, d] of each sequence sees of the sequence's own media; zeros where it has none."""
+        kept = [self._media[number, layer] for number in self.sequences]
+        keys, values = (torch.cat(some, 1) for some in zip(*kept, strict=True))
+        seen = Segments(tuple(keys.shape[1] for keys, _ in kept))
+        return packed_attention(query, keys, values, Segments((1,) * len(kept)), seen, causal=False, scale=scale)
 
 
 def _room(buffer: Tensor, used: int, new: int) -> Tensor:
-    """A larger buffer that starts with the first `used` places of the given one."""
-    larger = buffer.new_empty(*buffer.shape[:2], used + new + GROWTH, buffer.shape[3])
-    larger[:, :, :used] = buffer[:, :, :used]
+    """A larger buffer that starts with the first `used` positions of the given one."""
+    larger = buffer.new_empty(buffer.shape[0], used + new + GROWTH, buffer.shape[2])
+    larger[:, :used] = buffer[:, :used]
     return larger

@@ -17,7 +17,7 @@ from vitrail.data.dialects import to_messages
 from vitrail.data.encode import Encode
 from vitrail.inference.config import GenerationConfig
 from vitrail.inference.generate import Answering, generate
-from vitrail.media.video import shown_part
+from vitrail.media.rule import media_part
 from vitrail.models.assembled import MultimodalModel
 
 ROOM = 8192
@@ -28,7 +28,7 @@ Messages = Sequence[Message] | Sequence[Mapping[str, Any]]
 
 @dataclass
 class ChatModel:
-    """A finished model with its prompt and media rule. encode: as it was trained with."""
+    """A finished model with its prompt and media rules. encode: as it was trained with."""
 
     model: MultimodalModel
     encode: Encode
@@ -88,7 +88,8 @@ class ChatModel:
         return self._prompts([self.encode.question(asked)])
 
     def _prompts(self, samples: Sequence[Sample]) -> Batch:
-        batch, events = collate(Pack(tuple(samples)), self.encode.media.in_use)
+        rules = {name: rule.in_use for name, rule in self.encode.media.items()}
+        batch, events = collate(Pack(tuple(samples)), rules)
         damaged = [event.reason for event in events if event.outcome == "unreadable"]
         if batch is None or damaged:
             raise MediaError(damaged[0])
@@ -140,5 +141,5 @@ def conversation(parts: Sequence[Any]) -> Conversation:
     if not parts or not isinstance(parts[-1], str):
         raise DataError("chat takes pictures and then a question, or one list of messages")
     *pictures, question = parts
-    shown = tuple(map(shown_part, pictures))
+    shown = tuple(map(media_part, pictures))
     return Conversation("chat", (Message("user", (*shown, TextPart("\n" * bool(shown) + question))),))

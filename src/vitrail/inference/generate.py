@@ -62,8 +62,7 @@ class Answering:
     def _go_on(self) -> Tensor:
         tokens = torch.tensor([self._last[number] for number in self._following], device=self._device)
         positions = torch.tensor(list(self._following.values()), device=self._device) + self._made - 1
-        seen = tuple(length + 1 for length in self._cache.lengths)
-        return self._model.run(self._model.backbone.embed(tokens), positions, Segments(seen), self._cache)
+        return self._model.read(tokens, positions, Segments((1,) * len(tokens)), self._cache)
 
     @property
     def _device(self) -> torch.device:

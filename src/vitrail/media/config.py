@@ -34,6 +34,11 @@ class NativeResolutionConfig:
         if not 1 <= self.min_tokens <= self.max_tokens:
             raise ValueError(f"min_tokens ({self.min_tokens}) must be from 1 to max_tokens ({self.max_tokens})")
 
+    @property
+    def patch_values(self) -> int:
+        """Numbers in one patch of one frame: three channels."""
+        return 3 * self.patch**2
+
 
 @dataclass(frozen=True)
 class TilesConfig:
@@ -75,6 +80,11 @@ class TilesConfig:
             raise ValueError(f"min_tiles ({self.min_tiles}) must be from 1 to max_tiles ({self.max_tiles})")
         if self.max_tiles_in_use is not None and self.max_tiles_in_use < self.min_tiles:
             raise ValueError(f"max_tiles_in_use ({self.max_tiles_in_use}) must be min_tiles ({self.min_tiles}) or more")
+
+    @property
+    def patch_values(self) -> int:
+        """Numbers in one patch of one frame: three channels."""
+        return 3 * self.patch**2
 
     @property
     def tile_tokens(self) -> int:

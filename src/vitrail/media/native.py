@@ -49,7 +49,7 @@ class NativeResolution:
         most = most if most_tokens is None else max(1, min(most, most_tokens))
         rows, columns = self._grid(width, height, min(least, most), most)
         unit = self.patch * self.merge
-        return (View(rows * unit, columns * unit, rows * self.merge, columns * self.merge, rows * columns),)
+        return (View(rows * unit, columns * unit, rows * self.merge, columns * self.merge, rows, columns),)
 
     def _grid(self, width: int, height: int, least: int, most: int) -> tuple[int, int]:
         """Rows and columns of tokens.
@@ -118,9 +118,14 @@ def patchify_frames(frames: NDArray[Any], patch: int, merge: int, depth: int) ->
         frames = np.concatenate([frames, frames[-1:].repeat(missing, axis=0)])
     blocks = frames.reshape(-1, depth, height // unit, merge, patch, width // unit, merge, patch, 3)
     patches = blocks.transpose(0, 2, 5, 3, 6, 8, 1, 4, 7).reshape(-1, 3 * depth * patch * patch)
-    grid = np.indices((height // patch, width // patch)).reshape(2, height // unit, merge, width // unit, merge)
-    positions = np.tile(grid.transpose(1, 3, 2, 4, 0).reshape(-1, 2), (len(blocks), 1))
+    positions = np.tile(patch_positions(height // patch, width // patch, merge), (len(blocks), 1))
     return np.ascontiguousarray(patches), np.ascontiguousarray(positions)
+
+
+def patch_positions(rows: int, columns: int, merge: int) -> NDArray[np.int64]:
+    """Row and column of each patch of a view, in the order of `patchify`, int64[rows * columns, 2]."""
+    grid = np.indices((rows, columns)).reshape(2, rows // merge, merge, columns // merge, merge)
+    return np.ascontiguousarray(grid.transpose(1, 3, 2, 4, 0).reshape(-1, 2))
 
 
 def _within(rows: int, columns: int, most: int) -> tuple[int, int]:

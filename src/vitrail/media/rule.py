@@ -1,30 +1,53 @@
-"""From what a recipe says about pictures to the rule that does it."""
+"""From what a recipe says about media to the rules that do it."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from vitrail.contracts.protocols import MediaRule
-from vitrail.contracts.samples import View
+from vitrail.contracts.messages import ImagePart, MediaPart, VideoPart
+from vitrail.contracts.protocols import MediaRule, PictureRule
+from vitrail.contracts.samples import VISION, View
 from vitrail.media.config import NativeResolutionConfig, TilesConfig
 from vitrail.media.native import NativeResolution
 from vitrail.media.tiling import Tiling
+from vitrail.media.video import is_video
+from vitrail.media.vision import Vision
 
 
-def media_rule(config: NativeResolutionConfig | TilesConfig) -> MediaRule:
+def picture_rule(config: NativeResolutionConfig | TilesConfig) -> PictureRule:
     """The rule of that kind."""
     return Tiling(config) if isinstance(config, TilesConfig) else NativeResolution(config)
 
 
-def normalised(rule: MediaRule, view: NDArray[np.uint8]) -> NDArray[np.float32]:
+def media_rule(
+    config: NativeResolutionConfig | TilesConfig, *, frames: int = 1, token_grid: tuple[int, int] | None = None
+) -> MediaRule:
+    """The rule of a stream. frames, token_grid: as in `Vision`."""
+    return Vision(picture_rule(config), frames, token_grid)
+
+
+def vision_alone(config: NativeResolutionConfig | TilesConfig) -> Mapping[str, MediaRule]:
+    """The rules of a model that reads pictures and nothing else."""
+    return {VISION: media_rule(config)}
+
+
+def media_part(given: Any) -> MediaPart:
+    """What a caller gave, a picture or a video: told apart by `is_video`, unless it is a part already."""
+    if isinstance(given, MediaPart):
+        return given
+    return VideoPart(given) if is_video(given) else ImagePart(given)
+
+
+def normalised(rule: PictureRule, view: NDArray[np.uint8]) -> NDArray[np.float32]:
     """A view uint8[h, w, 3] as the encoder sees it, float32[h, w, 3], before it is cut into patches."""
     mean, std = np.asarray(rule.mean, np.float32), np.asarray(rule.std, np.float32)
     return (view.astype(np.float32) / np.float32(255) - mean) / std
 
 
-def pixels(rule: MediaRule, image: NDArray[np.uint8], views: Sequence[View]) -> list[NDArray[np.float32]]:
+def pixels(rule: PictureRule, image: NDArray[np.uint8], views: Sequence[View]) -> list[NDArray[np.float32]]:
     """Every view of a picture, normalised."""
     return [normalised(rule, view) for view in rule.resized(image, views)]

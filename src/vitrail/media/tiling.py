@@ -49,7 +49,8 @@ class Tiling:
             raise MediaError(f"a picture of {width} x {height} px is too narrow: at most {MAX_ASPECT} times its width")
         columns, rows = self.grid(width, height, most_tokens)
         side, patches = self.config.tile, self.config.tile // self.patch
-        view = View(side, side, patches, patches, self.config.tile_tokens)
+        tokens = patches // self.merge
+        view = View(side, side, patches, patches, tokens, tokens)
         tiles = [replace(view, tag=self._tag(number, columns, rows)) for number in range(columns * rows)]
         whole = replace(view, tag=self._whole_tag())
         if len(tiles) == 1:

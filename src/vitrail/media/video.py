@@ -21,8 +21,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vitrail.contracts.errors import MediaError, MissingExtraError
-from vitrail.contracts.messages import ImagePart, VideoPart
-from vitrail.contracts.protocols import MediaRule
+from vitrail.contracts.messages import VideoPart
+from vitrail.contracts.protocols import PictureRule
 from vitrail.contracts.samples import View
 from vitrail.media.native import NativeResolution
 
@@ -76,13 +76,6 @@ def is_video(given: object) -> bool:
     return isinstance(given, str | Path) and Path(given).suffix.lower() in SUFFIXES
 
 
-def shown_part(given: Any) -> ImagePart:
-    """A picture or a video that a caller gave: told apart by `is_video`, unless it is a part already."""
-    if isinstance(given, ImagePart):
-        return given
-    return VideoPart(given) if is_video(given) else ImagePart(given)
-
-
 def describe(part: VideoPart) -> str:
     """How a message to the user names a video, on one line."""
     if isinstance(part.image, str | Path):
@@ -114,7 +107,7 @@ def sampled(frames: int, fps: float, sampling: Sampling, depth: int) -> list[int
 
 
 def views(
-    media: MediaRule, found: Clip, sampling: Sampling, depth: int, most_tokens: int | None = None
+    media: PictureRule, found: Clip, sampling: Sampling, depth: int, most_tokens: int | None = None
 ) -> tuple[View, ...]:
     """One view for each `depth` frames that are looked at. most_tokens: of the whole video, where lower than its own.
 

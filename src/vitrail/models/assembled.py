@@ -2,82 +2,142 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Mapping
+from typing import cast
 
 import torch
 from torch import Tensor, nn
 
-from vitrail.contracts.protocols import LayerCache
-from vitrail.contracts.samples import Batch, Segments, VisionStream
-from vitrail.models.contrast import Contrast
+from vitrail.contracts.protocols import Backbone, Cache, Context, Encoder, EncoderDecoder, Fusion, Projector
+from vitrail.contracts.samples import TARGET, Batch, MediaStream, Segments
+from vitrail.models.backbones.decoder import Decoder
+from vitrail.models.config import component
 from vitrail.models.ops.vocabulary_loss import VocabularyLoss
 
 
 class MultimodalModel(nn.Module):
-    """Encoder, projector, fusion and backbone, by name. Any of them may be a class of the user's own.
+    """Encoders, projectors, fusion and backbone, each a child by the name of its component.
 
-    contrast, spotter: only models whose objective uses them have one. spotter: encoder features to characters.
+    The vision stream's are `encoder` and `projector`, those of a stream `audio` are `audio_encoder` and
+    `audio_projector` (`models.config.component`). heads: modules that objectives have of their own.
     """
+
+    backbone: Backbone
+    fusion: Fusion
 
     def __init__(
         self,
-        encoder: Any,
-        projector: Any,
-        fusion: Any,
-        backbone: Any,
-        contrast: Contrast | None = None,
-        spotter: nn.Linear | None = None,
+        towers: Mapping[str, tuple[Encoder, Projector]],
+        fusion: Fusion,
+        backbone: Backbone,
+        heads: Mapping[str, nn.Module] | None = None,
     ) -> None:
+        """towers: encoder and projector of each media stream, by its name."""
         super().__init__()
-        self.encoder, self.projector, self.fusion, self.backbone = encoder, projector, fusion, backbone
-        self.contrast, self.spotter = contrast, spotter
+        self.streams = tuple(towers)
+        for name, (encoder, projector) in towers.items():
+            self.add_module(component(name, "encoder"), cast(nn.Module, encoder))
+            self.add_module(component(name, "projector"), cast(nn.Module, projector))
+        self.fusion, self.backbone = fusion, backbone
+        for name, head in (heads or {}).items():
+            self.add_module(name, head)
         self.vocabulary_loss = VocabularyLoss()
 
-    def pictures(self, vision: VisionStream) -> Tensor:
-        """The tokens that pictures become, float[M, D]."""
-        tokens: Tensor = self.projector(self.encoder(vision), vision)
-        return tokens
+    def encoder_of(self, stream: str) -> Encoder:
+        """The encoder of a media stream."""
+        return cast(Encoder, self.get_submodule(component(stream, "encoder")))
 
-    def spotting_loss_sum(self, features: Tensor, marks: Tensor) -> Tensor:
-        """Summed cross-entropy of the marked patches' characters, float32[]. features: float[P, encoder width]."""
-        assert self.spotter is not None, "build.py gives a model with this objective its spotter"
-        loss: Tensor = self.vocabulary_loss(features, self.spotter.weight, marks, torch.ones_like(marks).float())
-        return loss
+    def projector_of(self, stream: str) -> Projector:
+        """The projector of a media stream."""
+        return cast(Projector, self.get_submodule(component(stream, "projector")))
 
-    def embed(self, batch: Batch, pictures: Tensor | None = None) -> Tensor:
-        """What the backbone reads: text embeddings with the pictures in their places, float[T, D].
+    @property
+    def language_model(self) -> Decoder:
+        """The backbone, for what is done to its layers and files."""
+        assert isinstance(self.backbone, Decoder), "the backbone is one of ours"
+        return self.backbone
 
-        pictures: their tokens, where they are at hand already.
+    def head(self, name: str) -> nn.Module:
+        """A module that an objective has of its own."""
+        return self.get_submodule(name)
+
+    def tokens(self, name: str, stream: MediaStream) -> Tensor:
+        """The tokens that a stream's media become, float[M, D]."""
+        return self.projector_of(name)(self.encoder_of(name)(stream), stream)
+
+    def media(self, batch: Batch) -> dict[str, Tensor]:
+        """The tokens of every media stream of a batch, by name."""
+        return {name: self.tokens(name, stream) for name, stream in batch.media.items()}
+
+    def fused(
+        self, batch: Batch, media: Mapping[str, Tensor] | None = None, cache: Cache | None = None
+    ) -> tuple[Tensor, Context | None]:
+        """What the backbone reads, float[T, D], and what is handed to its loop.
+
+        media: tokens by stream, where they are at hand already.
         """
-        embeddings: Tensor = self.backbone.embed(batch.text.ids)
-        if batch.vision is None:
-            return embeddings
-        on_a_grid = batch.text.positions.ndim == 2
-        assert on_a_grid or not getattr(self.backbone, "sections", None), "M-RoPE needs the places of picture tokens"
-        tokens = self.pictures(batch.vision) if pictures is None else pictures
-        fused: Tensor = self.fusion(embeddings, tokens, batch.vision)
-        return fused
+        vision = batch.vision
+        on_a_grid = vision is None or batch.text.positions.ndim == 2 or not len(vision.token_index)
+        assert on_a_grid or not getattr(self.backbone, "sections", None), "M-RoPE needs the grid of picture tokens"
+        embeddings = self.backbone.embed(batch.text.ids)
+        return self.fusion(embeddings, self.media(batch) if media is None else media, batch, cache)
 
-    def forward(self, batch: Batch, cache: LayerCache | None = None) -> Tensor:
-        """Hidden states after the last norm, float[T, D]."""
-        return self.run(self.embed(batch), batch.text.positions, batch.text.segments, cache)
+    def forward(self, batch: Batch, cache: Cache | None = None, media: Mapping[str, Tensor] | None = None) -> Tensor:
+        """Hidden states after the last norm, float[T, D]: of the target stream where the batch has one, else the text.
 
-    def run(self, embeddings: Tensor, positions: Tensor, segments: Segments, cache: LayerCache | None = None) -> Tensor:
-        """The backbone over embeddings made elsewhere, float[T, D] to float[T, D]."""
-        hidden: Tensor = self.backbone(embeddings, positions, segments, cache)
-        return hidden
+        media: as in `fused`.
+        """
+        embeddings, context = self.fused(batch, media, cache)
+        hidden = self.backbone(
+            embeddings, batch.text.positions, batch.text.segments, context=context, cache=None if self.says else cache
+        )
+        if not self.says:
+            return hidden
+        target = batch.learnt
+        assert TARGET in batch.streams, "an encoder-decoder has a target"
+        assert isinstance(self.backbone, EncoderDecoder), "what says has a decoder"
+        said = self.backbone.embed(target.ids)
+        return self.backbone.decode(said, target.segments, hidden, batch.text.segments, cache=cache)
+
+    @property
+    def says(self) -> bool:
+        """Whether the backbone is an encoder-decoder, whose decoder says what is learnt."""
+        return isinstance(self.backbone, EncoderDecoder)
+
+    def read(self, ids: Tensor, positions: Tensor, segments: Segments, cache: Cache | None = None) -> Tensor:
+        """Text alone, or, with a cache, the next tokens of what it holds: int64[T] to hidden states float[T, D]."""
+        embeddings = self.backbone.embed(ids)
+        if self.says and cache is not None:
+            assert isinstance(self.backbone, EncoderDecoder), "an encoder-decoder"
+            return self.backbone.decode(embeddings, segments, embeddings[:0], Segments(()), cache=cache)
+        context = None if cache is None else self.fusion.resumed(cache)
+        return self.backbone(embeddings, positions, segments, context=context, cache=cache)
 
     def logits(self, hidden: Tensor) -> Tensor:
         """float[N, D] to float32[N, V]."""
-        logits: Tensor = (hidden @ self.backbone.head_weight().T).float()
-        return logits
+        return (hidden @ self.backbone.head_weight().T).float()
 
-    def loss_sum(self, batch: Batch, pictures: Tensor | None = None) -> Tensor:
-        """Weighted sum of the vocabulary losses, float32[]; divide by `batch.text.weights.sum()` for the mean."""
-        return self.losses(batch, pictures)[0]
+    def token_losses(self, hidden: Tensor, labels: Tensor, weights: Tensor) -> tuple[Tensor, Tensor]:
+        """Weighted sum of the vocabulary losses float32[], and what each position adds to it, float32[T], detached.
 
-    def losses(self, batch: Batch, pictures: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        """The same, with what each place of the text stream adds to it: float32[T], without a gradient."""
-        text = batch.text
-        hidden = self.run(self.embed(batch, pictures), text.positions, text.segments)
-        return self.vocabulary_loss.with_each(hidden, self.backbone.head_weight(), text.labels, text.weights)
+        hidden: float[T, D]. labels: int64[T]. weights: float32[T].
+        """
+        return self.vocabulary_loss.with_each(hidden, self.backbone.head_weight(), labels, weights)
+
+    def loss_sum(self, batch: Batch, media: Mapping[str, Tensor] | None = None) -> Tensor:
+        """Weighted sum of the vocabulary losses, float32[]; divide by `batch.label_weight` for the mean."""
+        return self.losses(batch, media)[0]
+
+    def losses(self, batch: Batch, media: Mapping[str, Tensor] | None = None) -> tuple[Tensor, Tensor]:
+        """The same, with what each position of the learnt stream adds to it: float32[T], without a gradient."""
+        learnt = batch.learnt
+        return self.token_losses(self(batch, media=media), learnt.labels, learnt.weights)
+
+
+def mean_tokens(tokens: Tensor, stream: MediaStream, segments: int) -> Tensor:
+    """Media tokens float[M, D] to their mean by text segment, float[segments, D]; zeros where there are none."""
+    counts = [view.tokens for view in stream.views]
+    owner = torch.tensor([link.segment for link in stream.links], device=tokens.device)
+    segment = owner.repeat_interleave(torch.tensor(counts, device=tokens.device), output_size=len(tokens))
+    sums = tokens.new_zeros(segments, tokens.shape[1]).index_add(0, segment, tokens)
+    return sums / torch.bincount(segment, minlength=segments).clamp(min=1)[:, None]

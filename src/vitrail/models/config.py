@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import re
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, Literal
 
+from vitrail.contracts.samples import TARGET, TEXT, VISION
 from vitrail.media.config import NativeResolutionConfig, TilesConfig
 from vitrail.prompts.config import LinePositionsConfig, MRopePositionsConfig
 
@@ -87,6 +89,8 @@ class MLPProjectorConfig:
     order: of a view's tokens, row by row, or column by column (InternVL's `ps_version` v2 and v1).
     """
 
+    token_grid: ClassVar[None] = None
+
     kind: Literal["mlp"] = "mlp"
     hidden: int | None = None
     bias: bool = True
@@ -100,6 +104,8 @@ class MLPProjectorConfig:
 class LinearProjectorConfig:
     """One linear layer over merge x merge patches. Source: MiniGPT-4 for Llama 2 (arXiv 2304.10592), LLaVA 1."""
 
+    token_grid: ClassVar[None] = None
+
     kind: Literal["linear"] = "linear"
     bias: bool = True
 
@@ -112,19 +118,11 @@ class PatchMergerConfig:
     Source: Mistral Small 3.1, transformers `Mistral3MultiModalProjector`.
     """
 
+    token_grid: ClassVar[None] = None
+
     kind: Literal["patch_merger"] = "patch_merger"
     bias: bool = False
     norm_eps: float = 1e-5
-
-
-@dataclass(frozen=True)
-class ContrastConfig:
-    """What a contrastive objective compares pictures and texts in: two linear maps to `width`, a scale and a bias.
-
-    Source: SigLIP, arXiv 2303.15343; scale and bias start where the paper has them.
-    """
-
-    width: int = 256
 
 
 @dataclass(frozen=True)
@@ -188,9 +186,11 @@ class DecoderConfig:
 
 @dataclass(frozen=True)
 class SpliceConfig:
-    """Picture tokens take their places in the text stream, as in LLaVA."""
+    """Media tokens stand in the text stream, as in LLaVA."""
 
     kind: Literal["splice"] = "splice"
+
+    spliced: ClassVar[bool] = True
 
 
 @dataclass(frozen=True)
@@ -202,13 +202,29 @@ class CustomConfig:
     options: Mapping[str, Any] = field(default_factory=dict)
 
 
+MediaConfig = NativeResolutionConfig | TilesConfig
+EncoderConfig = VisionTransformerConfig | CustomConfig
+ProjectorConfig = MLPProjectorConfig | LinearProjectorConfig | PatchMergerConfig | CustomConfig
+FusionConfig = SpliceConfig | CustomConfig
+
+
+@dataclass(frozen=True)
+class StreamConfig:
+    """A media stream beside the vision stream: what its media become, and its encoder and projector."""
+
+    media: MediaConfig
+    encoder: EncoderConfig
+    projector: ProjectorConfig
+
+
 @dataclass(frozen=True)
 class ModelConfig:
     """The components of a model. media says once how pictures become patches; data and prompts are handed the same.
 
-    positions: of text and of picture tokens in it; samples carry them, rotary frequencies of the backbone turn by them.
-    contrast, spotter: only for objectives that use them; the spotter is a linear head that names the character on a
-    patch. weights: component -> the finished model it is taken from: a run's folder, a folder or hub id in an official
+    media, encoder, projector: of the vision stream; encoder null for a model that sees nothing. streams: further media
+    streams, by name. fusion: where media meet text. positions: of text and of picture tokens in it; samples carry them,
+    rotary frequencies of the backbone go by them.
+    weights: component -> the finished model it is taken from: a run's folder, a folder or hub id in an official
     layout, or `starter` for the encoder and projector that come with the package. A component that is not named starts
     as its own settings say.
 
@@ -218,12 +234,49 @@ class ModelConfig:
 
     backbone: DecoderConfig
     media: NativeResolutionConfig | TilesConfig = field(default_factory=NativeResolutionConfig)
-    encoder: VisionTransformerConfig | CustomConfig = field(default_factory=VisionTransformerConfig)
-    projector: MLPProjectorConfig | LinearProjectorConfig | PatchMergerConfig | CustomConfig = field(
-        default_factory=MLPProjectorConfig
-    )
-    fusion: SpliceConfig = field(default_factory=SpliceConfig)
+    encoder: EncoderConfig | None = field(default_factory=VisionTransformerConfig)
+    projector: ProjectorConfig = field(default_factory=MLPProjectorConfig)
+    streams: Mapping[str, StreamConfig] = field(default_factory=dict)
+    fusion: FusionConfig = field(default_factory=SpliceConfig)
     positions: LinePositionsConfig | MRopePositionsConfig = field(default_factory=LinePositionsConfig)
-    contrast: ContrastConfig | None = None
-    spotter: bool = False
     weights: Mapping[str, str] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        for name in self.streams:
+            if not re.fullmatch(r"[a-z][a-z0-9_]*", name) or name in (TEXT, TARGET, VISION):
+                raise ValueError(
+                    f"streams: '{name}' must be small letters, digits and _, and none of {TEXT}, {TARGET}, {VISION}"
+                )
+
+    @property
+    def towers(self) -> Mapping[str, StreamConfig]:
+        """Every media stream by name, the vision stream first where there is one."""
+        vision = {} if self.encoder is None else {VISION: StreamConfig(self.media, self.encoder, self.projector)}
+        return {**vision, **self.streams}
+
+    @property
+    def components(self) -> tuple[str, ...]:
+        """Names of the model's components, as stages and `weights` name them."""
+        return components_of(self.towers)
+
+
+def components_of(streams: Iterable[str]) -> tuple[str, ...]:
+    """Names of the components of a model with these media streams."""
+    towers = (component(stream, part) for stream in streams for part in ("encoder", "projector"))
+    return (*towers, "fusion", "backbone")
+
+
+def spliced(fusion: FusionConfig) -> bool:
+    """Whether media tokens stand in the text stream; of a fusion of the user's own, unless it says `spliced: false`."""
+    return bool(fusion.options.get("spliced", True)) if isinstance(fusion, CustomConfig) else fusion.spliced
+
+
+def token_grid(projector: ProjectorConfig) -> tuple[int, int] | None:
+    """Rows and columns of the tokens that a projector makes of every view; None where patches merge into tokens."""
+    grid = projector.options.get("token_grid") if isinstance(projector, CustomConfig) else projector.token_grid
+    return None if grid is None else (int(grid[0]), int(grid[1]))
+
+
+def component(stream: str, part: str) -> str:
+    """The name of a stream's encoder or projector among the components: `encoder`, `audio_encoder`."""
+    return part if stream == VISION else f"{stream}_{part}"

@@ -8,8 +8,6 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import logsigmoid, normalize
 
-from vitrail.models.config import ContrastConfig
-
 
 class Contrast(nn.Module):
     """Maps summaries of pictures and of texts to one space and compares every pair.
@@ -17,10 +15,11 @@ class Contrast(nn.Module):
     Source: the sigmoid loss of SigLIP, arXiv 2303.15343, algorithm 1.
     """
 
-    def __init__(self, config: ContrastConfig, picture_width: int, text_width: int) -> None:
+    def __init__(self, width: int, picture_width: int, text_width: int) -> None:
+        """width: of the space where they meet."""
         super().__init__()
-        self.picture = nn.Linear(picture_width, config.width, bias=False)
-        self.text = nn.Linear(text_width, config.width, bias=False)
+        self.picture = nn.Linear(picture_width, width, bias=False)
+        self.text = nn.Linear(text_width, width, bias=False)
         self.log_scale = nn.Parameter(torch.tensor(math.log(10.0)))
         self.bias = nn.Parameter(torch.tensor(-10.0))
 

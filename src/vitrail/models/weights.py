@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import torch
@@ -46,9 +46,12 @@ def load_tensors(path: Path) -> dict[str, Tensor]:
         raise WeightsError(f"'{path}' is damaged: {error}") from error
 
 
-def load_model(model: nn.Module, path: Path) -> None:
-    """Loads weights into a model of the same make. Raises WeightsError naming the first tensor that does not fit."""
-    fill(unshared(model), load_tensors(path), path)
+def load_model(model: nn.Module, path: Path, renamed: Callable[[str], str] = str) -> None:
+    """Loads weights into a model of the same make. Raises WeightsError naming the first tensor that does not fit.
+
+    renamed: names in the file to those of today.
+    """
+    fill(unshared(model), {renamed(name): tensor for name, tensor in load_tensors(path).items()}, path)
 
 
 def fill_model(model: nn.Module, tensors: Mapping[str, Tensor], place: Path) -> None:

@@ -143,16 +143,17 @@ class PromptConfig:
     """How conversations are written.
 
     template: a name from `prompts.templates`, or `tokenizer` for the chat template that comes with the tokenizer.
-    system: what the system turn says when a conversation has none; "" for no turn. picture: what stands around each
-    picture. boxes: how boxes are written.
+    system: what the system turn says when a conversation has none; "" for no turn. picture, audio: what stands around
+    each picture or video, each sound. boxes: how boxes are written.
     """
 
     template: str = "chatml"
     system: str = ""
     picture: PictureConfig = field(default_factory=PictureConfig)
     boxes: BoxStyle = "plain"
+    audio: PictureConfig = field(default_factory=PictureConfig)
 
     @property
     def specials(self) -> tuple[str, ...]:
         """The special tokens needed beside the template's own."""
-        return tuple(dict.fromkeys((*self.picture.specials, *BOX_SPECIALS[self.boxes])))
+        return tuple(dict.fromkeys((*self.picture.specials, *self.audio.specials, *BOX_SPECIALS[self.boxes])))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from itertools import pairwise
 from typing import Any
 
@@ -30,7 +31,7 @@ def _name(piece: Content, number: int) -> str:
 
 
 def messages_of(turns: Sequence[Turn], *, parts: bool, listed: bool, marked: bool) -> list[dict[str, Any]]:
-    """OpenAI's messages. parts: pictures are parts of their own. listed: lists of parts even for text alone."""
+    """OpenAI's messages. parts: media are parts of their own. listed: lists of parts even for text alone."""
     messages = []
     number = 0
     for turn in turns:
@@ -38,7 +39,7 @@ def messages_of(turns: Sequence[Turn], *, parts: bool, listed: bool, marked: boo
         content: list[dict[str, str]] = []
         for piece in turn.content:
             if isinstance(piece, Slot) and pictures:
-                content.append({"type": "image"})
+                content.append({"type": "image" if piece.kind == "picture" else piece.kind})
             else:
                 text = mark(number) if marked else _name(piece, number)
                 if content and content[-1]["type"] == "text":
@@ -109,9 +110,9 @@ def _around(slot: Slot, before: str, after: str, picture: PictureConfig) -> Slot
     if opening:
         opened = before.endswith(opening)
     else:
-        opened = bool(picture.label) and before.endswith(picture.label.replace("{number}", str(slot.picture + 1)))
+        opened = bool(picture.label) and before.endswith(picture.label.replace("{number}", str(slot.number + 1)))
     closing = picture.end or picture.after
-    return Slot(slot.picture, opened, closed=bool(closing) and after.startswith(closing))
+    return replace(slot, opened=opened, closed=bool(closing) and after.startswith(closing))
 
 
 def stretches(text: str, found: Sequence[Found], edges: Sequence[int]) -> Iterator[tuple[int, Content]]:

@@ -14,7 +14,7 @@ def laid_out(slot: Slot, views: Sequence[View], style: PictureConfig) -> Iterato
     around = not style.each_view
     if not slot.opened:
         if style.label:
-            yield style.label.replace("{number}", str(slot.picture + 1))
+            yield style.label.replace("{number}", str(slot.number + 1))
         if around:
             yield from _opening(style)
     for number, view in enumerate(views):
@@ -49,7 +49,7 @@ def spelled(style: PictureConfig, slot: Slot | None = None) -> str:
     Without a slot its number is left as `{number}`. A reader that knows of rows writes their breaks, and what ends the
     last, itself.
     """
-    label = style.label.replace("{number}", str(slot.picture + 1)) if slot else style.label
+    label = style.label.replace("{number}", str(slot.number + 1)) if slot else style.label
     before = "" if slot and slot.opened else label + style.start + style.inside + style.content
     end = "" if style.row_break else style.end
     return before + style.token + ("" if slot and slot.closed else end + style.after)

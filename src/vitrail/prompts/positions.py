@@ -51,13 +51,16 @@ def grids(slots: Iterable[MediaSlot], tokens_per_second: float | None = None) ->
     video: int | None = None
     for slot in slots:
         view = slot.view
+        if not view.height or not view.spliced:
+            # Sound counts up as text does, and what does not stand in the text has no position there.
+            continue
         moves = bool(view.shows)
-        if moves and slot.picture == video and slot.start == found[-1].start + found[-1].tokens:
+        if moves and slot.media == video and slot.start == found[-1].start + found[-1].tokens:
             found[-1] = replace(found[-1], times=found[-1].times + 1)
             continue
         step = view.seconds * tokens_per_second if moves and tokens_per_second else 1.0
-        found.append(Grid(slot.start, 1, view.tokens // view.token_columns, view.token_columns, step))
-        video = slot.picture if moves else None
+        found.append(Grid(slot.start, 1, view.token_rows, view.token_columns, step))
+        video = slot.media if moves else None
     return found
 
 

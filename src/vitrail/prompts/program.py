@@ -213,7 +213,7 @@ def _writes_pictures(template: ProgramTemplate) -> bool:
     if not token or token not in template.known:
         return False
     try:
-        text = replace(template, parts=True)._write([Turn("user", (Slot(0), "Hm?"))], (), marked=True)
+        text = replace(template, parts=True)._write([Turn("user", (Slot(0, 0), "Hm?"))], (), marked=True)
     except DataError:
         return False
     return text.count(token) == 1 and MARK.findall(text) == ["1"] and "{'" not in text

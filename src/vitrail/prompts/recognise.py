@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from vitrail.contracts.messages import Conversation, ImagePart, Message, TextPart
+from vitrail.contracts.messages import Conversation, ImagePart, MediaPart, Message, TextPart
 from vitrail.prompts import pictures
 from vitrail.prompts.config import PictureConfig, PromptConfig
 from vitrail.prompts.render import turns_of
@@ -81,7 +81,7 @@ def _as_openai(message: Message) -> dict[str, Any]:
     if all(isinstance(part, TextPart) for part in message.parts):
         return {"role": message.role, "content": message.text}
     parts = [
-        {"type": "image"} if isinstance(part, ImagePart) else {"type": "text", "text": part.text}
+        {"type": "image"} if isinstance(part, MediaPart) else {"type": "text", "text": part.text}
         for part in message.parts
     ]
     return {"role": message.role, "content": parts}

@@ -5,20 +5,20 @@ Training, evaluation and chat call this same function: a prompt cannot differ be
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
 
 from vitrail.contracts.errors import DataError
-from vitrail.contracts.messages import Conversation, ImagePart, Message, TextPart
+from vitrail.contracts.messages import AudioPart, Conversation, MediaPart, Message, TextPart
 from vitrail.contracts.protocols import Tokenizer
 from vitrail.contracts.samples import IGNORE, MediaSlot, View
 from vitrail.prompts import boxes
 from vitrail.prompts.config import PictureConfig, PromptConfig
 from vitrail.prompts.pictures import laid_out
-from vitrail.prompts.turns import Content, Piece, Slot, Special, Template, Turn
+from vitrail.prompts.turns import Content, MediaKind, Piece, Slot, Special, Template, Turn
 
 CONTEXT = 16
 """Characters of text before a border that a tokenizer is shown; more than any token joins across one."""
@@ -41,12 +41,13 @@ class Rendered:
 class _Writer:
     """Collects tokens. Neighbouring text is tokenised in one piece, as it would be if the template were one string.
 
-    chunks: what stands between two pictures, in pieces with their ids. pending: text that is yet to be tokenised.
+    chunks: what stands between two media, in pieces with their ids. pending: text that is yet to be tokenised.
+    filler: a special token that any template has, for media that have none of their own.
     """
 
     tokenizer: Tokenizer
-    picture: PictureConfig
-    filler: int
+    styles: Mapping[MediaKind, PictureConfig]
+    filler: str
     ids: list[int] = field(default_factory=list)
     learnt: list[bool] = field(default_factory=list)
     slots: list[MediaSlot] = field(default_factory=list)
@@ -84,20 +85,26 @@ class _Writer:
         return self.tokenizer.encode(text)
 
     def slot(self, slot: Slot, views: Sequence[View]) -> None:
-        """Leaves places for a picture's tokens, view by view."""
-        for piece in laid_out(slot, views, self.picture):
+        """Leaves placeholders for a medium's tokens, view by view."""
+        style = self.styles[slot.kind]
+        for piece in laid_out(slot, views, style):
             if isinstance(piece, View):
                 self.flush()
-                self._view(slot.picture, piece)
+                self._view(slot.media, piece, style)
             else:
                 self.piece(piece)
 
-    def _view(self, picture: int, view: View) -> None:
-        row_break = [self.tokenizer.special(self.picture.row_break)] if self.picture.row_break else []
-        self.slots.append(MediaSlot(len(self.ids), picture, view, gap=len(row_break)))
-        row = [self.filler] * view.token_columns
-        rows = view.tokens // view.token_columns
-        ids = (row + row_break) * (rows - 1) + row
+    def _view(self, media: int, view: View, style: PictureConfig) -> None:
+        row_break = [self.tokenizer.special(style.row_break)] if style.row_break else []
+        slot = MediaSlot(len(self.ids), media, view, gap=len(row_break))
+        self.slots.append(slot)
+        if not view.spliced:
+            return
+        # Without a token of its own any id will do: fusion puts the medium's tokens in its place.
+        row = [self.tokenizer.special(style.token or self.filler)] * view.token_columns
+        ids = (row + row_break) * (view.token_rows - 1) + row
+        written = len(ids) - len(row_break) * (view.token_rows - 1)
+        assert written == view.tokens == len(slot.indices), f"{written} placeholders for {view.tokens} tokens"
         self.ids.extend(ids)
         self.learnt.extend([False] * len(ids))
         self.chunks.append([])
@@ -119,50 +126,50 @@ def render(
 ) -> Rendered:
     """Renders a conversation.
 
-    views: for each picture in reading order, its views. prompt: the system turn, what stands around pictures, how boxes
-    are written. ask: end with an opened assistant's turn, for generation.
+    views: for each medium in reading order, its views. prompt: the system turn, what stands around media, how boxes are
+    written. ask: end with an opened assistant's turn, for generation.
     Raises DataError for an empty answer, when there is nothing to learn (unless `ask`), or when the template cannot
     write the conversation.
     """
     prompt = prompt or PromptConfig()
-    place = conversation.location or conversation.id
+    where = conversation.location or conversation.id
     turns = turns_of(conversation, prompt)
     # When the model is asked, an earlier answer may be empty: it may have said nothing.
     if not ask and any(turn.role == "assistant" and turn.blank for turn in turns):
-        raise DataError(f"{place}: empty answer")
-    # Without a token of its own any id will do as filler: fusion puts the picture in its place.
-    writer = _Writer(tokenizer, prompt.picture, tokenizer.special(prompt.picture.token or template.filler))
+        raise DataError(f"{where}: empty answer")
+    writer = _Writer(tokenizer, {"picture": prompt.picture, "audio": prompt.audio}, template.filler)
     try:
         for span in template.spans(turns, conversation.tools, ask=ask):
             if isinstance(span.piece, Slot):
-                writer.slot(span.piece, views[span.piece.picture])
+                writer.slot(span.piece, views[span.piece.media])
             else:
                 writer.piece(span.piece, learn=span.learn)
         writer.flush()
         template.verify(writer.chunks)
     except DataError as error:
-        raise DataError(f"{place}: {error}") from error
+        raise DataError(f"{where}: {error}") from error
     if not ask and not any(writer.learnt):
-        raise DataError(f"{place}: no assistant turn to learn from")
+        raise DataError(f"{where}: no assistant turn to learn from")
     return _shifted(writer)
 
 
 def turns_of(conversation: Conversation, prompt: PromptConfig) -> list[Turn]:
-    """The turns of a conversation, with the prompt's system turn if it has none; pictures numbered, boxes written."""
+    """The turns of a conversation, with the prompt's system turn if it has none; media numbered, boxes written."""
     messages = conversation.messages
     if prompt.system and (not messages or messages[0].role != "system"):
         messages = (Message("system", (TextPart(prompt.system),)), *messages)
     gives_way = prompt.picture.after != prompt.picture.after.rstrip()
     turns: list[Turn] = []
-    seen = 0
+    seen: dict[MediaKind, int] = {"picture": 0, "audio": 0}
     for message in messages:
         content: list[Content] = []
         after_picture = False
         for part in message.parts:
-            if isinstance(part, ImagePart):
-                content.append(Slot(seen))
-                seen += 1
-                after_picture = gives_way
+            if isinstance(part, MediaPart):
+                kind: MediaKind = "audio" if isinstance(part, AudioPart) else "picture"
+                content.append(Slot(sum(seen.values()), seen[kind], kind))
+                seen[kind] += 1
+                after_picture = gives_way and kind == "picture"
             elif isinstance(part, TextPart):
                 text = part.text.lstrip() if after_picture else part.text
                 content.append(text)
@@ -175,7 +182,7 @@ def turns_of(conversation: Conversation, prompt: PromptConfig) -> list[Turn]:
 
 
 def _shifted(writer: _Writer) -> Rendered:
-    """Moves labels one place to the left: position t predicts the id at t + 1."""
+    """Moves labels one position to the left: position t predicts the id at t + 1."""
     ids = np.asarray(writer.ids, np.int64)
     learnt = np.asarray(writer.learnt, bool)
     labels = np.full(len(ids), IGNORE, np.int64)

@@ -1,7 +1,7 @@
 """Turns and spans: what a chat format is given, and what it gives back.
 
-A conversation becomes turns (pictures numbered, boxes written), a template makes spans of them: text, special tokens
-and places of pictures, each learnt or not. Special tokens are named, so text can never imitate them.
+A conversation becomes turns (media numbered, boxes written), a template makes spans of them: text, special tokens
+and slots of media, each learnt or not. Special tokens are named, so text can never imitate them.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, Literal
 
 from vitrail.contracts.errors import DataError
 from vitrail.contracts.messages import Role, ToolCall
@@ -24,15 +24,20 @@ class Special:
 
 Piece = str | Special
 
+MediaKind = Literal["picture", "audio"]
+"""What a recipe says of the surroundings of: `prompt.picture` (videos too), `prompt.audio`."""
+
 
 @dataclass(frozen=True)
 class Slot:
-    """The place of a picture, by its number in the conversation, from 0.
+    """Where a medium stands. media: its number in the conversation, from 0; number: the same among those of its kind.
 
-    opened, closed: the template has written itself what stands before, or after, the picture's tokens.
+    opened, closed: the template has written itself what stands before, or after, its tokens.
     """
 
-    picture: int
+    media: int
+    number: int
+    kind: MediaKind = "picture"
     opened: bool = False
     closed: bool = False
 
@@ -75,7 +80,7 @@ Tools = Sequence[Mapping[str, Any]]
 """What an assistant may call, each as OpenAI's API declares a function."""
 
 Chunk = Sequence[tuple[Piece, Sequence[int]]]
-"""What stands between two pictures, in pieces, each with its ids."""
+"""What stands between two media, in pieces, each with its ids."""
 
 
 class Template(ABC):
@@ -128,7 +133,7 @@ class Template(ABC):
 
     @property
     def filler(self) -> str:
-        """A special token to stand where a picture will be, when pictures have none of their own."""
+        """A special token to stand where a medium will be, when media have none of their own."""
         return self.end.name if isinstance(self.end, Special) else self.specials[0]
 
 

@@ -20,6 +20,7 @@ from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
 from vitrail.contracts.errors import RecipeError, nearest
 from vitrail.recipe.dump import leaves
+from vitrail.recipe.renamed import KEYS, VALUES, today
 from vitrail.recipe.yaml_lines import (
     KeyPath,
     Listing,
@@ -91,7 +92,8 @@ class Converter:
     def _wrong(self, node: Node, hint: Any, path: KeyPath) -> Any:
         close = ""
         if isinstance(node, Scalar):
-            close = nearest(node.text, [name for choice in _members(hint) for name in _literal_names(choice)])
+            names = [name for choice in _members(hint) for name in _literal_names(choice)]
+            close = today(node.text, VALUES) or nearest(node.text, names)
         return self._fail(node.mark, path, f"expected {_describe(hint)}, got {_got(node)}{close}")
 
     def _scalar(self, node: Scalar, choices: Sequence[Any], hint: Any, path: KeyPath) -> Any:
@@ -192,7 +194,7 @@ class Converter:
         if custom is not None and kind is not None and _IMPORT_NAME.fullmatch(kind):
             return custom
         allowed = ", ".join([*by_kind, "package.module:Class"] if custom is not None else by_kind)
-        problem = "missing" if kind is None else f"unknown kind '{kind}'{nearest(kind, by_kind)}"
+        problem = "missing" if kind is None else f"unknown kind '{kind}'{today(kind, VALUES) or nearest(kind, by_kind)}"
         self._fail(mark, (*path, "kind"), f"{problem}; allowed: {allowed}")
         return None
 
@@ -212,7 +214,7 @@ class Converter:
         for key, item in node.entries.items():
             if key not in fields:
                 where = f" in {shown(path)}{chosen}" if path else ""
-                guesses += (close := nearest(key, known))
+                guesses += (close := today(key, KEYS) or nearest(key, known))
                 self.problems.add(item.mark, f"unknown key '{key}'{where}{close}; allowed: {', '.join(known)}")
                 given[key] = FAILED
             elif not _cleared(item, hints[key]):

@@ -12,12 +12,14 @@ from pathlib import Path
 from typing import Any
 
 from vitrail.contracts.errors import RecipeError, WeightsError
+from vitrail.contracts.samples import VISION
+from vitrail.models.config import components_of
 from vitrail.recipe.dump import plain
 from vitrail.recipe.layers import lay_over
-from vitrail.recipe.yaml_lines import Listing, Mark, Node, Scalar, Table
+from vitrail.recipe.renamed import upgraded
+from vitrail.recipe.yaml_lines import Listing, Mark, Node, Problems, Scalar, Table, plain_node, read_table
 
 FROM = "from"
-COMPONENTS = ("encoder", "projector", "backbone", "contrast", "spotter")
 
 
 def over_model(tree: Table) -> Table:
@@ -69,15 +71,19 @@ def settings_of(place: str) -> tuple[dict[str, Any], str]:
     else:
         raise WeightsError(f"'{place}' holds no finished model: neither {DESCRIPTION} nor {CONFIG} is there")
     backbone = {"config": model["backbone"]["config"], **({"tokenizer": tokenizer} if tokenizer else {})}
-    weights = {name: place for name in COMPONENTS if name in ("encoder", "projector", "backbone") or model.get(name)}
+    streams = ([VISION] if model.get("encoder") else []) + list(model.get("streams") or ())
+    # A fusion that splices has no weights.
+    fuses = (model.get("fusion") or {}).get("kind", "splice") != "splice"
+    weights = {name: place for name in components_of(streams) if name != "fusion" or fuses}
     return {"model": {**model, "backbone": backbone, "weights": weights}, "prompt": prompt}, f"{place}/{name}"
 
 
 def _own(description: Path) -> tuple[dict[str, Any], dict[str, Any]]:
     """The model and prompt of a run's description, with the language model's settings in their place."""
-    import yaml
-
-    found = yaml.safe_load(description.read_text(encoding="utf-8"))
+    problems = Problems()
+    tree = read_table(description, problems)
+    problems.raise_if_any()
+    found = plain_node(upgraded(tree))
     try:
         backbone = {**found["model"]["backbone"], "config": found["backbone"]}
         return {**found["model"], "backbone": backbone}, found["prompt"]

@@ -191,6 +191,15 @@ def read_table(path: Path, problems: Problems, asked: str = "") -> Table:
     return node
 
 
+def plain_node(node: Node) -> Any:
+    """A tree as plain values."""
+    if isinstance(node, Scalar):
+        return plain_scalar(node)
+    if isinstance(node, Listing):
+        return [plain_node(item) for item in node.items]
+    return {key: plain_node(item) for key, item in node.entries.items()}
+
+
 def read_value(text: str, mark: Mark, problems: Problems) -> Node:
     """Reads the value of an override. Only `[`, `{` and quotes start YAML: `Name: a plant` is text, not a mapping.
 

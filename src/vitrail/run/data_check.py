@@ -18,7 +18,7 @@ from vitrail.data.encode import Encode
 from vitrail.data.sources.config import FolderConfig, JsonlConfig, ParquetConfig, WebDatasetConfig
 from vitrail.data.sources.files import is_picture
 from vitrail.media.config import NativeResolutionConfig
-from vitrail.media.rule import media_rule
+from vitrail.media.rule import vision_alone
 from vitrail.models.backbones.tokenizer import byte_tokenizer
 from vitrail.prompts.templates import template
 from vitrail.recipe.convert import Converter
@@ -146,7 +146,7 @@ def _encode(recipe: Recipe | None) -> Encode:
     """The recipe's own, or pictures by the default rule and text in bytes."""
     if recipe is None:
         chosen = template(WITHOUT)
-        return Encode(media_rule(NativeResolutionConfig()), chosen, byte_tokenizer(chosen.specials))
+        return Encode(vision_alone(NativeResolutionConfig()), chosen, byte_tokenizer(chosen.specials))
     tokenizer: Tokenizer = build.build_tokenizer(recipe.model.backbone, recipe.prompt)
     return build.build_encode(recipe.model, recipe.prompt, tokenizer, recipe.data.fetch)
 

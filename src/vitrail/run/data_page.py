@@ -171,9 +171,9 @@ def _card(one: Shown) -> str:
     several = " several" if len(one.pictures) > 1 else ""
     frame = pictures or '<p class="soft">no picture</p>'
     more = f'<p class="note">and {one.more_pictures} more pictures</p>' if one.more_pictures else ""
-    styles = {"read": "", "learnt": "learnt", "picture": "slot"}
+    styles = {"read": "", "learnt": "learnt", "media": "slot"}
     spans = "".join(
-        f'<span class="{styles[sort]}">{escape(f"[picture {text}]" if sort == "picture" else text)}</span>'
+        f'<span class="{styles[sort]}">{escape(f"[{text}]" if sort == "media" else text)}</span>'
         for sort, text in one.spans
     )
     answers = f"the last of {one.answers} answers; " if one.answers > 1 else ""

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import dataclasses
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -23,17 +23,18 @@ from torch.utils.flop_counter import FlopCounterMode
 from vitrail import build
 from vitrail.contracts.errors import DataError
 from vitrail.contracts.messages import ImagePart
-from vitrail.contracts.samples import IGNORE, Batch, MediaSlot, Pack, Sample
+from vitrail.contracts.samples import IGNORE, VISION, Batch, MediaSlot, Pack, Sample
 from vitrail.data.collate import collate
 from vitrail.data.encode import Encode
 from vitrail.models.assembled import MultimodalModel
 from vitrail.models.backbones import construct
-from vitrail.models.config import ModelConfig, VisionTransformerConfig
+from vitrail.models.config import CustomConfig, EncoderConfig, ModelConfig
 from vitrail.models.ops import nf4
 from vitrail.prompts.positions import positions_of
 from vitrail.recipe.schema import Recipe
 from vitrail.training.config import StageConfig
 from vitrail.training.device import Device
+from vitrail.training.objectives import Objective
 from vitrail.training.optimizer import freeze_all_but
 
 CALIBRATION_SECONDS = 3.0
@@ -113,7 +114,8 @@ def make_plan(recipe: Recipe, device: Device) -> Plan:
     tokenizer = build.build_tokenizer(recipe.model.backbone, recipe.prompt)
     encode = build.build_encode(recipe.model, recipe.prompt, tokenizer, recipe.data.fetch)
     with torch.device("meta"):
-        whole = _shaped(recipe.model, tokenizer.vocabulary, None, None)
+        objectives = build.objectives_of(recipe.stages).values()
+        whole = _shaped(recipe.model, tokenizer.vocabulary, objectives=objectives)
     parameters = {name: _count(child) for name, child in whole.named_children() if _count(child)}
     loads: dict[tuple[object, ...], Load] = {}
     stages = []
@@ -157,10 +159,10 @@ def _stage(
 def _calibration(recipe: Recipe, vocabulary: int, batch: Batch, device: Device) -> float:
     """About how many seconds `_cost_of_pack` will take at least: two passes over each of its three models."""
     with torch.device("meta"):
-        model = _shaped(recipe.model, vocabulary, 2, 2)
-    patches = 0 if batch.vision is None else batch.vision.segments.total
-    learnt = int(batch.text.weights.count_nonzero())
-    products = _count(model.encoder) * patches + _count(model.backbone.lm.model.layers) * batch.tokens
+        model = _shaped(recipe.model, vocabulary, dict.fromkeys(recipe.model.towers, 2), 2)
+    learnt = int(batch.learnt.weights.count_nonzero())
+    products = _count(model.get_submodule("backbone.lm.model.layers")) * batch.tokens
+    products += sum(_count(model.encoder_of(name)) * stream.segments.total for name, stream in batch.media.items())
     products += model.backbone.head_weight().numel() * learnt
     square = torch.ones(1024, 1024, device=device.name, dtype=device.torch_dtype)
     fastest = float("inf")
@@ -174,29 +176,35 @@ def _calibration(recipe: Recipe, vocabulary: int, batch: Batch, device: Device) 
 
 def _cost_of_pack(recipe: Recipe, stage: StageConfig, vocabulary: int, batch: Batch, device: Device) -> Cost:
     """One layer of each, and what a second one of each adds, times the depth."""
-    encoder = recipe.model.encoder
-    depth = encoder.depth if isinstance(encoder, VisionTransformerConfig) else 1
+    depths = {name: _depth(stream.encoder) for name, stream in recipe.model.towers.items()}
     layers = construct.backbone_config(recipe.model.backbone, vocabulary).num_hidden_layers
     share = CALIBRATION_SECONDS / len(recipe.stages) / 3
 
-    def measured(encoder_depth: int, backbone_layers: int) -> Cost:
+    def measured(deeper: str, backbone_layers: int) -> Cost:
+        """One block of every encoder, two of the one named `deeper`."""
         with torch.device(device.name):
-            model = _shaped(recipe.model, vocabulary, encoder_depth, backbone_layers)
+            shallow = {name: 2 if name == deeper else 1 for name in depths}
+            model = _shaped(recipe.model, vocabulary, shallow, backbone_layers)
         model = model.to(device.name, device.torch_dtype)
-        freeze_all_but(model, stage.train, stage.name)
-        model.backbone.recompute = False
+        freeze_all_but(model, _without_heads(stage.train, model), stage.name)
+        model.language_model.recompute = False
         return _measure(model, batch.to(device.name), share)
 
-    one = measured(1, 1)
-    encoder_layer = measured(2, 1).beyond(one) if depth > 1 else Cost(0, 0)
-    backbone_layer = measured(1, 2).beyond(one) if layers > 1 else Cost(0, 0)
+    one = measured("", 1)
+    blocks = [measured(name, 1).beyond(one).times(depth - 1) for name, depth in depths.items() if depth > 1]
+    backbone_layer = measured("", 2).beyond(one) if layers > 1 else Cost(0, 0)
     if recipe.model.backbone.recompute:
         # Of each layer its input alone is kept; all of it in the one that is on its way back. Forward once more: on top
         # of three products for each matrix that learns, of two for one that does not.
         again = 3 / 2 if recipe.model.backbone.lora else 4 / 3
         taken = batch.text.segments.total * _width(recipe, vocabulary) * device.torch_dtype.itemsize
         backbone_layer = Cost(backbone_layer.seconds * again, taken, backbone_layer.flop * again)
-    return one + encoder_layer.times(depth - 1) + backbone_layer.times(layers - 1)
+    return sum(blocks, one) + backbone_layer.times(layers - 1)
+
+
+def _depth(encoder: EncoderConfig) -> int:
+    """Blocks of an encoder; 1 for one of the user's own, which is measured as it is."""
+    return 1 if isinstance(encoder, CustomConfig) else encoder.depth
 
 
 def _width(recipe: Recipe, vocabulary: int) -> int:
@@ -204,15 +212,38 @@ def _width(recipe: Recipe, vocabulary: int) -> int:
     return int(construct.backbone_config(recipe.model.backbone, vocabulary).hidden_size)
 
 
-def _shaped(config: ModelConfig, vocabulary: int, depth: int | None, layers: int | None) -> MultimodalModel:
-    """The model with random weights, cut to that many layers where a number is given."""
-    if depth is not None and isinstance(config.encoder, VisionTransformerConfig):
-        config = dataclasses.replace(config, encoder=dataclasses.replace(config.encoder, depth=depth))
+def _shaped(
+    config: ModelConfig,
+    vocabulary: int,
+    depths: Mapping[str, int] | None = None,
+    layers: int | None = None,
+    objectives: Iterable[Objective] = (),
+) -> MultimodalModel:
+    """The model with random weights, cut to that many blocks and layers where numbers are given."""
+    if depths is not None:
+        config = _shallow(config, depths)
     backbone = construct.untrained_backbone(config.backbone, vocabulary, layers)
-    model = build.build_model(config, vocabulary, seed=0, backbone=backbone)
+    model = build.build_model(config, vocabulary, seed=0, backbone=backbone, objectives=objectives)
     if config.backbone.quantised:
-        model.backbone.quantise()
+        backbone.quantise()
     return model
+
+
+def _shallow(config: ModelConfig, depths: Mapping[str, int]) -> ModelConfig:
+    """With the encoder of each stream cut to that many blocks."""
+
+    def cut(encoder: EncoderConfig, stream: str) -> EncoderConfig:
+        return encoder if isinstance(encoder, CustomConfig) else dataclasses.replace(encoder, depth=depths[stream])
+
+    streams = {name: dataclasses.replace(one, encoder=cut(one.encoder, name)) for name, one in config.streams.items()}
+    vision = None if config.encoder is None else cut(config.encoder, VISION)
+    return dataclasses.replace(config, encoder=vision, streams=streams)
+
+
+def _without_heads(train: Mapping[str, float], model: MultimodalModel) -> Mapping[str, float]:
+    """Of what a stage trains, the components that a pass of the model alone takes."""
+    known = {name for name, _ in model.named_children()}
+    return {name: rate for name, rate in train.items() if name in known}
 
 
 def _measure(model: MultimodalModel, batch: Batch, seconds: float) -> Cost:
@@ -279,18 +310,18 @@ def _load(recipe: Recipe, number: int, encode: Encode, device: Device) -> Load:
 
 def _made_up(encode: Encode, length: int, patches: int) -> Pack:
     """Pictures of 448 px with 64 tokens of text each, half of them learnt, as many as a pack holds."""
-    views = encode.media.views(448, 448)
+    picture = ImagePart(np.zeros((448, 448, 3), np.uint8))
+    views = encode.views(picture) if VISION in encode.media else ()
     slots, total = [], 0
     for view in views:
         slots.append(MediaSlot(total, 0, view))
-        total += view.tokens
-    patches_each, total = sum(view.patches for view in views), total + 64
+        total += view.tokens if view.spliced else 0
+    patches_each, total = max(1, sum(view.patches for view in views)), total + 64
     ids = np.zeros(total, np.int64)
     weights = (np.arange(total) >= total - 32).astype(np.float32)
     labels = np.where(weights > 0, 0, IGNORE)
-    picture = ImagePart(np.zeros((448, 448, 3), np.uint8))
     positions = positions_of(encode.positions, total, slots)
-    sample = Sample("made up", "made up", ids, labels, weights, tuple(slots), (picture,), positions)
+    sample = Sample("made up", "made up", ids, labels, weights, tuple(slots), (picture,) if views else (), positions)
     return Pack((sample,) * max(1, min(length // total, patches // patches_each)))
 
 

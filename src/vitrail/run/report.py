@@ -59,7 +59,9 @@ def write(resolved: Resolved[Recipe], folder: RunFolder) -> None:
 
 def _summary(recipe: Recipe, folder: RunFolder, state: State) -> Mapping[str, str]:
     device = state.device
-    tokens = sum(value for key, value in state.counters.items() if key in ("tokens: text", "tokens: picture"))
+    tokens = sum(
+        value for key, value in state.counters.items() if key in ("tokens: text", "tokens: media", "tokens: picture")
+    )
     minutes, seconds = divmod(round(state.counters.get("seconds", 0)), 60)
     return {
         "Stages": ", ".join(stage.name for stage in recipe.stages),
@@ -139,7 +141,7 @@ def _spread(answers: list[Answer], count: int) -> list[int]:
 def _picture(conversation: Conversation) -> bytes:
     """The first picture as PNG, or nothing when there is none to show."""
     try:
-        pixels = Image.fromarray(image.load(conversation.pictures[0].image))
+        pixels = Image.fromarray(image.load(conversation.media[0].content))
     except (DataError, IndexError):
         return b""
     pixels.thumbnail((LARGEST_SIDE, LARGEST_SIDE))

@@ -9,7 +9,7 @@ import dataclasses
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 import torch
 
@@ -28,15 +28,17 @@ from vitrail.inference.chat_model import ChatModel
 from vitrail.metrics.scoring import METRICS, summarise
 from vitrail.models.assembled import MultimodalModel
 from vitrail.models.backbones.adapters import switched_off
+from vitrail.models.config import CustomConfig
 from vitrail.recipe.schema import Recipe
 from vitrail.recipe.strict import Resolved
 from vitrail.run import report
 from vitrail.run.folder import RunFolder
 from vitrail.run.screen import Screen, Silent
 from vitrail.training import checkpoint
-from vitrail.training.config import ListeningConfig, NextTokenConfig, StageConfig
+from vitrail.training.config import StageConfig
 from vitrail.training.device import Device, choose
 from vitrail.training.loop import Trainer
+from vitrail.training.objectives import ObjectiveConfig
 
 
 @dataclass
@@ -56,7 +58,10 @@ class Run:
     def fresh_model(self) -> MultimodalModel:
         """The model before training: the same weights each time it is asked for."""
         dtype = self.device.torch_dtype
-        return build.starting_model(self.recipe.model, self.vocabulary, self.recipe.seed, dtype).to(self.device.name)
+        recipe = self.recipe
+        objectives = build.objectives_of(recipe.stages).values()
+        model = build.starting_model(recipe.model, self.vocabulary, recipe.seed, dtype, objectives)
+        return model.to(self.device.name)
 
     def chat(self, model: MultimodalModel, *, blind: bool = False) -> ChatModel:
         """To ask it questions."""
@@ -107,7 +112,8 @@ def _go_on(run: Run) -> None:
         with switched_off(model):
             measure_text(run, run.chat(model), "before")
     seconds = train_stages(run, folder, model, recipe.stages)
-    build.save_weights(model, run.encode, recipe.model, recipe.prompt, folder.weights)
+    heads = build.with_heads(recipe.stages)
+    build.save_weights(model, run.encode, recipe.model, recipe.prompt, folder.weights, heads)
     if recipe.model.backbone.lora:
         build.save_adapter(model, recipe.model, folder.adapter)
     folder.add_result("training_seconds", seconds)
@@ -220,16 +226,17 @@ def blind_baseline(run: Run) -> None:
     model = run.fresh_model()
     if stages:
         run.folder.blind.path.mkdir(exist_ok=True)
-        only = [_without_media(stage) for stage in stages]
+        only = [_blind(stage) for stage in stages]
         seconds = train_stages(run, run.folder.blind, model, only, blind=True)
         run.folder.add_result("blind_training_seconds", seconds)
     score(run, run.chat(model, blind=True), "blind")
 
 
-def _without_media(stage: StageConfig) -> StageConfig:
-    """What is left of a stage then; listening without anything to listen to is reading the text alone."""
-    listens = isinstance(stage.objective, ListeningConfig)
-    objective = NextTokenConfig() if listens else stage.objective
+def _blind(stage: StageConfig) -> StageConfig:
+    """What is left of a stage without media: the backbone, and the blind form of its objective."""
+    objective = stage.objective
+    if not isinstance(objective, CustomConfig):
+        objective = cast(ObjectiveConfig, objective.blind())
     return dataclasses.replace(stage, train={"backbone": stage.train["backbone"]}, objective=objective)
 
 

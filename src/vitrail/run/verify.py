@@ -20,20 +20,18 @@ from torch.nn.modules.dropout import _DropoutNd
 
 from vitrail import build
 from vitrail.contracts.errors import DataError, RecipeError
-from vitrail.contracts.protocols import MediaRule
-from vitrail.contracts.samples import Batch, Pack, Sample
-from vitrail.data.collate import collate
+from vitrail.contracts.samples import TARGET, TEXT, Batch, Pack, Sample
+from vitrail.data.collate import Rules, collate
 from vitrail.models.assembled import MultimodalModel
+from vitrail.models.config import component
 from vitrail.recipe.schema import Recipe
-from vitrail.training.config import NextTokenConfig, StageConfig
+from vitrail.training.config import StageConfig
 from vitrail.training.device import choose
-from vitrail.training.objectives import NextToken
+from vitrail.training.objectives import NextToken, Objective
 
 LOSS_TOLERANCE, TOLERANCE = 1e-5, 1e-4
 """Largest relative difference of a sample's loss; of gradients and of what components make of a sample."""
 
-SEEN = ("encoder", "projector", "backbone")
-"""Components whose outputs are compared, in the order in which they run: the first that differs is what leaks."""
 
 GATE = 0.02
 """Deviation of what is put in the place of parameters that are all zero: a closed gate would hide what is behind it."""
@@ -107,7 +105,7 @@ def verify(recipe: Recipe, stage: int = 0, packs: int = 1) -> Verification:
     stream = build.build_stages(recipe, encode, device)[stage].stream
     batches = _batches(stream.first_window().packs, encode.media, stream.pad_to, packs, device.name)
     model = build.starting_model(recipe.model, tokenizer.vocabulary, recipe.seed).to(device.name)
-    notes = _notes(recipe.stages[stage])
+    notes = _notes(recipe.stages[stage], build.build_objective(recipe.stages[stage]))
     if len(batches) < packs:
         notes.append(
             f"packs of two samples or more in the first window: {len(batches)}, fewer than the {packs} asked for"
@@ -126,18 +124,18 @@ def verify(recipe: Recipe, stage: int = 0, packs: int = 1) -> Verification:
 _Batches = tuple[Batch, list[Batch], list[Sample]]
 
 
-def _batches(packs: Sequence[Pack], media: MediaRule, pad_to: int, count: int, device: str) -> list[_Batches]:
+def _batches(packs: Sequence[Pack], rules: Rules, pad_to: int, count: int, device: str) -> list[_Batches]:
     """Each pack, its samples one by one, and the samples. One with a damaged picture is left out of both."""
     found: list[_Batches] = []
     for pack in sorted(packs, key=lambda pack: sum(bool(sample.slots) for sample in pack.samples) < 2):
         if len(found) == count:
             break
-        alone = [(sample, collate(Pack((sample,)), media)[0]) for sample in pack.samples]
+        alone = [(sample, collate(Pack((sample,)), rules)[0]) for sample in pack.samples]
         kept = [(sample, batch) for sample, batch in alone if batch is not None]
         if len(kept) < 2:
             continue
         samples = [sample for sample, _ in kept]
-        whole, _ = collate(Pack(tuple(samples)), media, pad_to)
+        whole, _ = collate(Pack(tuple(samples)), rules, pad_to)
         assert whole is not None, "samples that can be read alone can be read together"
         found.append((whole.to(device), [batch.to(device) for _, batch in kept], samples))
     if not found:
@@ -148,12 +146,11 @@ def _batches(packs: Sequence[Pack], media: MediaRule, pad_to: int, count: int, d
     return found
 
 
-def _notes(stage: StageConfig) -> list[str]:
-    if isinstance(stage.objective, NextTokenConfig):
+def _notes(stage: StageConfig, objective: Objective) -> list[str]:
+    if isinstance(objective, NextToken):
         return []
-    kind = stage.objective.kind
-    why = "compares the samples of a pack by design" if kind == "contrastive_caption" else "may compare samples"
-    return [f"the objective '{kind}' {why}: compared by the next-token loss"]
+    why = "compares the samples of a pack by design" if objective.compares_samples else "may compare samples"
+    return [f"the objective '{stage.objective.kind}' {why}: compared by the next-token loss"]
 
 
 def _prepare(model: MultimodalModel, seed: int) -> None:
@@ -190,14 +187,18 @@ def _repeats(model: MultimodalModel, batch: Batch) -> bool:
     return all(abs(a - b) <= LOSS_TOLERANCE * max(weight, abs(a)) for a, b in zip(one, two, strict=True))
 
 
+def seen(model: MultimodalModel) -> list[str]:
+    """Components whose outputs are compared, in the order in which they run: the first that differs is what leaks."""
+    towers = (component(stream, part) for stream in model.streams for part in ("encoder", "projector"))
+    return [*towers, "fusion", "backbone"]
+
+
 def _run(model: MultimodalModel, batch: Batch, *, backward: bool = True, scale: float = 1.0) -> _Pass:
     """Gradients are added to those that are there. scale: of the loss, before going backward."""
     outputs: dict[str, Tensor] = {}
     hooks = []
-    for name in SEEN:
-        module = getattr(model, name)
-        if isinstance(module, nn.Module):
-            hooks.append(module.register_forward_hook(_keeper(outputs, name)))
+    for name in seen(model):
+        hooks.append(model.get_submodule(name).register_forward_hook(_keeper(outputs, name)))
     try:
         term = NextToken()(model, batch)["next_token"]
     finally:
@@ -205,16 +206,18 @@ def _run(model: MultimodalModel, batch: Batch, *, backward: bool = True, scale: 
             hook.remove()
     if backward and term.loss_sum.requires_grad:
         (term.loss_sum * scale).backward()
-    assert term.each is not None, "the next-token loss is a sum over places"
+    assert term.each is not None, "the next-token loss is a sum over positions"
     # The last part is padding, if there is any.
-    parts = term.each.split(batch.text.segments.lengths)[: len(batch.sample_ids)]
+    parts = term.each.split(batch.learnt.segments.lengths)[: len(batch.sample_ids)]
     return _Pass([float(part.sum()) for part in parts], outputs)
 
 
 def _keeper(outputs: dict[str, Tensor], name: str) -> Any:
     def keep(module: nn.Module, given: Any, output: Any) -> None:
-        if isinstance(output, Tensor):
-            outputs[name] = output.detach()
+        # Fusion returns its context too.
+        tensor = output[0] if isinstance(output, tuple) else output
+        if isinstance(tensor, Tensor):
+            outputs[name] = tensor.detach()
 
     return keep
 
@@ -226,7 +229,7 @@ def _compare(model: MultimodalModel, batch: Batch, alone: Sequence[Batch], sampl
     gradients = _gradients(model)
     model.zero_grad(set_to_none=True)
     single = [_run(model, one, scale=scale) for one in alone]
-    outputs = {name: _output_difference(packed, single, name) for name in SEEN if name in packed.outputs}
+    outputs = {name: _output_difference(packed, single, name) for name in seen(model) if name in packed.outputs}
     components: dict[str, ComponentDifference] = {}
     for name, child in model.named_children():
         gradient = _gradient_difference(child, name, gradients)
@@ -322,14 +325,15 @@ def _finding(
 
 def _guilty(model: MultimodalModel, batch: Batch, alone: Sequence[Batch], component: str) -> int:
     """The sample for whose loss alone the gradients of a component differ most. Two passes a sample."""
-    lengths = batch.text.segments.lengths
+    name = TARGET if TARGET in batch.streams else TEXT
+    learnt = batch.learnt
     differences, start = [], 0
-    for length, one in zip(lengths, alone, strict=False):
-        weights = torch.zeros_like(batch.text.weights)
-        weights[start : start + length] = batch.text.weights[start : start + length]
+    for length, one in zip(learnt.segments.lengths, alone, strict=False):
+        weights = torch.zeros_like(learnt.weights)
+        weights[start : start + length] = learnt.weights[start : start + length]
         start += length
         model.zero_grad(set_to_none=True)
-        _run(model, dataclasses.replace(batch, text=dataclasses.replace(batch.text, weights=weights)))
+        _run(model, batch.having(name, dataclasses.replace(learnt, weights=weights)))
         packed = _gradients(model)
         model.zero_grad(set_to_none=True)
         _run(model, one)

@@ -16,13 +16,14 @@ from torch import Tensor
 from torch.nn.functional import pad
 
 from vitrail.media.config import NativeResolutionConfig, TilesConfig
-from vitrail.models.config import CustomConfig, MLPProjectorConfig, ModelConfig, VisionTransformerConfig
+from vitrail.models.config import MLPProjectorConfig, ModelConfig, VisionTransformerConfig
 from vitrail.systems.system import (
     Json,
     KeyMap,
     ModelSpec,
     differences,
     in_block,
+    kind_of,
     on_a_line,
     refused,
     same,
@@ -147,8 +148,8 @@ def projector_of(config: Json, hidden: int, *, bias: bool) -> MLPProjectorConfig
 def obstacles(model: ModelConfig, projector: MLPProjectorConfig) -> list[str]:
     """Why encoder, projector and pictures of a model cannot be written in these names, each in a few words."""
     found = on_a_line(model)
-    if isinstance(model.encoder, CustomConfig):
-        found.append(f"model.encoder is {model.encoder.kind}, the layout has vision_transformer")
+    if not isinstance(model.encoder, VisionTransformerConfig):
+        found.append(f"model.encoder is {kind_of(model.encoder)}, the layout has vision_transformer")
     else:
         layout = VisionTransformerConfig(**STRUCTURE, position_table=(1, 1))
         found += differences(model.encoder, layout, FREE, "model.encoder")

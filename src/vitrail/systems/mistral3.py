@@ -31,6 +31,7 @@ from vitrail.systems.system import (
     ModelSpec,
     Official,
     differences,
+    kind_of,
     on_a_line,
     refused,
     rows,
@@ -187,7 +188,7 @@ def obstacles(described: ModelSpec) -> list[str]:
     """Why a model of ours cannot be written in this layout, each in a few words; empty when it can."""
     model, picture, found = described.model, described.prompt.picture, on_a_line(described.model)
     if not isinstance(model.encoder, VisionTransformerConfig):
-        found.append(f"model.encoder is {model.encoder.kind}, the layout has vision_transformer")
+        found.append(f"model.encoder is {kind_of(model.encoder)}, the layout has vision_transformer")
     else:
         found += differences(model.encoder, VisionTransformerConfig(), SIZES, "model.encoder")
         if model.encoder.activation not in ACTIVATIONS:

@@ -23,7 +23,17 @@ from vitrail.models.config import (
 from vitrail.prompts.config import PICTURES, MRopePositionsConfig, PictureConfig, PromptConfig
 from vitrail.systems import composite, qwen_vit
 from vitrail.systems.composite import NOTES
-from vitrail.systems.system import Json, KeyMap, ModelSpec, Official, differences, refused, same
+from vitrail.systems.system import (
+    Json,
+    KeyMap,
+    ModelSpec,
+    Official,
+    differences,
+    kind_of,
+    refused,
+    same,
+    spliced_vision,
+)
 
 LAYOUT = "Qwen2VLForConditionalGeneration"
 
@@ -152,9 +162,9 @@ def obstacles(described: ModelSpec) -> list[str]:
 
 def obstacles_to(described: ModelSpec, layout: VisionTransformerConfig, free: tuple[str, ...]) -> list[str]:
     """The same for an encoder of that structure. free: its settings that may be others."""
-    model, found = described.model, []
+    model, found = described.model, spliced_vision(described.model)
     if not isinstance(model.encoder, VisionTransformerConfig):
-        found.append(f"model.encoder is {model.encoder.kind}, the layout has vision_transformer")
+        found.append(f"model.encoder is {kind_of(model.encoder)}, the layout has vision_transformer")
     else:
         found += differences(model.encoder, layout, free, "model.encoder")
         if not isinstance(model.projector, MLPProjectorConfig):

@@ -17,7 +17,7 @@ from torch import Tensor
 from vitrail.contracts.errors import WeightsError
 from vitrail.contracts.protocols import Tokenizer
 from vitrail.media.config import NativeResolutionConfig, TilesConfig
-from vitrail.models.config import ModelConfig, VisionTransformerConfig
+from vitrail.models.config import EncoderConfig, ModelConfig, VisionTransformerConfig
 from vitrail.prompts.config import PromptConfig
 
 Json = Mapping[str, Any]
@@ -116,9 +116,23 @@ def differences(found: Any, layout: Any, free: Collection[str], where: str) -> l
 
 
 def on_a_line(model: ModelConfig) -> list[str]:
-    """An obstacle for models whose positions are on a grid, in layouts that have none such."""
+    """Obstacles for models whose positions are on a grid, where a layout has none such; and `spliced_vision`."""
     kind = model.positions.kind
-    return [] if kind == "line" else [f"model.positions is {kind}, the layout has line"]
+    found = [] if kind == "line" else [f"model.positions is {kind}, the layout has line"]
+    return [*spliced_vision(model), *found]
+
+
+def spliced_vision(model: ModelConfig) -> list[str]:
+    """Obstacles for models that do more, or less, than splice one vision stream into text."""
+    found = [f"model.streams has {name}, the layout has vision alone" for name in model.streams]
+    if model.fusion.kind != "splice":
+        found.append(f"model.fusion is {model.fusion.kind}, the layout has splice")
+    return found
+
+
+def kind_of(encoder: EncoderConfig | None) -> str:
+    """An encoder's kind, for messages."""
+    return "none" if encoder is None else encoder.kind
 
 
 def in_block(name: str) -> tuple[str, str]:

@@ -28,8 +28,8 @@ class State:
 
     stage: number of the stage to go on with. step, tokens, epochs: done in it. total_steps: done in the run.
 
-    cursor: of the stream, {} at a stage's start; ledger: what was handed over; counters: seconds, tokens and the like,
-    summed over the run.
+    cursor: of the stream, {} at a stage's start; objective: what that of the stage has kept; ledger: what was handed
+    over; counters: seconds, tokens and the like, summed over the run.
     device: device, dtype, threads and compilation the run computes with.
     """
 
@@ -40,6 +40,7 @@ class State:
     epochs: float = 0.0
     cursor: dict[str, Any] = field(default_factory=dict)
     ledger: dict[str, Any] = field(default_factory=lambda: {"counts": {}, "rows": []})
+    objective: dict[str, Any] = field(default_factory=dict)
     counters: dict[str, float] = field(default_factory=dict)
     device: dict[str, Any] = field(default_factory=dict)
 

@@ -10,6 +10,7 @@ from typing import Literal
 from vitrail.contracts.devices import DeviceName
 from vitrail.data.config import ResolutionConfig, TrainingData
 from vitrail.models.config import CustomConfig
+from vitrail.training.objectives import NextToken, ObjectiveConfig
 
 
 @dataclass(frozen=True)
@@ -79,77 +80,6 @@ class AdamWConfig:
 
 
 @dataclass(frozen=True)
-class NextTokenConfig:
-    """Cross-entropy of the assistant's tokens."""
-
-    kind: Literal["next_token"] = "next_token"
-
-
-@dataclass(frozen=True)
-class ReadingConfig:
-    """Pictures alone, for those with marks: each place is to become the language model's own embedding of the tokens
-    that begin on it. The language model is not run, so this takes a fraction of the time of `next_token`.
-
-    tokens: of so many that begin on a place. fade: share of each in the mixture, of that of the token before it.
-    sharpness: scale of the cosines that the tokens are told apart by. among: a token is told apart from those of its
-    pack and from one in so many of the vocabulary, in turn. length: weight of a second term, by which places become as
-    long as embeddings are.
-    """
-
-    kind: Literal["reading"] = "reading"
-    tokens: int = 4
-    fade: float = 0.6
-    sharpness: float = 30.0
-    among: int = 8
-    length: float = 0.1
-
-    def __post_init__(self) -> None:
-        _mixture("reading", self.tokens, self.fade)
-        if self.among < 1 or self.sharpness <= 0 or self.length < 0:
-            raise ValueError("reading needs among of 1 or more, a sharpness above 0, a length of 0 or more")
-
-
-@dataclass(frozen=True)
-class ListeningConfig:
-    """Language model alone, for pictures with marks: `next_token`, with what `reading` aims at in the place of each
-    picture; rows without pictures are learnt as they are. No encoder is run. tokens, fade: as for `reading`, which they
-    must agree with.
-    """
-
-    kind: Literal["listening"] = "listening"
-    tokens: int = 4
-    fade: float = 0.6
-
-    def __post_init__(self) -> None:
-        _mixture("listening", self.tokens, self.fade)
-
-
-def _mixture(name: str, tokens: int, fade: float) -> None:
-    if tokens < 1 or not 0 < fade < 1:
-        raise ValueError(f"{name} needs tokens of 1 or more and a fade between 0 and 1")
-
-
-@dataclass(frozen=True)
-class ContrastiveCaptionConfig:
-    """A picture against the texts of a pack, and its own text word by word; the numbers are the weights of the terms.
-
-    The model needs a `contrast`. Every sample of a pack is a negative of the others: accumulate must be 1.
-    spotting: weight of a third term, for pictures with marks: each patch names the character that stands on it. It
-    needs a `spotter`.
-    """
-
-    kind: Literal["contrastive_caption"] = "contrastive_caption"
-    contrastive: float = 1.0
-    caption: float = 1.0
-    spotting: float = 0.0
-
-    def __post_init__(self) -> None:
-        weights = (self.contrastive, self.caption, self.spotting)
-        if min(weights) < 0 or not sum(weights):
-            raise ValueError("contrastive, caption and spotting are weights: 0 or more, and not all 0")
-
-
-@dataclass(frozen=True)
 class StageConfig:
     """One stage. name: letters, digits, - and _. train: component -> learning rate; what is not named is frozen.
 
@@ -166,9 +96,7 @@ class StageConfig:
     accumulate: int = 1
     schedule: ScheduleConfig = field(default_factory=CosineConfig)
     optimizer: AdamWConfig = field(default_factory=AdamWConfig)
-    objective: NextTokenConfig | ReadingConfig | ListeningConfig | ContrastiveCaptionConfig | CustomConfig = field(
-        default_factory=NextTokenConfig
-    )
+    objective: ObjectiveConfig | CustomConfig = field(default_factory=NextToken)
     data: TrainingData | None = None
     replay: Mapping[str, float] = field(default_factory=dict)
     resolution: ResolutionConfig | None = None
@@ -184,11 +112,6 @@ class StageConfig:
             raise ValueError(f"{given[0]} must be more than 0")
         if self.accumulate < 1:
             raise ValueError("accumulate must be at least 1")
-        if isinstance(self.objective, ContrastiveCaptionConfig) and self.accumulate > 1:
-            raise ValueError(
-                f"accumulate is {self.accumulate}; a contrastive objective compares the samples of one pack, so it "
-                "must be 1: raise data.pack.length instead"
-            )
         if any(share <= 0 for share in self.replay.values()) or sum(self.replay.values()) >= 1:
             raise ValueError("replay gives shares above 0 that leave some for the stage's own data")
         if not self.train:

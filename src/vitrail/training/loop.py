@@ -28,7 +28,7 @@ from vitrail.training.checkpoint import State
 from vitrail.training.compiling import compile_pieces
 from vitrail.training.config import StageConfig
 from vitrail.training.device import Device, memory_gib
-from vitrail.training.objectives import Objective
+from vitrail.training.objectives.objective import Objective
 from vitrail.training.optimizer import Optimizer, freeze_all_but
 from vitrail.training.runlog import RunLog
 from vitrail.training.schedule import factor
@@ -78,9 +78,23 @@ class Trainer:
         if found is None:
             return False
         self.state = checkpoint.load_state(found)
+        if self.state.step:
+            self._prepare_again(self.stages[self.state.stage])
         load_model(self.model, found / "model.safetensors")
         self._moments = load_tensors(found / "optimizer.safetensors")
         return True
+
+    def _prepare_again(self, stage: Stage) -> None:
+        """Shows the objective of a stage that was stopped in its middle what it was shown at its start."""
+        objective = stage.objective
+        if objective.remembers_start:
+            # The end of the stage before; of the first one, the model as it was given.
+            ends = [path for path in sorted(self.checkpoints.glob("[0-9]*")) if not path.name.endswith("-step")]
+            if self.state.stage:
+                load_model(self.model, ends[self.state.stage - 1] / "model.safetensors")
+            freeze_all_but(self.model, stage.config.train, stage.config.name)
+            objective.prepare(self.model)
+        objective.load_state(self.state.objective)
 
     def run(self) -> State:
         """Goes from where the state stands to the end of the last stage.
@@ -101,6 +115,8 @@ class Trainer:
     def _stage(self, stage: Stage, log: RunLog) -> None:
         state = self.state
         freeze_all_but(self.model, stage.config.train, stage.config.name)
+        if not state.step:
+            stage.objective.prepare(self.model)
         optimizer = Optimizer(self.model, stage.config.train, stage.config.optimizer)
         optimizer.load_state(self._moments)
         self._moments, self._idle = {}, 0
@@ -113,6 +129,7 @@ class Trainer:
                     log.write(record)
                     self.on_step(record)
                     if request.number or state.step % self.checkpoint_every == 0:
+                        state.objective = stage.objective.state()
                         path = self._save("step", optimizer.state(), ledger)
                     if request.number:
                         raise Stopped(
@@ -120,7 +137,8 @@ class Trainer:
                         )
         finally:
             items.close()
-        state.stage, state.step, state.tokens, state.epochs, state.cursor = state.stage + 1, 0, 0, 0.0, {}
+        state.stage, state.step, state.tokens, state.epochs = state.stage + 1, 0, 0, 0.0
+        state.cursor, state.objective = {}, {}
         self._save(stage.config.name, {}, ledger)
 
     def _step(self, stage: Stage, optimizer: Optimizer, items: Generator[Item], ledger: Ledger, done: float) -> Record:
@@ -154,7 +172,7 @@ class Trainer:
             **({"loss_by_source": sources.means()} if len(stage.stream.mixture.parts) > 1 else {}),
             "gradient_norm": norm,
             "lr": {component: rate * rate_factor for component, rate in stage.config.train.items()},
-            "tokens": int(state.counters["tokens: text"] + state.counters["tokens: picture"]),
+            "tokens": int(state.counters["tokens: text"] + state.counters["tokens: media"]),
             "tokens_per_second": tokens / seconds,
             "seconds": state.counters["seconds"],
             "rows": ledger.outcomes(),
@@ -198,11 +216,11 @@ class Trainer:
 
     def _count(self, item: Item) -> None:
         batch = item.batch
-        pictures = 0 if batch.vision is None else len(batch.vision.token_index)
+        media = sum(len(stream.token_index) for stream in batch.media.values())
         parts = {
-            "text": batch.tokens - pictures,
-            "picture": pictures,
-            "labelled": int(batch.text.weights.count_nonzero()),
+            "text": batch.tokens - media,
+            "media": media,
+            "labelled": int(batch.learnt.weights.count_nonzero()),
             "padding": batch.padding,
         }
         for name, tokens in parts.items():

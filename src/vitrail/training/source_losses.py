@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from vitrail.contracts.samples import Batch
-from vitrail.training.objectives import Term
+from vitrail.training.objectives.objective import Term
 
 
 @dataclass
@@ -17,13 +17,13 @@ class SourceLosses:
     weights: dict[str, float] = field(default_factory=dict)
 
     def add(self, batch: Batch, terms: Mapping[str, Term]) -> None:
-        """What a batch adds, from the terms that say what each place adds to them."""
-        lengths = batch.text.segments.lengths
+        """What a batch adds, from the terms that say what each position adds to them."""
+        lengths = batch.learnt.segments.lengths
         each = [term.each for term in terms.values() if term.each is not None]
         if not each:
             return
         losses = [part.sum().item() for part in sum(each[1:], each[0]).cpu().split(lengths)]
-        weights = [part.sum().item() for part in batch.text.weights.cpu().split(lengths)]
+        weights = [part.sum().item() for part in batch.learnt.weights.cpu().split(lengths)]
         # A last segment of padding belongs to no source.
         for source, loss, weight in zip(batch.sources, losses, weights, strict=False):
             self.sums[source] = self.sums.get(source, 0.0) + loss

@@ -10,7 +10,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from vitrail.contracts.messages import ImagePart, Mark, Row
+from vitrail.contracts.messages import Character, ImagePart, Row
 from vitrail.data.drawn.babble import letters, line
 from vitrail.data.drawn.config import LinesConfig
 from vitrail.data.drawn.dice import Dice
@@ -58,7 +58,7 @@ class LinesSource:
             "images": [self._picture(dice, text, grown)],
             "kind": "lines" if len(text) > 1 else "line",
         }
-        return Row(id=f"lines-{self.config.split}-{index:07d}", fields=fields, place=f"drawn lines, row {index}")
+        return Row(id=f"lines-{self.config.split}-{index:07d}", fields=fields, location=f"drawn lines, row {index}")
 
     def _text(self, dice: Dice, grown: float) -> list[str]:
         split = self.config.split
@@ -89,7 +89,7 @@ class LinesSource:
         astray = _ramp(grown, 0.03, 0.35)
         top = _MARGIN + _stray(dice, sheet.shape[0] - height, astray)
         left = _MARGIN + _stray(dice, sheet.shape[1] - width, astray)
-        marks = []
+        characters = []
         for number, (row, mask) in enumerate(zip(text, masks, strict=True)):
             place = sheet[top + number * pitch :, left:][: mask.shape[0], : mask.shape[1]]
             np.maximum(place, mask[: place.shape[0]], out=place)
@@ -97,11 +97,11 @@ class LinesSource:
             for character, (x, y) in zip(row, middles(row, face, size), strict=True):
                 if character != " ":
                     share = (left + x) / sheet.shape[1], (top + number * pitch + y) / sheet.shape[0]
-                    marks.append(Mark(character, *share, before))
+                    characters.append(Character(character, *share, before))
                 before = " " if character == " " else ""
         wear = self.config.wear * grown
         picture = worn(dice, _inked(dice, sheet, _ramp(grown, 0.05, 0.3)), wear, skew=1.5 * wear)
-        return ImagePart(picture, tuple(marks))
+        return ImagePart(picture, tuple(characters))
 
 
 def _ramp(grown: float, start: float, end: float) -> float:

@@ -90,7 +90,7 @@ class DrawnSource:
             "boxes": scene.boxes,
             "scene": scene.name,
         }
-        return Row(id=f"drawn-{self.config.split}-{index:06d}", fields=fields, place=f"drawn data, row {index}")
+        return Row(id=f"drawn-{self.config.split}-{index:06d}", fields=fields, location=f"drawn data, row {index}")
 
     def _dice(self, purpose: str, index: int) -> Dice:
         """A stream of its own for each purpose, so that what one draws never shifts another."""

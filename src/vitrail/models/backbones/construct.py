@@ -7,11 +7,15 @@ from typing import Any
 
 from huggingface_hub.errors import StrictDataclassError
 from transformers import AutoConfig
+from transformers.utils import logging as transformers_logging
 
 from vitrail.contracts.errors import RecipeError, WeightsError
 from vitrail.models.backbones.decoder import Decoder, decoder_from_config, decoder_from_pretrained
 from vitrail.models.backbones.weights_source import local_or_hub
 from vitrail.models.config import DecoderConfig
+
+# Progress is ours to show.
+transformers_logging.disable_progress_bar()
 
 
 def build_backbone(config: DecoderConfig, vocabulary: int, *, initialise: bool = True) -> Decoder:

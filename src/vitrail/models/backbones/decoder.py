@@ -19,7 +19,7 @@ from transformers import AttentionInterface, AutoModelForCausalLM, PretrainedCon
 from transformers.initialization import no_init_weights
 
 from vitrail.contracts.errors import RecipeError, WeightsError
-from vitrail.contracts.protocols import LayerCache
+from vitrail.contracts.protocols import Cache, Context
 from vitrail.contracts.samples import Segments
 from vitrail.models.backbones import adapters
 from vitrail.models.config import LoraConfig
@@ -44,12 +44,17 @@ def _attention(
     sliding_window: int | None = None,
     *,
     segments: Segments,
+    cache: Cache | None = None,
     **_: Any,
 ) -> tuple[Tensor, None]:
     """[1, H, T, d] to [1, T, H, d], as transformers' attention interface has it."""
     assert attention_mask is None, "packed attention takes segments, no mask"
     assert dropout == 0.0, "packed attention has no dropout"
-    out = packed_attention(query[0], key[0], value[0], segments, causal=True, scale=scaling, window=sliding_window)
+    if cache is None:
+        out = packed_attention(query[0], key[0], value[0], segments, causal=True, scale=scaling, window=sliding_window)
+    else:
+        layer = int(module.layer_idx)  # type: ignore[arg-type]
+        out = cache.attend(layer, query[0], key[0], value[0], scale=scaling, window=sliding_window)
     return out.transpose(0, 1)[None], None
 
 
@@ -110,25 +115,36 @@ class Decoder(nn.Module):
         ]
 
     def forward(
-        self, embeddings: Tensor, positions: Tensor, segments: Segments, cache: LayerCache | None = None
+        self,
+        embeddings: Tensor,
+        positions: Tensor,
+        segments: Segments,
+        *,
+        context: Context | None = None,
+        cache: Cache | None = None,
     ) -> Tensor:
         """positions: int64[T], from 0 in each segment; or int64[3, T], time, row and column, where M-RoPE has sections.
 
-        segments: of the keys, so with a cache they include the past.
+        segments: of these positions; what came before them is the cache's to know. context: of fusion.
         """
         hidden = embeddings[None]
         rope = self._rope(hidden, positions, segments)
         again = self.recompute and cache is None and torch.is_grad_enabled()
-        for layer in self.lm.model.layers:
-            # Layers have no dropout, so there are no random numbers to draw twice the same.
-            call = partial(checkpoint, layer, use_reentrant=False, preserve_rng_state=False) if again else layer
+        # Layers have no dropout, so there are no random numbers to draw twice the same.
+        recomputed = partial(checkpoint, use_reentrant=False, preserve_rng_state=False)
+        for number, layer in enumerate(self.lm.model.layers):
+            if context is not None:
+                before = partial(context.before, number)
+                hidden = (recomputed(before, hidden[0]) if again else before(hidden[0]))[None]
+            call = partial(recomputed, layer) if again else layer
             hidden = call(
                 hidden,
                 attention_mask=None,
                 position_embeddings=rope,
-                past_key_values=cache,
-                use_cache=cache is not None,
+                past_key_values=None,
+                use_cache=False,
                 segments=segments,
+                cache=cache,
             )
         out: Tensor = self.lm.model.norm(hidden)[0]
         return out
@@ -144,10 +160,7 @@ class Decoder(nn.Module):
             rope: tuple[Tensor, Tensor] = rotary(hidden, position_ids=positions[None])
             return rope
         # Frequencies depend on the length: on each sample's own, not on that of another one beside or before it.
-        # Behind several pasts there is one place of each.
-        behind = (len(positions),) if len(segments.lengths) == 1 else (1,) * len(positions)
-        parts = positions.split(segments.lengths if len(positions) == segments.total else behind)
-        ropes = [_forgetful(rotary)(hidden, position_ids=part[None]) for part in parts]
+        ropes = [_forgetful(rotary)(hidden, position_ids=part[None]) for part in positions.split(segments.lengths)]
         cosines, sine_parts = zip(*ropes, strict=True)
         return torch.cat(cosines, dim=1), torch.cat(sine_parts, dim=1)
 

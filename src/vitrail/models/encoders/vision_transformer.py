@@ -10,7 +10,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from vitrail.contracts.samples import Segments, VisionStream
+from vitrail.contracts.samples import MediaStream, Segments
 from vitrail.models.config import VisionTransformerConfig
 from vitrail.models.encoders.feed_forward import GatedMLP, PlainMLP
 from vitrail.models.encoders.patch_stem import PatchStem
@@ -30,7 +30,7 @@ Rope = tuple[Tensor, Tensor]
 
 
 class VisionTransformer(nn.Module):
-    """VisionStream to features float[P, width]; with class tokens kept, float[P + V, width], each before its view."""
+    """MediaStream to features float[P, width]; with class tokens kept, float[P + V, width], each before its view."""
 
     def __init__(self, config: VisionTransformerConfig, patch_values: int) -> None:
         """patch_values: numbers in one frame of a patch, 3 x patch x patch."""
@@ -58,19 +58,19 @@ class VisionTransformer(nn.Module):
         blocks = [block for block in self.blocks if isinstance(block, Block)]
         return [piece for block in blocks for piece in (block.attention_norm, block.mlp_norm, block.mlp)]
 
-    def forward(self, stream: VisionStream) -> Tensor:
+    def forward(self, stream: MediaStream) -> Tensor:
         """Features of every patch, and of every class token where they are kept."""
         x, _ = self._run(stream, len(self.blocks) + 1 + self.config.layer)
         if self.config.class_token == "dropped":
-            x = x[_patch_places(stream.segments, x.device)]
+            x = x[_patch_indices(stream.segments, x.device)]
         return x
 
-    def pooled(self, stream: VisionStream) -> tuple[Tensor, Tensor]:
+    def pooled(self, stream: MediaStream) -> tuple[Tensor, Tensor]:
         """One vector of every view, float[V, width], and its image in the space where pictures and texts meet."""
         summary: tuple[Tensor, Tensor] = self.pool(*self._run(stream, len(self.blocks)))
         return summary
 
-    def _run(self, stream: VisionStream, depth: int) -> tuple[Tensor, Segments]:
+    def _run(self, stream: MediaStream, depth: int) -> tuple[Tensor, Segments]:
         """The stream after `depth` blocks, and its segments, which count class tokens in."""
         x, views_ = self._embedded(stream)
         rope = self._rope(stream.positions, x.dtype)
@@ -86,10 +86,10 @@ class VisionTransformer(nn.Module):
             x = self.final_norm(x)
         return x, views_
 
-    def _embedded(self, stream: VisionStream) -> tuple[Tensor, Segments]:
+    def _embedded(self, stream: MediaStream) -> tuple[Tensor, Segments]:
         """What enters the first block."""
         config, segments = self.config, stream.segments
-        x: Tensor = self.stem(stream.patches)
+        x: Tensor = self.stem(stream.values)
         if config.stem_norm == "stem":
             x = self.stem_norm(x)
         if config.absolute == "sinusoidal":
@@ -108,7 +108,7 @@ class VisionTransformer(nn.Module):
         token = self.class_token + self.position_table[0] if self.config.position_table else self.class_token
         longer = Segments(tuple(length + 1 for length in segments.lengths))
         whole = token.to(x.dtype).expand(longer.total, -1)
-        return whole.index_copy(0, _patch_places(segments, x.device), x), longer
+        return whole.index_copy(0, _patch_indices(segments, x.device), x), longer
 
     def _rope(self, positions: Tensor, dtype: torch.dtype) -> Rope | None:
         if self.config.rope == "none":
@@ -158,7 +158,7 @@ class Block(nn.Module):
         return out
 
 
-def _patch_places(segments: Segments, device: torch.device) -> Tensor:
+def _patch_indices(segments: Segments, device: torch.device) -> Tensor:
     """int64[P]: where each patch stands once a class token stands before each view."""
     return torch.arange(segments.total, device=device) + views(segments, device) + 1
 

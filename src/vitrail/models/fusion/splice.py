@@ -1,18 +1,36 @@
-"""Splice: picture tokens take the places that `render` left for them in the text stream."""
+"""Splice: media tokens take the positions that `render` left for them in the text stream."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from torch import Tensor, nn
 
-from vitrail.contracts.samples import VisionStream
+from vitrail.contracts.protocols import Backbone, Cache, Context
+from vitrail.contracts.samples import Batch
+from vitrail.models.config import SpliceConfig
 
 
 class Splice(nn.Module):
-    """Puts float[M, D] picture tokens into float[T, D] text embeddings."""
+    """Puts the float[M, D] tokens of every stream into float[T, D] text embeddings; there is no context."""
 
-    def forward(self, embeddings: Tensor, pictures: Tensor, stream: VisionStream) -> Tensor:
-        """Returns the stream the backbone reads, float[T, D]. The embeddings are left as they are."""
-        assert len(pictures) == len(stream.token_index), (
-            f"the projector made {len(pictures)} tokens, the text holds {len(stream.token_index)} places"
-        )
-        return embeddings.index_copy(0, stream.token_index, pictures.to(embeddings.dtype))
+    def __init__(self, config: SpliceConfig, backbone: Backbone) -> None:
+        """There is nothing to set, and nothing that depends on the backbone."""
+        super().__init__()
+
+    def forward(
+        self, embeddings: Tensor, media: Mapping[str, Tensor], batch: Batch, cache: Cache | None = None
+    ) -> tuple[Tensor, Context | None]:
+        """Returns what the backbone reads, float[T, D]. The embeddings are left as they are."""
+        for name, stream in batch.media.items():
+            tokens, index = media[name], stream.token_index
+            if all(view.spliced for view in stream.views):
+                assert len(tokens) == len(index), (
+                    f"{name}: the projector made {len(tokens)} tokens, the text holds {len(index)} placeholders"
+                )
+                embeddings = embeddings.index_copy(0, index, tokens.to(embeddings.dtype))
+        return embeddings, None
+
+    def resumed(self, cache: Cache) -> Context | None:
+        """What was spliced is in the past of the layers."""
+        return None

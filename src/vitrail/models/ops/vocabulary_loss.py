@@ -1,4 +1,4 @@
-"""The vocabulary head fused with its cross-entropy, over labelled places only and in chunks.
+"""The vocabulary head fused with its cross-entropy, over labelled positions only and in chunks.
 
 The logits of a whole pack never exist: each chunk's are made, turned into their gradient and dropped. For a pack where
 a sixth of the tokens is labelled and a 49k-word vocabulary this is both the memory and a good part of the time.
@@ -30,13 +30,13 @@ class VocabularyLoss(nn.Module):
         return self.with_each(hidden, weight, labels, weights)[0]
 
     def with_each(self, hidden: Tensor, weight: Tensor, labels: Tensor, weights: Tensor) -> tuple[Tensor, Tensor]:
-        """The same, with what each place adds to the sum: float32[T], without a gradient."""
-        place = labels.ne(IGNORE).nonzero().squeeze(1)
+        """The same, with what each position adds to the sum: float32[T], without a gradient."""
+        labelled = labels.ne(IGNORE).nonzero().squeeze(1)
         if not torch.is_grad_enabled():
             # A function of our own is told that parameters need gradients even where none are wanted.
             weight = weight.detach()
-        total, each = _HeadLoss.apply(hidden[place], weight, labels[place], weights[place])
-        return total, each.new_zeros(len(labels)).index_put((place,), each)
+        total, each = _HeadLoss.apply(hidden[labelled], weight, labels[labelled], weights[labelled])
+        return total, each.new_zeros(len(labels)).index_put((labelled,), each)
 
 
 class _HeadLoss(torch.autograd.Function):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
-from vitrail.contracts.samples import VisionStream
+from vitrail.contracts.samples import MediaStream
 from vitrail.models.config import LinearProjectorConfig
 
 
@@ -19,7 +19,7 @@ class LinearProjector(nn.Module):
         self.shuffled = encoder_width * merge**2
         self.linear = nn.Linear(self.shuffled, backbone_width, bias=config.bias)
 
-    def forward(self, features: Tensor, stream: VisionStream) -> Tensor:
+    def forward(self, features: Tensor, stream: MediaStream) -> Tensor:
         """Tokens in the order of `stream.token_index`."""
         tokens: Tensor = self.linear(features.reshape(-1, self.shuffled))
         return tokens

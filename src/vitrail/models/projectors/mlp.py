@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
-from vitrail.contracts.samples import VisionStream
+from vitrail.contracts.samples import MediaStream
 from vitrail.models.config import MLPProjectorConfig
 from vitrail.models.ops.norms import norm
 from vitrail.models.ops.positions import corners, views
@@ -32,7 +32,7 @@ class MLPProjector(nn.Module):
         self.activation = nn.GELU()
         self.second = nn.Linear(hidden, backbone_width, bias=config.bias)
 
-    def forward(self, features: Tensor, stream: VisionStream) -> Tensor:
+    def forward(self, features: Tensor, stream: MediaStream) -> Tensor:
         """Tokens in the order of `stream.token_index`."""
         if self.norm_merged:
             merged = self.norm(features.reshape(-1, self.shuffled))
@@ -41,7 +41,7 @@ class MLPProjector(nn.Module):
         tokens: Tensor = self.second(self.activation(self.first(merged)))
         return tokens[self._column_order(stream)] if self.by_columns else tokens
 
-    def _column_order(self, stream: VisionStream) -> Tensor:
+    def _column_order(self, stream: MediaStream) -> Tensor:
         """int64[M]: the tokens of each view, column after column."""
         first = slice(None, None, self.merge**2)
         row, column = (stream.positions[first] // self.merge).unbind(1)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
-from vitrail.contracts.samples import VisionStream
+from vitrail.contracts.samples import MediaStream
 from vitrail.models.config import PatchMergerConfig
 
 
@@ -27,7 +27,7 @@ class PatchMerger(nn.Module):
         self.activation = nn.GELU()
         self.second = nn.Linear(backbone_width, backbone_width, bias=config.bias)
 
-    def forward(self, features: Tensor, stream: VisionStream) -> Tensor:
+    def forward(self, features: Tensor, stream: MediaStream) -> Tensor:
         """Tokens in the order of `stream.token_index`."""
         merged = self.merger(self.norm(features).reshape(-1, self.merged))
         tokens: Tensor = self.second(self.activation(self.first(merged)))

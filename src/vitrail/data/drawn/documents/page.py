@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
-from vitrail.contracts.messages import Mark
+from vitrail.contracts.messages import Character
 from vitrail.data.drawn.dice import Dice
 from vitrail.data.drawn.documents.pen import SIDE, Pen
 from vitrail.data.drawn.held_out import Value
@@ -43,7 +43,7 @@ class Document:
     asks: every question it offers but boxes and clicks, each with its only right answer. boxes: name of a thing to the
     box of its ink, px. targets: the names that can be clicked. layout: drawn in one split only. values: names, amounts,
     dates and codes on it, each of one split only. fonts: names of the fonts it is written in. runs: every piece of
-    text with its box, on a page that is not turned. marks: every character with its place.
+    text with its box, on a page that is not turned. characters: every character with its place.
     """
 
     name: str
@@ -57,7 +57,7 @@ class Document:
     values: tuple[str, ...]
     fonts: tuple[str, ...]
     runs: tuple[tuple[str, Box], ...]
-    marks: tuple[Mark, ...]
+    characters: tuple[Character, ...]
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ import json
 from collections import Counter
 from collections.abc import Callable
 
-from vitrail.contracts.messages import ImagePart, Mark, Row
+from vitrail.contracts.messages import Character, ImagePart, Row
 from vitrail.data.drawn.dice import Dice
 from vitrail.data.drawn.documents import bar_chart, form, invoice, line_chart, notice, receipt, screen, table
 from vitrail.data.drawn.documents.chinese import ChineseVocabulary
@@ -89,7 +89,7 @@ class DocumentsSource:
         questions = [ask.kind for ask in asks if ask.kind not in (READING, "caption")]
         fields = {
             "messages": messages,
-            "images": [ImagePart(document.picture, document.marks)],
+            "images": [ImagePart(document.picture, document.characters)],
             "kind": questions[-1] if questions else asks[-1].kind,
             "kinds": [ask.kind for ask in asks],
             "boxes": document.boxes,
@@ -99,7 +99,7 @@ class DocumentsSource:
         if asks[-1].target:
             fields["target"] = list(asks[-1].target)
         name = f"documents-{self.config.split}-{index:07d}"
-        return Row(id=name, fields=fields, place=f"drawn documents, row {index}")
+        return Row(id=name, fields=fields, location=f"drawn documents, row {index}")
 
     def _dice(self, purpose: str, index: int, attempt: int = 0) -> Dice:
         """A stream of its own for each purpose, so that what one draws never shifts another."""
@@ -163,7 +163,7 @@ class DocumentsSource:
             values=tuple(draft.words.values),
             fonts=tuple(sorted({run.pen.face.name for run in page.runs})),
             runs=runs,
-            marks=tuple(Mark(character, x / width, y / height, before) for character, x, y, before in spots),
+            characters=tuple(Character(character, x / width, y / height, before) for character, x, y, before in spots),
         )
 
     def _choose(self, index: int, document: Document) -> list[Ask]:

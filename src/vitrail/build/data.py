@@ -1,0 +1,68 @@
+"""Tokenizer, prompt and media rules to `Encode`, which turns a conversation into a sample."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from vitrail.contracts.errors import RecipeError
+from vitrail.contracts.protocols import MediaRule, Tokenizer
+from vitrail.data.encode import Encode
+from vitrail.media.config import FetchConfig
+from vitrail.media.rule import media_rule
+from vitrail.models.backbones.tokenizer import HFTokenizer, byte_tokenizer, load_tokenizer, small_tokenizer
+from vitrail.models.backbones.weights_source import local_or_hub
+from vitrail.models.config import DecoderConfig, ModelConfig, VisionTransformerConfig, spliced, token_grid
+from vitrail.prompts.config import PromptConfig
+from vitrail.prompts.program import tokenizer_template
+from vitrail.prompts.templates import TOKENIZER, Template, template
+
+OWN_TOKENIZERS = {"bytes": byte_tokenizer, "small": small_tokenizer}
+
+
+def build_media(config: ModelConfig) -> Mapping[str, MediaRule]:
+    """The media rule of each stream, stated once by the model; data and prompts are handed the same objects."""
+    rules = {}
+    for name, stream in config.towers.items():
+        frames = stream.encoder.frames if isinstance(stream.encoder, VisionTransformerConfig) else 1
+        rules[name] = media_rule(stream.media, frames=frames, token_grid=token_grid(stream.projector))
+    return rules
+
+
+def build_tokenizer(config: DecoderConfig, prompt: PromptConfig) -> HFTokenizer:
+    """The backbone's tokenizer. Raises WeightsError when it lacks a special token of the prompt's template."""
+    own = prompt.template == TOKENIZER
+    specials = (*(() if own else template(prompt.template).specials), *prompt.specials)
+    if config.tokenizer in OWN_TOKENIZERS:
+        return OWN_TOKENIZERS[config.tokenizer](specials)
+    name = config.tokenizer or config.id
+    assert name, "a backbone without an id has a tokenizer of its own"
+    tokenizer = load_tokenizer(local_or_hub(name))
+    for special in specials:
+        tokenizer.special(special)
+    return tokenizer
+
+
+def build_encode(
+    config: ModelConfig, prompt: PromptConfig, tokenizer: Tokenizer, fetch: FetchConfig | None = None
+) -> Encode:
+    """What turns a conversation into a sample, for this model."""
+    return Encode(
+        build_media(config),
+        build_template(prompt, tokenizer),
+        tokenizer,
+        prompt,
+        fetch=fetch,
+        positions=config.positions,
+        spliced=spliced(config.fusion),
+    )
+
+
+def build_template(prompt: PromptConfig, tokenizer: Tokenizer) -> Template:
+    """The chat format by its name, or the tokenizer's own. Raises RecipeError for one that cannot be used."""
+    if prompt.template != TOKENIZER:
+        return template(prompt.template)
+    if not isinstance(tokenizer, HFTokenizer):
+        raise RecipeError(f"prompt.template: '{TOKENIZER}' needs a tokenizer that comes with a chat template")
+    return tokenizer_template(
+        tokenizer.chat_template, tokenizer.names, tokenizer.specials, tokenizer.whole, prompt.picture
+    )
