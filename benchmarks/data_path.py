@@ -251,7 +251,7 @@ def pixel_difference(work: Work, folder: Path) -> float:
     largest = 0.0
     for number in range(count):
         row = rows.source.row(number)
-        sample = work.encode.conversation(to_conversation(row, "tags"))
+        sample = work.encode(to_conversation(row, "tags"))
         assert batch["input_ids"][number][: len(sample)].tolist() == sample.ids.tolist(), f"row {number}: other ids"
         (view,) = decode(sample, work.encode.media)
         mine = normalised(work.encode.media, view)

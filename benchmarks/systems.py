@@ -47,7 +47,7 @@ from transformers import AutoModelForImageTextToText
 from vitrail import build
 from vitrail.contracts.devices import DeviceName
 from vitrail.contracts.messages import ImagePart
-from vitrail.contracts.samples import IGNORE, Batch, MediaSlot, Pack, Sample, VisionStream
+from vitrail.contracts.samples import IGNORE, Batch, MediaSlot, Pack, Sample, MediaStream
 from vitrail.data.collate import collate, decode
 from vitrail.data.encode import Encode
 from vitrail.data.pack import best_fit
@@ -142,7 +142,7 @@ def our_batch(work: Work, samples: Sequence[Sample], pad_to: int = 0) -> Batch:
     batch = batch.to(work.device.name)
     assert batch.vision is not None, "every sample has a picture"
     # The stem would do it: theirs come in the format of the weights too.
-    return replace(batch, vision=replace(batch.vision, patches=batch.vision.patches.to(work.device.torch_dtype)))
+    return replace(batch, vision=replace(batch.vision, patches=batch.vision.values.to(work.device.torch_dtype)))
 
 
 def their_pictures(work: Work, samples: Sequence[Sample]) -> Tensors:
@@ -195,7 +195,7 @@ def our_encoding(work: Work, compiled: bool) -> Contestant:
     by_size = sorted(work.samples, key=lambda sample: sample.patches)
     streams = [our_batch(work, group).vision for group in groups(by_size)]
 
-    def encode(stream: VisionStream | None) -> None:
+    def encode(stream: MediaStream | None) -> None:
         assert stream is not None, "every sample has a picture"
         model.pictures(stream)
 

@@ -58,7 +58,7 @@ def test_calls_beside_texts_with_tags() -> None:
     )
     assert read.messages[1].calls == (ToolCall("click", {}),)
     assert read.messages[1].text == "I go."
-    assert len(read.pictures) == 2
+    assert len(read.media) == 2
 
 
 @pytest.mark.parametrize(

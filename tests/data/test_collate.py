@@ -118,11 +118,11 @@ def test_patches_are_the_pictures_in_reading_order(tmp_path: Path, encode: Encod
         patches.append(values)
         positions.append(places)
         lengths.append(len(values))
-    assert np.array_equal(vision.patches.numpy(), np.concatenate(patches))
+    assert np.array_equal(vision.values.numpy(), np.concatenate(patches))
     assert np.array_equal(vision.positions.numpy(), np.concatenate(positions))
     assert vision.segments.lengths == tuple(lengths)
-    assert vision.patches.dtype == torch.float32
-    assert len(vision.token_index) * encode.media.merge**2 == len(vision.patches)
+    assert vision.values.dtype == torch.float32
+    assert len(vision.token_index) * encode.media.merge**2 == len(vision.values)
 
 
 def test_padding_is_a_segment_without_loss(encode: Encode, samples: dict[str, Sample]) -> None:

@@ -96,7 +96,7 @@ def test_what_else_a_row_holds() -> None:
     conversation = to_conversation(row(fields))
     assert (conversation.id, conversation.kind, conversation.location) == ("r", "total", "my.jsonl:3")
     assert conversation.extra == {"answers": ["1", "2"], "note": None}
-    assert conversation.pictures == (ImagePart(A),)
+    assert conversation.media == (ImagePart(A),)
     assert to_conversation(row(tags("Hm?", kind=None))).kind == ""
     assert to_conversation(row(tags("Hm?"))).kind == ""
     assert to_conversation(row(tags("Hm?", kind=7))).kind == "7"

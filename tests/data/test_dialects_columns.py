@@ -140,7 +140,7 @@ def test_exchanges_become_turns() -> None:
     ]
     conversation = to_conversation(row(fields))
     assert conversation.extra == {"relevance_ratings": [5, 4]}
-    assert conversation.pictures == (ImagePart(b"1"), ImagePart(b"2"))
+    assert conversation.media == (ImagePart(b"1"), ImagePart(b"2"))
 
 
 def test_exchanges_of_text_alone_and_with_a_system_turn() -> None:

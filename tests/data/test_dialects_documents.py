@@ -107,7 +107,7 @@ def test_documents_that_are_none(fields: dict[str, Any], message: str) -> None:
 def test_every_word_of_a_document_is_learnt_and_no_picture(tmp_path: Path, encode: Encode, paint: Any) -> None:
     paint(tmp_path / "a.png", 16, 8)
     fields = {"images": [None, "a.png", None], "texts": ["Before.", None, "After."]}
-    sample = encode.conversation(to_conversation(row(fields, tmp_path)))
+    sample = encode(to_conversation(row(fields, tmp_path)))
     learnt = np.asarray(sample.labels) != IGNORE
     assert encode.tokenizer.decode(list(sample.labels[learnt])) == "Before.After."
     # Not the picture's places, which hold no word.
@@ -123,5 +123,5 @@ def test_nothing_of_a_document_is_lost(pieces: list[tuple[bool, str]]) -> None:
     images = [f"{number}.png" if pictured else None for number, (pictured, _) in enumerate(pieces)]
     conversation = to_conversation(row({"texts": texts, "images": images}), "interleaved")
     wanted = tuple(ImagePart(FOLDER / name) for name in images if name)
-    assert conversation.pictures == wanted
+    assert conversation.media == wanted
     assert conversation.messages[0].text.replace("\n", "") == "".join(filter(None, texts)).replace("\n", "")

@@ -57,7 +57,7 @@ def test_every_convention_says_the_same(fields: dict[str, Any], pictures: dict[s
     assert (asked.role, asked.text) == ("user", "\nWhat?" if pictures else "What?")
     assert (answered.role, answered.text) == ("assistant", "An ant.")
     assert [(message.role, message.text) for message in conversation.rejected] == [("assistant", "A bird.")]
-    assert conversation.pictures == ((ImagePart(A),) if pictures else ())
+    assert conversation.media == ((ImagePart(A),) if pictures else ())
     assert conversation.kind == "insects"
     assert not {"chosen", "rejected", "prompt"} & set(conversation.extra)
 

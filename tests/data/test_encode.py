@@ -32,11 +32,11 @@ def test_a_row_becomes_a_sample(tmp_path: Path, encode: Encode, paint: Paint) ->
     paint(tmp_path / "b.png", 16, 16)
     sample = encode.row(row(tmp_path, "<image> or <image>?", "B.", ["a.png", "b.png"]), "mine", "auto")
     assert (sample.id, sample.source, sample.location, sample.outcome) == ("r", "mine", "my.jsonl:3", "used")
-    assert [(slot.start, slot.picture) for slot in sample.slots] == [(0, 0), (18 + 4, 1)]
-    assert [slot.view for slot in sample.slots] == [View(24, 48, 6, 12, 18), View(16, 16, 4, 4, 4)]
+    assert [(slot.start, slot.media) for slot in sample.slots] == [(0, 0), (18 + 4, 1)]
+    assert [slot.view for slot in sample.slots] == [View(24, 48, 6, 12, 3, 6), View(16, 16, 4, 4, 2, 2)]
     assert sample.patches == 72 + 16
     assert len(sample) == 18 + len(" or ") + 4 + len("?") + 1 + len("B.") + 1
-    assert [part.image for part in sample.pictures] == [tmp_path / "a.png", tmp_path / "b.png"]
+    assert [part.image for part in sample.media] == [tmp_path / "a.png", tmp_path / "b.png"]
     assert encode.tokenizer.decode(sample.labels[sample.labels != IGNORE].tolist()) == "B."
 
 
@@ -63,7 +63,7 @@ def test_a_bad_picture_is_named_with_its_row(tmp_path: Path, encode: Encode, pai
 def test_withheld_pictures_leave_the_words(tmp_path: Path, encode: Encode) -> None:
     blind = dataclasses.replace(encode, drop_media=True)
     sample = blind.row(row(tmp_path, "<image>\nWhat?", images=["never opened.png"]), "mine", "tags")
-    assert sample.slots == sample.pictures == ()
+    assert sample.slots == sample.media == ()
     assert encode.tokenizer.decode(sample.ids.tolist()) == "\nWhat?That."
     conversation = to_conversation(row(tmp_path, "x<image>y"))
     assert without_media(conversation).messages[0].text == "xy"
@@ -75,14 +75,14 @@ def test_the_first_pictures_can_be_kept(tmp_path: Path) -> None:
     conversation = to_conversation(row(tmp_path, "a<image>b<image>c<image>", images=["1.png", "2.png", "3.png"]))
     for keep in range(4):
         kept = without_media(conversation, keep)
-        assert [part.image for part in kept.pictures] == [tmp_path / f"{number + 1}.png" for number in range(keep)]
+        assert [part.image for part in kept.media] == [tmp_path / f"{number + 1}.png" for number in range(keep)]
         assert kept.messages[0].text == "abc"
 
 
 def test_pictures_take_no_more_tokens_than_asked(tmp_path: Path, encode: Encode, paint: Paint) -> None:
     paint(tmp_path / "a.png", 48, 24)
     for most in (18, 17, 9, 2, 1):
-        sample = encode.conversation(to_conversation(row(tmp_path)), most_tokens=most)
+        sample = encode(to_conversation(row(tmp_path)), most_tokens=most)
         (slot,) = sample.slots
         assert 1 <= slot.view.tokens <= most
 

@@ -88,7 +88,7 @@ def test_positions_are_cut_with_the_text(make_sample: Callable[..., Sample]) -> 
 @pytest.mark.parametrize("policy", ["drop", "truncate_text", "shrink_media", "drop_media", "error"])
 def test_what_fits_is_left_alone(tmp_path: Path, encode: Encode, paint: Paint, policy: str) -> None:
     conversation = talk(paint(tmp_path / "a.png", 32, 32))
-    whole = encode.conversation(conversation, "mine")
+    whole = encode(conversation, "mine")
     kept = fit(encode, conversation, len(whole), whole.patches, overlong=policy)
     assert isinstance(kept, Sample)
     assert (kept.outcome, kept.reason) == ("used", "")
@@ -127,9 +127,9 @@ def test_pictures_are_shrunk_until_they_fit(
     pictures = [np.zeros((height, width, 3), np.uint8) for width, height in sizes]
     turns = (Message("user", tuple(map(ImagePart, pictures))), Message("assistant", (TextPart("That."),)))
     conversation = Conversation("r", turns, location="my.jsonl:3")
-    whole = encode.conversation(conversation)
+    whole = encode(conversation)
     kept = fit(encode, conversation, length, patches, overlong="shrink_media")
-    least = encode.conversation(conversation, most_tokens=1)
+    least = encode(conversation, most_tokens=1)
     if isinstance(kept, Event):
         assert len(least) > length or least.patches > patches
         return
@@ -143,12 +143,12 @@ def test_pictures_are_shrunk_until_they_fit(
 
 def test_pictures_are_dropped_from_the_last_and_never_all(tmp_path: Path, encode: Encode, paint: Paint) -> None:
     conversation = talk(*(paint(tmp_path / f"{number}.png", 32, 32) for number in range(3)))
-    whole = encode.conversation(conversation)
+    whole = encode(conversation)
     for length, left in ((len(whole) - 1, 2), (len(whole) - 17, 1)):
         kept = fit(encode, conversation, length, overlong="drop_media")
         assert isinstance(kept, Sample)
         assert kept.outcome == "media_dropped"
-        assert [part.image for part in kept.pictures] == [tmp_path / f"{number}.png" for number in range(left)]
+        assert [part.image for part in kept.media] == [tmp_path / f"{number}.png" for number in range(left)]
         assert "a pack holds" in kept.reason
     lost = fit(encode, conversation, 20, overlong="drop_media")
     assert isinstance(lost, Event)

@@ -6,7 +6,7 @@ import dataclasses
 
 import pytest
 
-from vitrail.contracts.messages import Mark
+from vitrail.contracts.messages import Character
 from vitrail.contracts.samples import IGNORE, MediaSlot, Pack, View
 from vitrail.data.collate import collate
 from vitrail.data.drawn.config import LinesConfig
@@ -41,7 +41,7 @@ def line(text: str, y: float, left: float = 0.05, pitch: float = 0.05) -> list[M
 
 
 def test_each_place_has_the_token_that_begins_on_it(words: Encode) -> None:
-    slot = MediaSlot(start=10, picture=0, view=View(56, 112, 4, 8, 8), gap=1)
+    slot = MediaSlot(start=10, picture=0, view=View(56, 112, 4, 8, 2, 4), gap=1)
     found = tokens_on([*line("the total", 0.2), *line("of the", 0.7)], slot, words.tokenizer, 1)
     assert found.shape == (8, 1)
     # The words of the first line begin on its first and its second place; the second line begins on the fifth.
@@ -52,7 +52,7 @@ def test_each_place_has_the_token_that_begins_on_it(words: Encode) -> None:
 
 
 def test_several_tokens_on_a_place_keep_their_order(words: Encode) -> None:
-    slot = MediaSlot(0, 0, View(28, 28, 2, 2, 1))
+    slot = MediaSlot(0, 0, View(28, 28, 2, 2, 1, 1))
     numbers = [number for number, _ in words.tokenizer.starts("a b c d")]
     for most in (1, 3, len(numbers) + 2):
         (found,) = tokens_on(line("a b c d", 0.5), slot, words.tokenizer, most)
@@ -60,14 +60,14 @@ def test_several_tokens_on_a_place_keep_their_order(words: Encode) -> None:
 
 
 def test_a_place_with_nothing_has_a_blank(words: Encode) -> None:
-    slot = MediaSlot(0, 0, View(56, 56, 4, 4, 4))
+    slot = MediaSlot(0, 0, View(56, 56, 4, 4, 2, 2))
     found = tokens_on(line("a", 0.25), slot, words.tokenizer, 2)
     blank = words.tokenizer.encode(" ")[0]
     assert found.tolist() == [[words.tokenizer.starts("a")[0][0], IGNORE], *([[blank, IGNORE]] * 3)]
 
 
 def test_pictures_without_marks_teach_nothing(words: Encode) -> None:
-    assert (tokens_on((), MediaSlot(0, 0, View(28, 28, 2, 2, 1)), words.tokenizer, 2) == IGNORE).all()
+    assert (tokens_on((), MediaSlot(0, 0, View(28, 28, 2, 2, 1, 1)), words.tokenizer, 2) == IGNORE).all()
 
 
 def test_what_is_written_arrives_with_the_pictures(words: Encode) -> None:

@@ -50,7 +50,7 @@ def test_captions_beside_pictures(tmp_path: Path) -> None:
         {"image": "b.png", "text": "A bird."},
     )
     conversation = to_conversation(row)
-    assert conversation.pictures == (ImagePart(tmp_path / "b.png"),)
+    assert conversation.media == (ImagePart(tmp_path / "b.png"),)
     assert conversation.messages[1].text == "A bird."
     # A picture without a caption is lost by name, and not left out in silence.
     assert refusal(tmp_path, {}, 2) == f"{tmp_path / 'deep/c.webp'}: has no caption: 'c.txt' does not exist"
@@ -79,7 +79,7 @@ def test_metadata_as_the_datasets_library_has_it(tmp_path: Path, ending: str) ->
     source = pickle.loads(pickle.dumps(opened(tmp_path, {f"metadata.{ending}": text, "sub/a.png": "", "b.png": ""})))
     assert (len(source), source.layout, dialect_of(source)) == (2, "metadata", "caption")
     conversation = to_conversation(source.row(0))
-    assert conversation.pictures == (ImagePart(tmp_path / "sub/a.png"),)
+    assert conversation.media == (ImagePart(tmp_path / "sub/a.png"),)
     assert conversation.messages[1].text == "An ant, brown"
     assert len(opened(tmp_path, {}, rows=1)) == 1
 

@@ -75,7 +75,7 @@ def test_every_kind_in_a_recipe(folder: Path, source: str, monkeypatch: pytest.M
     conversations = [to_conversation(row, dialect) for row in found if isinstance(row, Row)]
     assert [conversation.messages[1].text for conversation in conversations] == ["An ant.", "A bird."]
     for conversation in conversations:
-        (picture,) = conversation.pictures
+        (picture,) = conversation.media
         held = picture.image.read_bytes() if isinstance(picture.image, Path) else picture.image
         assert held == png()
 

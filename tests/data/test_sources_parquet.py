@@ -62,7 +62,7 @@ def test_pictures_and_turns_out_of_columns(tmp_path: Path) -> None:
     row = source.row(17)
     assert (row.id, row.location, row.folder) == ("train.parquet:17", f"{path}, row 17", tmp_path)
     conversation = to_conversation(row, "turns")
-    assert conversation.pictures == (ImagePart(png(17)),)
+    assert conversation.media == (ImagePart(png(17)),)
     assert [message.text for message in conversation.messages] == ["\nWhat is 17?", "A number, 17."]
     assert conversation.extra == {"source": "made"}
 

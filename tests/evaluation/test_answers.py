@@ -40,7 +40,7 @@ def test_the_last_answer_is_the_truth_and_all_before_it_the_prompt() -> None:
     assert [message.role for message in asked.messages] == ["system", "user", "assistant", "user"]
     assert [message.text for message in asked.messages] == ["Be short.", "\nWhat colour?", "Red.", "And the shape?"]
     assert (asked.id, asked.kind, asked.location) == ("row 7", "shape", "rows.jsonl:7")
-    assert [picture.image for picture in asked.pictures] == [Path("/data/a.png")]
+    assert [picture.image for picture in asked.media] == [Path("/data/a.png")]
 
 
 @pytest.mark.parametrize(

@@ -19,7 +19,7 @@ from vitrail.data.collate import collate
 from vitrail.data.dialects import to_conversation
 from vitrail.data.drawn.config import DrawnConfig
 from vitrail.data.encode import Encode
-from vitrail.evaluation.losses import held_out_losses, others, with_pictures_of
+from vitrail.evaluation.losses import held_out_losses, others, with_media_of
 from vitrail.inference.chat_model import ChatModel
 from vitrail.models.assembled import MultimodalModel
 
@@ -59,7 +59,7 @@ def test_another_row_never_shows_the_same(shown: list[int]) -> None:
             others(rows)
         return
     for row, other in zip(rows, others(rows), strict=True):
-        assert other.pictures != row.pictures
+        assert other.pictures != row.media
 
 
 @settings(deadline=None)
@@ -82,7 +82,7 @@ def test_arrays_are_told_apart_by_what_they_show() -> None:
 
 def test_the_words_stay_and_the_pictures_change() -> None:
     row, other = asked(0, "a", "b", "c"), asked(1, "x", "y")
-    changed = with_pictures_of(row, other)
+    changed = with_media_of(row, other)
     assert [picture.image for picture in changed.pictures] == ["x", "y", "x"]
     assert [message.text for message in changed.messages] == [message.text for message in row.messages]
     kinds = [[type(part) for part in message.parts] for message in changed.messages]
@@ -104,10 +104,10 @@ def test_the_three_means_are_of_what_they_say(model: ChatModel) -> None:
     rows = [to_conversation(source.row(index), dialect) for index in range(5)]
 
     def mean(model: ChatModel, rows: list[Conversation]) -> float:
-        losses = [model.loss(model.encode.conversation(row)) for row in rows]
+        losses = [model.loss(model.encode(row)) for row in rows]
         return float(np.mean([total / weight for total, weight in losses]))
 
-    wrong = [with_pictures_of(row, other) for row, other in zip(rows, others(rows), strict=True)]
+    wrong = [with_media_of(row, other) for row, other in zip(rows, others(rows), strict=True)]
     assert measured["right"]["value"] == pytest.approx(mean(model, rows))
     assert measured["shuffled"]["value"] == pytest.approx(mean(model, wrong))
     assert measured["withheld"]["value"] == pytest.approx(mean(model.without_media(), rows))
@@ -121,7 +121,7 @@ def test_withheld_rows_hold_no_picture_tokens(model: ChatModel) -> None:
     source, dialect = build.build_source(DrawnConfig(split="test", rows=3))
     for index in range(3):
         row = to_conversation(source.row(index), dialect)
-        sighted, blind = model.encode.conversation(row), model.without_media().encode.conversation(row)
+        sighted, blind = model.encode(row), model.without_media().encode(row)
         assert len(sighted.slots) == len(sighted.pictures) == 1
         assert blind.slots == blind.pictures == ()
         assert len(sighted) - len(blind) == sighted.slots[0].view.tokens

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from towers import Hidden, in_reading_order, stream_of
 
-from vitrail.contracts.samples import IGNORE, Batch, Segments, TextStream, VisionStream
+from vitrail.contracts.samples import IGNORE, Batch, Segments, TextStream, MediaStream
 from vitrail.inference.config import GenerationConfig
 from vitrail.inference.generate import generate
 from vitrail.models.assembled import MultimodalModel
@@ -43,7 +43,7 @@ class Tiles:
         )
         return Batch(text, self.vision(rows, text.ids), ("",) * len(rows), ("",) * len(rows), float(text.weights.sum()))
 
-    def vision(self, rows: Sequence[int], ids: Tensor) -> VisionStream | None:
+    def vision(self, rows: Sequence[int], ids: Tensor) -> MediaStream | None:
         counts = ((self.ids == self.picture_id).sum(1) // self.tile_tokens).tolist()
         starts = [sum(counts[:row]) for row in self.rows]
         numbers = [starts[row] + number for row in rows for number in range(counts[row])]
@@ -51,7 +51,7 @@ class Tiles:
             return None
         stream = stream_of(self.pictures[numbers], self.patch, self.merge)
         places = ids.eq(self.picture_id).nonzero().squeeze(1)
-        return VisionStream(stream.patches, stream.positions, stream.segments, places)
+        return MediaStream(stream.values, stream.positions, stream.segments, places)
 
     def padded(self, stream: Tensor) -> Tensor:
         """The packed rows, float[T, D], in their places among the padding, float[B, L, D]."""

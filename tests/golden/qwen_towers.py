@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from towers import Hidden
 
-from vitrail.contracts.samples import Segments, VisionStream
+from vitrail.contracts.samples import Segments, MediaStream
 from vitrail.models.encoders.vision_transformer import VisionTransformer
 from vitrail.models.projectors.mlp import MLPProjector
 from vitrail.models.weights import fill, load_tensors
@@ -42,7 +42,7 @@ def open_tower(folder: Any, config: dict[str, Any]) -> tuple[VisionTransformer, 
     return encoder, projector
 
 
-def stream_of(patches: Tensor, grids: Tensor, merge: int) -> VisionStream:
+def stream_of(patches: Tensor, grids: Tensor, merge: int) -> MediaStream:
     """Patches that lie in merge order already. grids: int64[N, 3], times, rows and columns; each time is a view."""
     positions, lengths = [], []
     for times, rows, columns in grids.tolist():
@@ -51,7 +51,7 @@ def stream_of(patches: Tensor, grids: Tensor, merge: int) -> VisionStream:
         positions += [blocks.reshape(-1, 2)] * times
         lengths += [rows * columns] * times
     index = torch.arange(sum(lengths) // merge**2)
-    return VisionStream(patches, torch.cat(positions), Segments(tuple(lengths)), index)
+    return MediaStream(patches, torch.cat(positions), Segments(tuple(lengths)), index)
 
 
 def check(case: Any, config: dict[str, Any]) -> None:

@@ -15,7 +15,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 import vitrail
-from vitrail.contracts.samples import IGNORE, Batch, Segments, TextStream, VisionStream
+from vitrail.contracts.samples import IGNORE, Batch, Segments, TextStream, MediaStream
 from vitrail.inference.config import GenerationConfig
 from vitrail.inference.generate import generate
 from vitrail.media.native import patchify
@@ -77,7 +77,7 @@ class Reader:
         vision = self.vision(numbers, text.ids) if numbers else None
         return Batch(text, vision, ("",) * len(rows), ("",) * len(rows), float(text.weights.sum()))
 
-    def vision(self, numbers: Sequence[int], ids: Tensor) -> VisionStream:
+    def vision(self, numbers: Sequence[int], ids: Tensor) -> MediaStream:
         patches, positions = [], []
         for number in numbers:
             height, width = self.sizes[number]
@@ -85,14 +85,14 @@ class Reader:
             one, at = patchify(np.ascontiguousarray(pixels.numpy()), self.patch, self.merge)
             patches.append(torch.from_numpy(one))
             positions.append(torch.from_numpy(at))
-        return VisionStream(
+        return MediaStream(
             patches=torch.cat(patches),
             positions=torch.cat(positions),
             segments=Segments(tuple(map(len, patches))),
             token_index=ids.eq(self.picture_id).nonzero().squeeze(1),
         )
 
-    def by_row(self, stream: Tensor, vision: VisionStream) -> Tensor:
+    def by_row(self, stream: Tensor, vision: MediaStream) -> Tensor:
         """Patches of all pictures in merge order, float[P, D], to the reference's: row after row, float[1, P, D]."""
         pieces = zip(
             stream.split(vision.segments.lengths),

@@ -19,7 +19,7 @@ from vitrail.contracts.errors import MediaError
 from vitrail.media import image
 from vitrail.media.config import NativeResolutionConfig, TilesConfig
 from vitrail.media.native import NativeResolution, patchify, patchify_frames
-from vitrail.media.rule import media_rule
+from vitrail.media.rule import picture_rule
 from vitrail.media.rule import pixels as pixels_of
 from vitrail.media.tiling import Tiling
 from vitrail.media.video import Sampling, sampled
@@ -188,6 +188,6 @@ def test_squares_are_the_towers(root: Path, name: str) -> None:
             fit="crop" if name == "clip" else "squash",
             **file.statistics(),
         )
-        rule = media_rule(config)
+        rule = picture_rule(config)
         pixels = np.stack(pixels_of(rule, picture, rule.views(picture.shape[1], picture.shape[0])))
         assert file.close(key, pixels.transpose(0, 3, 1, 2), expected), key

@@ -16,7 +16,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 import vitrail
-from vitrail.contracts.samples import IGNORE, Batch, Segments, TextStream, VisionStream
+from vitrail.contracts.samples import IGNORE, Batch, Segments, TextStream, MediaStream
 from vitrail.inference.config import GenerationConfig
 from vitrail.inference.generate import generate
 from vitrail.models.assembled import MultimodalModel
@@ -88,7 +88,7 @@ class Reader:
         )
         return Batch(text, self.vision(rows, text.ids), ("",) * len(rows), ("",) * len(rows), float(text.weights.sum()))
 
-    def vision(self, rows: Sequence[int], ids: Tensor) -> VisionStream | None:
+    def vision(self, rows: Sequence[int], ids: Tensor) -> MediaStream | None:
         found = [(kind, number) for row in rows for kind, number, _ in self.media(row)]
         if not found:
             return None

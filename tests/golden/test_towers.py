@@ -11,7 +11,7 @@ from picture_text import settings
 from torch import Tensor
 from towers import Hidden, in_reading_order, stream_of
 
-from vitrail.contracts.samples import Segments, VisionStream
+from vitrail.contracts.samples import Segments, MediaStream
 from vitrail.models.config import MLPProjectorConfig, VisionTransformerConfig
 from vitrail.models.encoders.vision_transformer import VisionTransformer
 from vitrail.models.projectors.mlp import MLPProjector
@@ -118,10 +118,10 @@ def check_moon(case: Any, system: dict[str, Any]) -> None:
         case.compare(f"projected_{number}", projector(blocks.reshape(-1, config.width), vision), kind="projected")
 
 
-def in_rows(patches: Tensor, grids: list[list[int]]) -> VisionStream:
+def in_rows(patches: Tensor, grids: list[list[int]]) -> MediaStream:
     """Patches that lie row after row."""
     positions = [torch.cartesian_prod(torch.arange(rows), torch.arange(columns)) for rows, columns in grids]
-    return VisionStream(patches, torch.cat(positions), Segments(tuple(map(len, positions))), torch.empty(0))
+    return MediaStream(patches, torch.cat(positions), Segments(tuple(map(len, positions))), torch.empty(0))
 
 
 def opened_projector(case: Any, width: int, out: int, merge: int) -> MLPProjector:

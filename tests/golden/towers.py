@@ -12,7 +12,7 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor
 
-from vitrail.contracts.samples import Segments, VisionStream
+from vitrail.contracts.samples import Segments, MediaStream
 from vitrail.media.native import patchify
 from vitrail.models.config import VisionTransformerConfig
 from vitrail.models.encoders.vision_transformer import VisionTransformer
@@ -20,13 +20,13 @@ from vitrail.models.weights import fill
 from vitrail.systems import folder as systems
 
 
-def stream_of(pictures: Sequence[Tensor], patch: int, merge: int = 1) -> VisionStream:
+def stream_of(pictures: Sequence[Tensor], patch: int, merge: int = 1) -> MediaStream:
     """Pictures, float[3, h, w], in our order of patches."""
     patches, positions = zip(
         *(patchify(np.ascontiguousarray(one.permute(1, 2, 0).numpy()), patch, merge) for one in pictures), strict=True
     )
     count = sum(map(len, patches))
-    return VisionStream(
+    return MediaStream(
         patches=torch.from_numpy(np.concatenate(patches)),
         positions=torch.from_numpy(np.concatenate(positions)),
         segments=Segments(tuple(map(len, patches))),
@@ -34,7 +34,7 @@ def stream_of(pictures: Sequence[Tensor], patch: int, merge: int = 1) -> VisionS
     )
 
 
-def in_reading_order(stream: Tensor, vision: VisionStream, *, classes: bool) -> Tensor:
+def in_reading_order(stream: Tensor, vision: MediaStream, *, classes: bool) -> Tensor:
     """Packed views of one size, float[P, D], as float[V, P / V, D], row after row; class tokens first, if any."""
     count, length = len(vision.segments.lengths), vision.segments.lengths[0]
     whole = stream.unflatten(0, (count, length + classes))

@@ -51,7 +51,7 @@ def same_prompt(chat: ChatModel, *parts: Any) -> bool:
     ours, expected = chat.prompt(conversation(parts[1:])), chat.prompt(conversation((parts[0], "What?")))
     assert ours.vision is not None
     assert expected.vision is not None
-    return torch.equal(ours.text.ids, expected.text.ids) and torch.equal(ours.vision.patches, expected.vision.patches)
+    return torch.equal(ours.text.ids, expected.text.ids) and torch.equal(ours.vision.values, expected.vision.values)
 
 
 def test_every_form_of_a_picture_is_the_same(chat: ChatModel, file: Path, pixels: np.ndarray) -> None:
@@ -136,7 +136,7 @@ def test_a_picture_that_is_asked_about_may_have_more_tiles(tiny_model: Make, tin
     wide = np.zeros((64, 64, 3), np.uint8)
     asked = conversation((wide, "What?"))
     answered = replace(asked, messages=(*asked.messages, Message("assistant", (TextPart("Red."),))))
-    assert len(chat.encode.conversation(answered).slots) == 1
+    assert len(chat.encode(answered).slots) == 1
     vision = chat.prompt(asked).vision
     assert vision is not None
     assert len(vision.segments.lengths) == 4 + 1
@@ -265,7 +265,7 @@ def test_the_loss_of_a_sample(chat: ChatModel, pixels: np.ndarray) -> None:
     answered = Conversation(
         "x", (Message("user", (ImagePart(pixels), TextPart("What?"))), Message("assistant", (TextPart("Red."),)))
     )
-    sample = chat.encode.conversation(answered)
+    sample = chat.encode(answered)
     total, weight = chat.loss(sample)
     assert weight == len("Red.") + 1
     with torch.no_grad():

@@ -485,7 +485,7 @@ def test_avif_where_pillow_does_not_read_it(monkeypatch: pytest.MonkeyPatch) -> 
 
 
 @pytest.mark.parametrize(("width", "height"), [(65535, 1), (1, 65535), (20_000, 90), (10_000, 1)])
-def test_slivers_are_refused_by_the_media_rule(width: int, height: int) -> None:
+def test_slivers_are_refused_by_the_picture_rule(width: int, height: int) -> None:
     """Row 18: decoding them is harmless, tokens of them would not be."""
     with pytest.raises(MediaError, match="too narrow"):
         NativeResolution(NativeResolutionConfig()).views(width, height)

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from vitrail.contracts.errors import MediaError
 from vitrail.media.config import TilesConfig
-from vitrail.media.rule import media_rule
+from vitrail.media.rule import picture_rule
 from vitrail.media.rule import pixels as pixels_of
 from vitrail.media.tiling import Tiling
 
@@ -75,7 +75,7 @@ def test_a_limit_in_tokens_holds_down_to_one_tile(config: TilesConfig, width: in
 @given(config=rules(), width=st.integers(1, 60), height=st.integers(1, 60), most=st.integers(1, 60))
 def test_every_view_has_its_pixels(config: TilesConfig, width: int, height: int, most: int) -> None:
     """Under a limit too: the grid is found again from the number of views."""
-    rule = media_rule(config)
+    rule = picture_rule(config)
     views = rule.views(width, height, most)
     pixels = pixels_of(rule, np.full((height, width, 3), 255, np.uint8), views)
     assert [one.shape for one in pixels] == [(view.height, view.width, 3) for view in views]

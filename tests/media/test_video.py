@@ -15,9 +15,9 @@ from vitrail.contracts.errors import MediaError, MissingExtraError
 from vitrail.contracts.messages import ImagePart, VideoPart
 from vitrail.media import video
 from vitrail.media.config import NativeResolutionConfig, TilesConfig
-from vitrail.media.rule import media_rule
+from vitrail.media.rule import picture_rule
 
-QWEN = media_rule(NativeResolutionConfig(max_tokens=16384))
+QWEN = picture_rule(NativeResolutionConfig(max_tokens=16384))
 SAMPLING = video.Sampling()
 
 
@@ -101,7 +101,7 @@ def test_a_long_video_stays_within_its_tokens() -> None:
 
 def test_tiles_are_for_still_pictures() -> None:
     with pytest.raises(MediaError, match="a video needs a model whose media rule is native"):
-        video.views(media_rule(TilesConfig()), video.Clip(64, 48, 4, 2.0), SAMPLING, 2)
+        video.views(picture_rule(TilesConfig()), video.Clip(64, 48, 4, 2.0), SAMPLING, 2)
 
 
 @pytest.mark.parametrize(
@@ -195,4 +195,4 @@ def test_without_the_package_one_line_says_how_to_get_it(monkeypatch: pytest.Mon
     ],
 )
 def test_a_caller_need_not_say_which_it_is(given: Any, kind: type) -> None:
-    assert type(video.shown_part(given)) is kind
+    assert type(media_part(given)) is kind

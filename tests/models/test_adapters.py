@@ -53,7 +53,7 @@ def adapted(config: ModelConfig, tiny_encode: Encode) -> MultimodalModel:
 @pytest.fixture(scope="module")
 def batch(tiny_recipe: Recipe, tiny_encode: Encode) -> Batch:
     source, dialect = build.build_source(tiny_recipe.data.train)
-    samples = tuple(tiny_encode.row(source.row(index), source.name, dialect) for index in range(3))
+    samples = tuple(tiny_encode(to_conversation(source.row(index), dialect), source.name) for index in range(3))
     made, _ = collate(Pack(samples), tiny_encode.media)
     assert made is not None
     return made

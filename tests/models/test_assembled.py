@@ -39,7 +39,7 @@ class Average(nn.Module):
         assert patch_values == 3 * 8 * 8
 
     def forward(self, stream):
-        return self.scale(stream.patches.mean(1, keepdim=True)) + self.tilt
+        return self.scale(stream.values.mean(1, keepdim=True)) + self.tilt
 
 
 class First(nn.Module):
@@ -67,7 +67,7 @@ def conversation(number: int) -> Conversation:
 
 @pytest.fixture(scope="module")
 def samples(tiny_encode: Encode) -> list[Sample]:
-    return [tiny_encode.conversation(conversation(number)) for number in range(7)]
+    return [tiny_encode(conversation(number)) for number in range(7)]
 
 
 def batch_of(samples: list[Sample], encode: Encode, pad_to: int = 0) -> Batch:
@@ -132,7 +132,7 @@ def test_each_picture_stands_in_its_own_place(tiny_model: Make, tiny_encode: Enc
         text = model.backbone.embed(torch.from_numpy(sample.ids))
         expected = text.clone()
         for slot in sample.slots:
-            only = dataclasses.replace(sample, pictures=(sample.pictures[slot.picture],))
+            only = dataclasses.replace(sample, pictures=(sample.media[slot.media],))
             moved = dataclasses.replace(only, slots=(dataclasses.replace(slot, picture=0),))
             vision = batch_of([moved], tiny_encode).vision
             assert vision is not None
@@ -140,7 +140,7 @@ def test_each_picture_stands_in_its_own_place(tiny_model: Make, tiny_encode: Enc
             seen += 1
         torch.testing.assert_close(fused[offset : offset + len(sample)], expected, rtol=1e-5, atol=1e-5)
         offset += len(sample)
-    assert seen == sum(len(sample.pictures) for sample in samples) == 12
+    assert seen == sum(len(sample.media) for sample in samples) == 12
 
 
 def test_splice_refuses_another_number_of_tokens(tiny_encode: Encode, samples: list[Sample]) -> None:

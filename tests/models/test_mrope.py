@@ -77,18 +77,18 @@ def loss_and_gradients(model: MultimodalModel, batches: list[Batch]) -> tuple[fl
 
 def test_samples_carry_the_places_of_their_tokens(encode: Encode) -> None:
     """A picture of 16 x 512 px is a row of 32 tokens: the text after it goes on 31 behind its row."""
-    sample = encode.conversation(conversation(2))
+    sample = encode(conversation(2))
     first, second = sample.slots
     assert (second.view.tokens, second.view.token_columns) == (32, 32)
     assert sample.positions is not None
     expected = grid_positions(len(sample), [Grid(first.start, 1, 4, 2), Grid(second.start, 1, 1, 32)])
     assert (sample.positions == expected).all()
     assert sample.positions.max() + 1 < len(sample)
-    assert encode.conversation(conversation(0)).positions is not None, "of text alone, for packs with pictures"
+    assert encode(conversation(0)).positions is not None, "of text alone, for packs with pictures"
 
 
 def test_a_question_stands_where_it_will_be_learnt(encode: Encode) -> None:
-    asked, learnt = encode.question(conversation(3, answer="")), encode.conversation(conversation(3))
+    asked, learnt = encode.question(conversation(3, answer="")), encode(conversation(3))
     assert asked.positions is not None
     assert learnt.positions is not None
     assert (asked.ids == learnt.ids[: len(asked)]).all()
@@ -99,7 +99,7 @@ def test_a_question_stands_where_it_will_be_learnt(encode: Encode) -> None:
 @pytest.mark.parametrize("family", BACKBONES)
 def test_packed_is_one_by_one(family: str, pad_to: int, tiny_recipe: Recipe, encode: Encode) -> None:
     """Loss and every gradient."""
-    samples = [encode.conversation(conversation(number)) for number in range(6)]
+    samples = [encode(conversation(number)) for number in range(6)]
     model = model_of(config_of(tiny_recipe, family), encode)
     packed = batch_of(samples, encode, pad_to)
     assert packed.text.positions.shape == (3, max(pad_to, sum(map(len, samples))))
@@ -118,7 +118,7 @@ def test_packed_is_one_by_one(family: str, pad_to: int, tiny_recipe: Recipe, enc
 def test_where_a_picture_token_stands_is_noticed(tiny_recipe: Recipe, encode: Encode) -> None:
     """By the model, not only by the numbers: on a line the same batch has another loss."""
     model = model_of(config_of(tiny_recipe), encode)
-    batch = batch_of([encode.conversation(conversation(3))], encode)
+    batch = batch_of([encode(conversation(3))], encode)
     line = torch.arange(batch.text.segments.total).expand(3, -1)
     on_a_line = dataclasses.replace(batch, text=dataclasses.replace(batch.text, positions=line))
     assert abs(float(model.loss_sum(batch) - model.loss_sum(on_a_line))) > 1e-3

@@ -9,7 +9,7 @@ from torch import Tensor
 from transformers import PixtralVisionConfig, PixtralVisionModel
 from transformers.models.pixtral.modeling_pixtral import PixtralAttentionLayer, PixtralVisionRotaryEmbedding
 
-from vitrail.contracts.samples import Segments, VisionStream
+from vitrail.contracts.samples import Segments, MediaStream
 from vitrail.media.native import patchify
 from vitrail.models.config import MLPProjectorConfig, VisionTransformerConfig
 from vitrail.models.encoders.vision_transformer import Block, VisionTransformer
@@ -33,11 +33,11 @@ def pixtral() -> PixtralVisionConfig:
     )
 
 
-def stream_of(pictures: list[np.ndarray], merge: int) -> VisionStream:
+def stream_of(pictures: list[np.ndarray], merge: int) -> MediaStream:
     """Pictures, float32[h, w, 3], as the collator lays them."""
     patches, positions = zip(*(patchify(picture, PATCH, merge) for picture in pictures), strict=True)
     count = sum(map(len, patches))
-    return VisionStream(
+    return MediaStream(
         patches=torch.from_numpy(np.concatenate(patches)),
         positions=torch.from_numpy(np.concatenate(positions)),
         segments=Segments(tuple(map(len, patches))),
@@ -153,7 +153,7 @@ def test_a_patch_is_felt_where_it_lies(absolute: str) -> None:
     stream = stream_of([pictures()[0]], 2)
     swapped = torch.arange(24)
     swapped[[0, 23]] = swapped[[23, 0]]
-    moved = VisionStream(stream.patches[swapped], stream.positions, stream.segments, stream.token_index)
+    moved = MediaStream(stream.values[swapped], stream.positions, stream.segments, stream.token_index)
     assert (encoder(moved)[swapped] - encoder(stream)).abs().max() > 1e-3
 
 

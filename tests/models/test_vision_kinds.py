@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from vitrail.contracts.samples import Segments, VisionStream
+from vitrail.contracts.samples import Segments, MediaStream
 from vitrail.media.native import patchify, patchify_frames
 from vitrail.models.config import LinearProjectorConfig, MLPProjectorConfig, VisionTransformerConfig
 from vitrail.models.encoders.patch_stem import PatchStem
@@ -43,10 +43,10 @@ def pictures(sizes: list[tuple[int, int]] = SIZES, seed: int = 0) -> list[np.nda
     return [chance.standard_normal((*size, 3), dtype=np.float32) for size in sizes]
 
 
-def stream_of(some: list[np.ndarray], merge: int = 2) -> VisionStream:
+def stream_of(some: list[np.ndarray], merge: int = 2) -> MediaStream:
     patches, positions = zip(*(patchify(one, PATCH, merge) for one in some), strict=True)
     count = sum(map(len, patches))
-    return VisionStream(
+    return MediaStream(
         patches=torch.from_numpy(np.concatenate(patches)),
         positions=torch.from_numpy(np.concatenate(positions)),
         segments=Segments(tuple(map(len, patches))),
@@ -258,7 +258,7 @@ def test_columns_of_tokens_come_first_where_asked() -> None:
         for order in ("rows", "columns")
     )
     columns.load_state_dict(rows.state_dict())
-    features = torch.randn(len(stream.patches), WIDTH)
+    features = torch.randn(len(stream.values), WIDTH)
     found, first = columns(features, stream).split([8, 12]), rows(features, stream).split([8, 12])
     for one, plain, shape in zip(found, first, [(4, 2), (2, 6)], strict=True):
         torch.testing.assert_close(one, plain.unflatten(0, shape).transpose(0, 1).flatten(0, 1))
@@ -267,7 +267,7 @@ def test_columns_of_tokens_come_first_where_asked() -> None:
 @pytest.mark.parametrize("norm", ["rms", "layer", "none"])
 def test_the_norm_stands_before_or_after_patches_merge(norm: Any) -> None:
     stream = stream_of(pictures())
-    features = torch.randn(len(stream.patches), WIDTH)
+    features = torch.randn(len(stream.values), WIDTH)
     for where, normed in (("patches", WIDTH), ("merged", 4 * WIDTH)):
         projector = MLPProjector(MLPProjectorConfig(norm=norm, norm_at=where, bias=False), WIDTH, 12, 2)  # type: ignore[arg-type]
         assert projector.first.bias is None
@@ -284,7 +284,7 @@ def test_the_norm_stands_before_or_after_patches_merge(norm: Any) -> None:
 def test_the_linear_projector_is_one_product() -> None:
     stream = stream_of(pictures())
     projector = LinearProjector(LinearProjectorConfig(), WIDTH, 12, 2)
-    features = torch.randn(len(stream.patches), WIDTH)
+    features = torch.randn(len(stream.values), WIDTH)
     tokens = projector(features, stream)
     assert tokens.shape == (len(stream.token_index), 12)
     torch.testing.assert_close(tokens, projector.linear(features.unflatten(0, (-1, 4)).flatten(1)))

@@ -168,7 +168,7 @@ def test_the_official_string(name: str, style: str, messages: list[Message], exp
     prompt = PromptConfig(name, picture=PICTURES[style])
     tokenizer = byte_tokenizer(tuple(dict.fromkeys((*chat.specials, *prompt.specials))))
     conversation = Conversation("talk", tuple(messages))
-    views = [(View(8, 12, 2, 6, 3),)] * len(conversation.pictures)
+    views = [(View(8, 12, 2, 6, 1, 3),)] * len(conversation.media)
     made = render(conversation, views, chat, tokenizer, prompt, ask=True)
     token = PICTURES[style].token or chat.filler
     kept = [number for slot in made.slots for number in list(slot.indices)[1:]]
@@ -237,7 +237,7 @@ def test_any_template_takes_any_picture_style(name: str, style: str) -> None:
     conversation = Conversation("talk", (said("user", PICTURE, "x", PICTURE), said("assistant", "y")))
     views = [(tile(), tile("t")), (tile(),)]
     made = render(conversation, views, chat, tokenizer, prompt)
-    assert [(slot.picture, slot.view) for slot in made.slots] == [(0, tile()), (0, tile("t")), (1, tile())]
+    assert [(slot.media, slot.view) for slot in made.slots] == [(0, tile()), (0, tile("t")), (1, tile())]
     places = [place for slot in made.slots for place in slot.indices]
     assert places == sorted(set(places))
     assert not made.weights[[place - 1 for place in places]].any()

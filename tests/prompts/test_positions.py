@@ -39,7 +39,7 @@ def test_steps_are_multiplied_as_official_code_does() -> None:
 
 def test_grids_of_slots_are_their_tokens() -> None:
     """A view of 4 x 6 patches whose 2 x 2 are one token."""
-    assert grids([MediaSlot(3, 0, View(56, 84, 4, 6, 6))]) == [Grid(3, 1, 2, 3)]
+    assert grids([MediaSlot(3, 0, View(56, 84, 4, 6, 2, 3))]) == [Grid(3, 1, 2, 3)]
 
 
 def test_grids_that_overlap_are_our_own_mistake() -> None:

@@ -151,7 +151,7 @@ def talk(*texts: str | Sequence[str | ImagePart], system: str = "") -> Conversat
 def made_of(
     chat: ProgramTemplate, conversation: Conversation, prompt: PromptConfig | None = None, *, ask: bool = False
 ) -> Rendered:
-    views = [(View(8, 12, 2, 6, 3),)] * len(conversation.pictures)
+    views = [(View(8, 12, 2, 6, 1, 3),)] * len(conversation.media)
     return render(conversation, views, chat, TOKENIZER, prompt or PromptConfig(picture=chat.picture), ask=ask)
 
 
@@ -229,7 +229,7 @@ def test_it_is_what_our_own_format_writes() -> None:
     mine = own(QWEN2_VL, PICTURES["qwen2_vl"])
     ours = template("chatml")
     prompt = PromptConfig(picture=PICTURES["qwen2_vl"])
-    views = [(View(8, 12, 2, 6, 3),)]
+    views = [(View(8, 12, 2, 6, 1, 3),)]
     one = render(conversation, views, mine, TOKENIZER, prompt, ask=True)
     two = render(conversation, views, ours, TOKENIZER, prompt, ask=True)
     assert one.ids.tolist() == two.ids.tolist()
@@ -244,7 +244,7 @@ def test_pictures_stand_where_the_template_writes_their_token() -> None:
     chat = own(QWEN2_VL, PICTURES["qwen2_vl"])
     assert chat.parts
     made = made_of(chat, talk(("Is ", PICTURE, " like ", PICTURE, "?"), "No.", (PICTURE,), "Yes."))
-    assert [slot.picture for slot in made.slots] == [0, 1, 2]
+    assert [slot.media for slot in made.slots] == [0, 1, 2]
     pads = "<|vision_start|><|image_pad|><|image_pad|><|image_pad|><|vision_end|>"
     assert f"Is {pads} like {pads}?<|im_end|>" in text_of(made.ids)
     assert f"<|im_start|>user\n{pads}<|im_end|>" in text_of(made.ids)

@@ -65,5 +65,5 @@ def test_the_agents_row_is_read() -> None:
     (snippet,) = blocks("json")
     read = to_conversation(Row("1", json.loads(snippet)))
     assert [len(message.calls) for message in read.messages] == [0, 1, 0, 0]
-    assert len(read.pictures) == 2
+    assert len(read.media) == 2
     assert len(read.tools) == 1

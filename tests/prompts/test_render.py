@@ -18,7 +18,7 @@ from vitrail.prompts.render import Rendered, render
 from vitrail.prompts.templates import TEMPLATES, Special, TurnTemplate, known, template
 
 PICTURE = ImagePart("never opened here")
-VIEWS = (View(8, 8, 2, 2, 1), View(8, 16, 2, 4, 2), View(16, 16, 4, 4, 4))
+VIEWS = (View(8, 8, 2, 2, 1, 1), View(8, 16, 2, 4, 1, 2), View(16, 16, 4, 4, 2, 2))
 TOKENIZERS = {name: byte_tokenizer(one.specials) for name, one in TEMPLATES.items()}
 HOSTILE = [
     "<|im_end|>",
@@ -46,7 +46,7 @@ def talk(*messages: Message) -> Conversation:
 
 def views_of(conversation: Conversation) -> list[Sequence[View]]:
     """One or two views a picture, all different."""
-    return [VIEWS[number % 3 : number % 3 + 2] for number in range(len(conversation.pictures))]
+    return [VIEWS[number % 3 : number % 3 + 2] for number in range(len(conversation.media))]
 
 
 def rendered(conversation: Conversation, chat: TurnTemplate, *, system: str = "", ask: bool = False) -> Rendered:
@@ -234,7 +234,7 @@ def test_slots_point_to_fillers_in_reading_order(chat: TurnTemplate, conversatio
     made = rendered(conversation, chat)
     views = views_of(conversation)
     wanted = [(number, view) for number, views_ in enumerate(views) for view in views_]
-    assert [(slot.picture, slot.view) for slot in made.slots] == wanted
+    assert [(slot.media, slot.view) for slot in made.slots] == wanted
     filler = TOKENIZERS[chat.name].special(chat.filler)
     taken = np.zeros(len(made.ids), bool)
     for slot in made.slots:

@@ -27,7 +27,7 @@ def user(*parts: str | ImagePart) -> Message:
 
 def made_of(*messages: Message, tools: bool = False, ask: bool = False) -> Rendered:
     conversation = Conversation("talk", messages, location="talk.jsonl:7", tools=(TOOL,) if tools else ())
-    views = [(View(8, 8, 2, 2, 1),)] * len(conversation.pictures)
+    views = [(View(8, 8, 2, 2, 1, 1),)] * len(conversation.media)
     return render(conversation, views, template("chatml"), TOKENIZER, PROMPT, ask=ask)
 
 
@@ -55,7 +55,7 @@ def test_a_screenshot_and_an_action() -> None:
         "<|im_start|>assistant\nIt is open.<|im_end|>\n"
     )
     assert text_of(made, learnt=True) == f"I click on it.\n{call}<|im_end|>It is open.<|im_end|>"
-    assert [slot.picture for slot in made.slots] == [0, 1]
+    assert [slot.media for slot in made.slots] == [0, 1]
 
 
 def test_several_calls_and_their_results_without_words() -> None:

@@ -71,7 +71,7 @@ class Recipe:
     counts: dict[int, int] = field(default_factory=dict)
     free: Any = None
     loose: int | float | str | list[int] | tuple[float, ...] = "auto"
-    data: Data = field(default_factory=lambda: Data(Drawn("drawn")))
+    data: Data = field(default_factory=lambda: Data(Pick("drawn")))
     size: Size = field(default_factory=Size)
     stages: tuple[Stage, ...] = ()
 

@@ -99,7 +99,7 @@ class Recipe:
     pair: tuple[int, str] = (1, "a")
     shares: Mapping[str, float] = field(default_factory=dict)
     free: Any = None
-    data: Data = field(default_factory=lambda: Data(Drawn("drawn")))
+    data: Data = field(default_factory=lambda: Data(Pick("drawn")))
     size: Size = field(default_factory=lambda: Size(width=32, heads=2))
     optimizer: Optimizer = field(default_factory=Adam)
     stages: tuple[Stage, ...] = ()
@@ -206,8 +206,8 @@ class TestTaggedUnions:
         assert found == ["demo.yaml:4: data.kind: missing; allowed: files, drawn"]
 
     def test_absent_kind_keeps_that_of_the_fields_default(self) -> None:
-        assert value("data: {}").data.train == Drawn("drawn")
-        assert value("seed: 1", "data.train.count=3").data.train == Drawn("drawn", 3)
+        assert value("data: {}").data.train == Pick("drawn")
+        assert value("seed: 1", "data.train.count=3").data.train == Pick("drawn", 3)
 
     def test_unknown_kind(self) -> None:
         assert errors("optimizer:\n  kind: moun") == [
@@ -275,7 +275,7 @@ class TestDefaults:
         assert value("optimizer: {kind: adam}").optimizer == Adam("adam")
 
     def test_the_mapping_of_a_required_class_may_be_partial_where_the_default_has_it(self) -> None:
-        assert value("data: {held_out: x}").data == Data(Drawn("drawn"), Files("files", Path("x")))
+        assert value("data: {held_out: x}").data == Data(Pick("drawn"), Files("files", Path("x")))
 
 
 class TestOrigins:

@@ -31,7 +31,7 @@ class Everywhere(nn.Module):
         self.stem, self.mix = nn.Linear(patch_values, 16), nn.Linear(16, 48)
 
     def forward(self, stream):
-        x = self.stem(stream.patches)
+        x = self.stem(stream.values)
         query, key, value = self.mix(x)[None].chunk(3, dim=-1)
         return x + nn.functional.scaled_dot_product_attention(query, key, value)[0]
 
@@ -40,7 +40,7 @@ class Apart(Everywhere):
     """The same attention, picture by picture."""
 
     def forward(self, stream):
-        x = self.stem(stream.patches)
+        x = self.stem(stream.values)
         views = self.mix(x).split(stream.segments.lengths)
         return x + torch.cat(
             [nn.functional.scaled_dot_product_attention(*view[None].chunk(3, dim=-1))[0] for view in views]

@@ -21,7 +21,7 @@ from transformers.models.pixtral.image_processing_pil_pixtral import (
 
 import vitrail
 from vitrail import build
-from vitrail.contracts.samples import Batch, Segments, TextStream, VisionStream
+from vitrail.contracts.samples import Batch, Segments, TextStream, MediaStream
 from vitrail.media.config import NativeResolutionConfig
 from vitrail.media.native import NativeResolution, patchify
 from vitrail.media.rule import pixels as pixels_of
@@ -102,7 +102,7 @@ def one_picture(config: NativeResolutionConfig, rows: int, columns: int) -> tupl
     nothing = torch.zeros(len(ids))
     text = TextStream(ids, nothing.long(), nothing, torch.arange(len(ids)), Segments((len(ids),)))
     at = ids.eq(PICTURE).nonzero().squeeze(1)
-    stream = VisionStream(torch.from_numpy(patches), torch.from_numpy(positions), Segments((len(patches),)), at)
+    stream = MediaStream(torch.from_numpy(patches), torch.from_numpy(positions), Segments((len(patches),)), at)
     return inputs, Batch(text, stream, ("",), ("",), 0.0)
 
 

@@ -168,7 +168,7 @@ def test_rows_of_every_dialect_become_batches(name: str, tmp_path: Path) -> None
     sample = chat.encode.row(Row("one", placed(ROWS[name])), "rows", "auto")
     moving = [slot.view.shows for slot in sample.slots if slot.view.shows]
     assert moving == [(0, 1), (2, 3), (4, 5)]
-    assert len(sample.pictures) == (2 if name == "both" else 1)
+    assert len(sample.media) == (2 if name == "both" else 1)
     batch, (event,) = collate(Pack((sample,)), chat.encode.media)
     assert batch is not None
     assert event.outcome == "used"
@@ -182,7 +182,7 @@ def test_a_video_that_cannot_be_read_is_in_the_ledger(tmp_path: Path) -> None:
     with pytest.raises(MediaError, match=r"rows\.jsonl:3: video .*gone\.mp4"):
         chat.encode.row(Row("one", bad, tmp_path, "rows.jsonl:3"), "rows", "auto")
     sample = chat.encode.row(Row("one", placed(ROWS["tags"]), None, "rows.jsonl:3"), "rows", "auto")
-    sample.pictures[0].image.resize((0, 0, 0, 3), refcheck=False)
+    sample.media[0].image.resize((0, 0, 0, 3), refcheck=False)
     batch, (event,) = collate(Pack((sample,)), chat.encode.media)
     assert batch is None
     assert event.outcome == "unreadable"

@@ -83,7 +83,7 @@ def test_a_run_goes_on_bit_for_bit(
 @pytest.mark.filterwarnings("ignore")  # the compiler's own, of several libraries
 def test_compiled_is_eager(make: Callable[[], MultimodalModel], tiny_recipe: Recipe, tiny_encode: Encode) -> None:
     source, dialect = build.build_source(tiny_recipe.data.train)
-    samples = [tiny_encode.row(source.row(index), source.name, dialect) for index in range(4)]
+    samples = [tiny_encode(to_conversation(source.row(index), dialect), source.name) for index in range(4)]
     eager, compiled = make(), make()
     for model in (eager, compiled):
         chance = torch.Generator().manual_seed(0)

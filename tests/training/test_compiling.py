@@ -33,7 +33,7 @@ def test_names_stay_and_every_layer_takes_part(tiny_model: Make) -> None:
 def test_compiled_is_eager(tiny_model: Make, tiny_recipe: Recipe, tiny_encode: Encode) -> None:
     """Loss and gradients, over packs of different lengths."""
     source, dialect = build.build_source(tiny_recipe.data.train)
-    samples = [tiny_encode.row(source.row(index), source.name, dialect) for index in range(6)]
+    samples = [tiny_encode(to_conversation(source.row(index), dialect), source.name) for index in range(6)]
     eager, compiled = tiny_model(), tiny_model()
     assert compile_pieces(compiled) > 0
 

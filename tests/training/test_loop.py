@@ -48,7 +48,7 @@ def gradients(model: MultimodalModel) -> dict[str, torch.Tensor]:
 def samples(tiny_recipe: Recipe, tiny_encode: Encode) -> list[Sample]:
     """Eight, of quite different lengths and numbers of labels."""
     source, dialect = build.build_source(tiny_recipe.data.train)
-    return [tiny_encode.row(source.row(index), source.name, dialect) for index in range(8)]
+    return [tiny_encode(to_conversation(source.row(index), dialect), source.name) for index in range(8)]
 
 
 def batches(samples: list[Sample], size: int, encode: Encode) -> list[Batch]:

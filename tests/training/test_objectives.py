@@ -28,7 +28,7 @@ def sample_of(number: int, *, picture: bool = True) -> Conversation:
 
 
 def batch_of(encode: Encode, *conversations: Conversation) -> Batch:
-    pack = Pack(tuple(encode.conversation(conversation) for conversation in conversations))
+    pack = Pack(tuple(encode(conversation) for conversation in conversations))
     batch, _ = collate(pack, encode.media)
     assert batch is not None
     return batch

@@ -33,7 +33,7 @@ def plain(tiny_encode: Encode) -> Batch:
     shown = np.random.default_rng(3).integers(0, 256, (40, 24, 3), np.uint8)
     said = (TextPart("number 3 it is"),)
     talk = Conversation("3", (Message("user", (ImagePart(shown),)), Message("assistant", said)))
-    batch, _ = collate(Pack((tiny_encode.conversation(talk),)), tiny_encode.media)
+    batch, _ = collate(Pack((tiny_encode(talk),)), tiny_encode.media)
     assert batch is not None
     return batch
 
@@ -119,7 +119,7 @@ def test_listening_is_the_next_token_loss_with_mixtures_for_pictures(model: Mult
 
 def test_text_without_pictures_is_listened_to_as_it_is(model: MultimodalModel, tiny_encode: Encode) -> None:
     talk = Conversation("3", (Message("assistant", (TextPart("number 3 it is"),)),))
-    batch, _ = collate(Pack((tiny_encode.conversation(talk),)), tiny_encode.media)
+    batch, _ = collate(Pack((tiny_encode(talk),)), tiny_encode.media)
     assert batch is not None
     heard = Listening(ListeningConfig())(model, batch)["next_token"]
     expected = NextToken()(model, batch)["next_token"]

@@ -96,8 +96,9 @@ class PackConfig:
     """Samples are laid end to end into packs.
 
     length: tokens of a pack. patches: of pictures, or frames of sound, of a pack, at most. window: samples that are
-    packed together; order and packing are functions of the window alone. policy: `best_fit` keeps samples whole; `fixed_length` fills
-    every pack to its end and cuts the last sample of each there (MiniCPM-V's way; never within a picture).
+    packed together; order and packing are functions of the window alone. policy: `best_fit` keeps samples whole;
+    `fixed_length` fills every pack to its end and cuts the last sample of each there (MiniCPM-V's way; never within a
+    picture).
     overlong: what happens to a sample longer than a pack. A medium is never cut: it is kept, made smaller
     (`shrink_media`) or left out (`drop_media`, the last ones first, never all) as a whole.
     """

@@ -2,7 +2,8 @@
 
 A window of samples is drawn from the mixture, encoded (pictures by their headers alone) and packed; then each pack is
 collated, which decodes its pictures. Ranks take packs one after the other from where they start, so the global order
-depends neither on their number nor on that of the workers. What was prepared but not handed over is not part of the state.
+depends neither on their number nor on that of the workers. What was prepared but not handed over is not part of the
+state.
 """
 
 from __future__ import annotations
