@@ -19,7 +19,7 @@ from vitrail.data.drawn.documents.source import DocumentsSource
 from vitrail.data.encode import Encode
 from vitrail.data.sources.jsonl import JsonlSource
 from vitrail.media.config import NativeResolutionConfig
-from vitrail.media.native import NativeResolution
+from vitrail.media.rule import vision_alone
 from vitrail.models.backbones.tokenizer import byte_tokenizer
 from vitrail.prompts.templates import template
 
@@ -28,8 +28,8 @@ from vitrail.prompts.templates import template
 def encode() -> Encode:
     """Bytes, the short chat format, and one token for 8 x 8 px."""
     chat = template("terse")
-    media = NativeResolution(NativeResolutionConfig(patch=4, merge=2, min_tokens=1, max_tokens=64))
-    return Encode(media, chat, byte_tokenizer(chat.specials))
+    media = NativeResolutionConfig(patch=4, merge=2, min_tokens=1, max_tokens=64)
+    return Encode(vision_alone(media), chat, byte_tokenizer(chat.specials))
 
 
 @pytest.fixture(scope="session")

@@ -38,7 +38,7 @@ def samples(draw: st.DrawFn) -> Sample:
     place = draw(st.integers(0, 30))
     for number in range(draw(st.integers(0, 3))):
         rows, columns = draw(st.integers(1, 4)), draw(st.integers(1, 4))
-        view = View(rows * 8, columns * 8, rows * 2, columns * 2, rows * columns)
+        view = View(rows * 8, columns * 8, rows * 2, columns * 2, rows, columns)
         slots.append(MediaSlot(place, number, view))
         place += view.tokens + draw(st.integers(0, 20))
     tokens = place + draw(st.integers(2, 60))

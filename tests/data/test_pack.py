@@ -19,7 +19,7 @@ MakeSample = Callable[..., Sample]
 
 def view(patches: int) -> View:
     """A view of so many patches, one token each."""
-    return View(8, 8 * patches, 1, patches, patches)
+    return View(8, 8 * patches, 1, patches, 1, patches)
 
 
 @st.composite

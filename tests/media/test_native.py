@@ -96,7 +96,7 @@ def test_a_picture_of_whole_units_within_the_limits_keeps_its_size(
     assume(config.min_tokens <= rows * columns <= config.max_tokens)
     unit = config.patch * config.merge
     assert view(config, (columns * unit, rows * unit)) == View(
-        rows * unit, columns * unit, rows * config.merge, columns * config.merge, rows * columns
+        rows * unit, columns * unit, rows * config.merge, columns * config.merge, rows, columns
     )
 
 
@@ -121,8 +121,8 @@ def test_sizes_worked_out_by_hand(width: int, height: int, tokens: int, size: tu
 
 def test_a_long_strip_over_the_limit_becomes_one_row_of_tokens() -> None:
     config = NativeResolutionConfig(patch=8, merge=2, max_tokens=64)
-    assert view(config, (16 * 150, 16)) == View(16, 16 * 64, 2, 2 * 64, 64)
-    assert view(config, (16, 16 * 150)) == View(16 * 64, 16, 2 * 64, 2, 64)
+    assert view(config, (16 * 150, 16)) == View(16, 16 * 64, 2, 2 * 64, 1, 64)
+    assert view(config, (16, 16 * 150)) == View(16 * 64, 16, 2 * 64, 2, 64, 1)
 
 
 @pytest.mark.parametrize(("width", "height"), [(201, 1), (1, 201), (0, 5), (5, 0), (10_001, 50)])

@@ -191,7 +191,7 @@ def picture_of(style: PictureConfig, views: Sequence[View], *around: str) -> tup
 
 
 def tile(tag: str = "", tokens: int = 2) -> View:
-    return View(8, 8 * tokens, 2, 2 * tokens, tokens, tag)
+    return View(8, 8 * tokens, 2, 2 * tokens, 1, tokens, tag)
 
 
 def test_tiles_are_tagged_in_plain_text() -> None:

@@ -319,7 +319,7 @@ def test_rows_of_a_picture_are_parted_and_closed_as_asked() -> None:
     around = PictureConfig(token="<|at|>", row_break="<|row|>", end="<|done|>")
     tokenizer = byte_tokenizer((*chat.specials, *around.specials))
     conversation = talk(Message("user", (ImagePart("a"), TextPart("?"))), turn("assistant", "2"))
-    view = View(height=32, width=48, rows=4, columns=6, tokens=6)
+    view = View(height=32, width=48, rows=4, columns=6, token_rows=2, token_columns=3)
     out = render(conversation, [(view,)], chat, tokenizer, PromptConfig(picture=around))
     at, row, done = map(tokenizer.special, around.specials)
     assert out.ids[:8].tolist() == [at, at, at, row, at, at, at, done]
