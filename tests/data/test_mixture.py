@@ -14,10 +14,10 @@ from hypothesis import strategies as st
 from vitrail.contracts.errors import DataError
 from vitrail.contracts.messages import Row
 from vitrail.data.config import MixtureConfig, PartConfig
-from vitrail.data.drawn.config import DrawnConfig
 from vitrail.data.mixture import Drawn, Mixture, Part, SourceCursor
 from vitrail.data.opening import Replay, open_mixture
 from vitrail.data.order import rows_at
+from vitrail.synthetic.config import DrawnConfig
 
 
 class Rows:

@@ -9,10 +9,6 @@ import pytest
 from vitrail.contracts.messages import Mark
 from vitrail.contracts.samples import IGNORE, MediaSlot, Pack, View
 from vitrail.data.collate import collate
-from vitrail.data.drawn.config import LinesConfig
-from vitrail.data.drawn.documents.config import DocumentsConfig
-from vitrail.data.drawn.documents.source import DocumentsSource
-from vitrail.data.drawn.lines import LinesSource
 from vitrail.data.encode import Encode
 from vitrail.data.reading import tokens_on
 from vitrail.media.config import NativeResolutionConfig
@@ -20,6 +16,10 @@ from vitrail.media.native import NativeResolution
 from vitrail.models.backbones.tokenizer import small_tokenizer
 from vitrail.prompts.config import PictureConfig, PromptConfig
 from vitrail.prompts.templates import template
+from vitrail.synthetic.config import LinesConfig
+from vitrail.synthetic.documents.config import DocumentsConfig
+from vitrail.synthetic.documents.source import DocumentsSource
+from vitrail.synthetic.lines import LinesSource
 
 
 @pytest.fixture(scope="module")

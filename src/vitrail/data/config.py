@@ -5,12 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Literal
 
-from vitrail.data.drawn.config import DrawnConfig, LinesConfig
-from vitrail.data.drawn.documents.config import DocumentsConfig
 from vitrail.data.sources.config import DialectName as DialectName
 from vitrail.data.sources.config import FilesConfig
 from vitrail.data.sources.config import JsonlConfig as JsonlConfig
 from vitrail.media.config import AugmentConfig, FetchConfig
+from vitrail.synthetic.config import DrawnConfig, LinesConfig
+from vitrail.synthetic.documents.config import DocumentsConfig
 
 Overlong = Literal["drop", "truncate_text", "shrink_pictures", "drop_pictures", "error"]
 
