@@ -22,8 +22,8 @@ from vitrail.curation.words import scripts, sort_of
 from vitrail.data.config import MixtureConfig
 from vitrail.data.encode import Encode
 from vitrail.data.sources.config import FolderConfig, JsonlConfig, ParquetConfig, WebDatasetConfig
+from vitrail.report.data_page import render
 from vitrail.run.data_check import Wanted, check_data, data_of
-from vitrail.run.data_page import render
 
 
 def picture(path: Path, seed: int, size: tuple[int, int] = (64, 48)) -> Path:

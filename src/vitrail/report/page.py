@@ -13,14 +13,14 @@ from pathlib import Path
 from string import Template
 
 from vitrail.contracts.errors import VitrailError
-from vitrail.evaluation.report_costs import recipe, where_it_went
-from vitrail.evaluation.report_curves import loss, peak_memory, small_charts
-from vitrail.evaluation.report_data import Example, Report
-from vitrail.evaluation.report_examples import examples
-from vitrail.evaluation.report_language import language
-from vitrail.evaluation.report_ledger import ledger
-from vitrail.evaluation.report_scores import by_kind, captions, headline
-from vitrail.evaluation.report_text import escape
+from vitrail.report.contents import Example, Report
+from vitrail.report.costs import recipe, where_it_went
+from vitrail.report.curves import loss, peak_memory, small_charts
+from vitrail.report.examples import examples
+from vitrail.report.language import language
+from vitrail.report.ledger import ledger
+from vitrail.report.scores import by_kind, captions, headline
+from vitrail.report.text import escape
 
 __all__ = ["Example", "Report", "page", "render", "write", "write_page"]
 
@@ -63,10 +63,10 @@ def page(
         for name, title, content in kept
     )
     facts = "".join(f"<div><dt>{escape(k)}</dt><dd>{escape(v)}</dd></div>" for k, v in summary.items())
-    return Template(_read("report.html")).substitute(
+    return Template(_read("page.html")).substitute(
         sort=escape(sort),
         title=escape(title),
-        css=_read("report.css"),
+        css=_read("page.css"),
         facts=f'<dl class="facts">{facts}</dl>' if facts else "",
         nav="".join(f'<a href="#{name}">{name.capitalize()}</a>' for name, _, _ in kept),
         body=body or f'<p class="lead">This {escape(sort)} has recorded nothing yet.</p>',
@@ -97,4 +97,4 @@ def write_page(text: str, path: Path) -> None:
 
 
 def _read(name: str) -> str:
-    return files("vitrail.evaluation").joinpath(name).read_text(encoding="utf-8")
+    return files("vitrail.report").joinpath(name).read_text(encoding="utf-8")

@@ -7,8 +7,8 @@ from collections.abc import Callable, Mapping, Sequence
 from itertools import accumulate
 from typing import Any
 
-from vitrail.evaluation.report_charts import Band, Line, Point, both_widths, line_chart
-from vitrail.evaluation.report_text import DASH, compact, duration, escape, legend, number, table
+from vitrail.report.charts import Band, Line, Point, both_widths, line_chart
+from vitrail.report.text import DASH, compact, duration, escape, legend, number, table
 
 Records = Sequence[Mapping[str, Any]]
 

@@ -9,12 +9,12 @@ from pathlib import Path
 
 from vitrail.curation.findings import Findings, Repeats, Shown
 from vitrail.curation.tally import Tally
-from vitrail.evaluation.report import page, write_page
-from vitrail.evaluation.report_bars import histogram
-from vitrail.evaluation.report_charts import both_widths
-from vitrail.evaluation.report_dots import stacked_bar
-from vitrail.evaluation.report_ledger import by_source, outcomes_bar, summary, told
-from vitrail.evaluation.report_text import clipped, compact, duration, escape, number, percent, table
+from vitrail.report.bars import histogram
+from vitrail.report.charts import both_widths
+from vitrail.report.dots import stacked_bar
+from vitrail.report.ledger import by_source, outcomes_bar, summary, told
+from vitrail.report.page import page, write_page
+from vitrail.report.text import clipped, compact, duration, escape, number, percent, table
 
 KINDS = 30
 """Kinds of questions in the table."""

@@ -39,7 +39,7 @@ class Report:
     results: `metrics.summarise` of the "before", "blind" and "after" models; any may be missing.
     recipe_yaml: the resolved recipe; comments (the origin of each value) are set apart from the values.
     ledger: "counts" (outcome → rows), "by_source" (source → outcome → rows), "rows" (records of id, source, outcome,
-    reason; some of each source and outcome, see `report_ledger.chosen`).
+    reason; some of each source and outcome, see `ledger.chosen`).
     time: seconds by activity.
     tokens: positions by sort, over the whole run: text, picture, padding; "labelled" is the part of the text that is
     learned from, and is counted in text as well.

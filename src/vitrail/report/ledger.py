@@ -8,14 +8,14 @@ from collections.abc import Mapping, Sequence
 from typing import Any, get_args
 
 from vitrail.contracts.samples import Outcome
-from vitrail.evaluation.report_dots import stacked_bar
-from vitrail.evaluation.report_text import escape, percent, table
+from vitrail.report.dots import stacked_bar
+from vitrail.report.text import escape, percent, table
 
 OUTCOMES: tuple[str, ...] = get_args(Outcome)
 """In the order in which they are shown; the colour of each is that of its place."""
 
 KEPT = ("used", "text_cut", "picture_shrunk", "picture_dropped")
-"""Fates of rows that are learnt from: as they are, or changed to fit."""
+"""Outcomes of rows that are learnt from: as they are, or changed to fit."""
 
 MOST_ROWS = 200
 _FIRST = 3  # reasons that are shown of each outcome and source, above the list of rows

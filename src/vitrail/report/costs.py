@@ -6,8 +6,8 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
-from vitrail.evaluation.report_dots import stacked_bar
-from vitrail.evaluation.report_text import compact, duration, escape
+from vitrail.report.dots import stacked_bar
+from vitrail.report.text import compact, duration, escape
 
 _COLOURS = 7  # c0 ... c6 of the style sheet
 

@@ -6,9 +6,9 @@ import base64
 import struct
 from collections.abc import Sequence
 
-from vitrail.evaluation.report_data import Example
-from vitrail.evaluation.report_text import clipped, escape, name_of_kind, percent
 from vitrail.metrics.boxes import Box, parse_box
+from vitrail.report.contents import Example
+from vitrail.report.text import clipped, escape, name_of_kind, percent
 
 _MARKS = ((b"\x89PNG\r\n\x1a\n", "image/png"), (b"\xff\xd8\xff", "image/jpeg"), (b"GIF8", "image/gif"))
 _PIXELATED_BELOW = 200  # pixels of the longer side; a smaller picture is enlarged, and its pixels shown as squares

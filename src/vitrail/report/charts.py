@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
-from vitrail.evaluation.report_text import escape, number, tick
+from vitrail.report.text import escape, number, tick
 
 Point = tuple[float, float]
 

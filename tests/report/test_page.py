@@ -15,12 +15,12 @@ import pytest
 from PIL import Image
 
 from vitrail.contracts.errors import VitrailError
-from vitrail.evaluation.report import Example, Report, render, write
-from vitrail.evaluation.report_charts import Axis, fitted, thinned
-from vitrail.evaluation.report_costs import _cut, recipe
-from vitrail.evaluation.report_curves import beside, smoothed, stages, timeline
-from vitrail.evaluation.report_text import compact, duration, number, tick
 from vitrail.metrics import Answer, Score, bootstrap, summarise, wilson
+from vitrail.report.charts import Axis, fitted, thinned
+from vitrail.report.costs import _cut, recipe
+from vitrail.report.curves import beside, smoothed, stages, timeline
+from vitrail.report.page import Example, Report, render, write
+from vitrail.report.text import compact, duration, number, tick
 
 VOID = {"meta", "img", "br", "link", "input", "hr"}
 HOSTILE = "<script>alert(1)</script> <img src=x onerror='x'> & \"quotes\" http://elsewhere.example/x.js"
@@ -352,7 +352,7 @@ def test_numbers_read_well() -> None:
 def test_the_ledger_says_of_every_fate_how_many_and_why(tmp_path: Path) -> None:
     """Also of a rare one behind a frequent one, and in the order in which outcomes are told."""
     from vitrail.data.ledger import Event, Ledger
-    from vitrail.evaluation.report_ledger import OUTCOMES, chosen
+    from vitrail.report.ledger import OUTCOMES, chosen
 
     ledger = Ledger()
     for source in ("scans", "charts"):
@@ -382,7 +382,7 @@ def test_the_ledger_says_of_every_fate_how_many_and_why(tmp_path: Path) -> None:
 
 
 def test_histograms_say_what_their_last_bar_holds() -> None:
-    from vitrail.evaluation.report_bars import histogram, sparkline
+    from vitrail.report.bars import histogram, sparkline
 
     bins = [(0, 10, 5), (10, 20, 0), (20, 500, 2)]
     chart = histogram(bins, width=960, label="tokens", x_name="tokens", limit=15)

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from vitrail.evaluation.report_charts import Axis, fitted
-from vitrail.evaluation.report_text import compact, escape, tick
+from vitrail.report.charts import Axis, fitted
+from vitrail.report.text import compact, escape, tick
 
 BLOCKS = "\u2581\u2582\u2583\u2584\u2585\u2586\u2587\u2588"
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from vitrail.evaluation.report_charts import SHAPES, Axis, fitted
-from vitrail.evaluation.report_text import compact, escape, legend, percent, tick
 from vitrail.metrics.intervals import Score
+from vitrail.report.charts import SHAPES, Axis, fitted
+from vitrail.report.text import compact, escape, legend, percent, tick
 
 _LANE = 17  # pixels between the marks of one row
 _ROW_GAP = 16

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from vitrail.evaluation.report_text import DASH, number, table
 from vitrail.metrics.intervals import Score
+from vitrail.report.text import DASH, number, table
 
 _MEANING = (
     "Loss on a plain text that no stage learnt from, without pictures; lower is better. What a model loses here, it "

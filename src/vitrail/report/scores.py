@@ -6,11 +6,11 @@ from collections.abc import Mapping
 from functools import partial
 from typing import Any
 
-from vitrail.evaluation.report_charts import both_widths
-from vitrail.evaluation.report_dots import DotRow, dot_chart
-from vitrail.evaluation.report_text import DASH, escape, interval, legend, name_of_kind, number, percent, table
 from vitrail.metrics.intervals import NOTHING, Score
 from vitrail.metrics.scoring import METRICS
+from vitrail.report.charts import both_widths
+from vitrail.report.dots import DotRow, dot_chart
+from vitrail.report.text import DASH, escape, interval, legend, name_of_kind, number, percent, table
 
 RUNS = {"before": "before training", "blind": "blind baseline", "after": "after training"}
 """The three models of `results`, in the order of the charts (as they came to be), with their names on the page."""
