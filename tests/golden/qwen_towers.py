@@ -12,7 +12,7 @@ from vitrail.contracts.samples import Segments, VisionStream
 from vitrail.models.encoders.vision_transformer import VisionTransformer
 from vitrail.models.projectors.mlp import MLPProjector
 from vitrail.models.weights import fill, load_tensors
-from vitrail.systems import qwen_vit
+from vitrail.systems.encoders import qwen_vit
 
 
 def open_tower(folder: Any, config: dict[str, Any]) -> tuple[VisionTransformer, MLPProjector]:

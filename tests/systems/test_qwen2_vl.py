@@ -82,9 +82,9 @@ SIZES = {
 
 @pytest.mark.parametrize(("system", "config", "count"), SIZES.values(), ids=SIZES.keys())
 def test_full_size_has_the_official_number_of_parameters(system: Any, config: dict[str, Any], count: int) -> None:
-    described = system.read(Official({"config.json": config}, {}))
+    spec = system.read(Official({"config.json": config}, {}))
     with torch.device("meta"):
-        model = build._to_fill(described.model, described.backbone)
+        model = build._to_fill(spec.model, spec.backbone)
     assert sum(parameter.numel() for parameter in model.parameters()) == count
 
 
@@ -278,24 +278,24 @@ def test_settings_that_are_not_ours_are_named(change: dict[str, Any], expected: 
 
 
 def test_what_does_not_fit_is_named() -> None:
-    described = qwen2_vl.read(Official({"config.json": config_of("2B", {})}, {}))
-    assert qwen2_vl.obstacles(described) == []
+    spec = qwen2_vl.read(Official({"config.json": config_of("2B", {})}, {}))
+    assert qwen2_vl.obstacles(spec) == []
 
     def found(**changes: Any) -> str:
-        model = dataclasses.replace(described.model, **changes)
-        return "; ".join(qwen2_vl.obstacles(dataclasses.replace(described, model=model)))
+        model = dataclasses.replace(spec.model, **changes)
+        return "; ".join(qwen2_vl.obstacles(dataclasses.replace(spec, model=model)))
 
     assert "model.projector is patch_merger" in found(projector=PatchMergerConfig())
     assert "model.positions is line, the layout has mrope" in found(positions=LinePositionsConfig())
     assert "model.positions.tokens_per_second is 2" in found(positions=MRopePositionsConfig(tokens_per_second=2))
     assert "model.encoder.mlp is gated" in found(encoder=VisionTransformerConfig())
-    assert "max_side is 512" in found(media=dataclasses.replace(described.model.media, max_side=512))
-    assert "sides is up" in found(media=dataclasses.replace(described.model.media, sides="up"))
-    prompt = dataclasses.replace(described.prompt, picture=PictureConfig())
-    assert any("prompt.picture" in one for one in qwen2_vl.obstacles(dataclasses.replace(described, prompt=prompt)))
-    llama: ModelSpec = dataclasses.replace(described, backbone={**described.backbone, "model_type": "llama"})
+    assert "max_side is 512" in found(media=dataclasses.replace(spec.model.media, max_side=512))
+    assert "sides is up" in found(media=dataclasses.replace(spec.model.media, sides="up"))
+    prompt = dataclasses.replace(spec.prompt, picture=PictureConfig())
+    assert any("prompt.picture" in one for one in qwen2_vl.obstacles(dataclasses.replace(spec, prompt=prompt)))
+    llama: ModelSpec = dataclasses.replace(spec, backbone={**spec.backbone, "model_type": "llama"})
     assert qwen2_vl.obstacles(llama) == ["the language model is a llama, the layout has qwen2"]
-    assert "model.encoder.window is null" in "; ".join(qwen2_5_vl.obstacles(described))
+    assert "model.encoder.window is null" in "; ".join(qwen2_5_vl.obstacles(spec))
 
 
 def test_no_other_layout_takes_positions_on_a_grid(run: Any, tmp_path: Path) -> None:

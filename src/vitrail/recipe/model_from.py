@@ -61,11 +61,11 @@ def settings_of(place: str) -> tuple[dict[str, Any], str]:
         tokenizer: str | None = str(own)
         name = DESCRIPTION
     elif is_official(folder):
-        described = official_settings(folder)
-        model, prompt = plain(described.model), plain(described.prompt)
+        spec = official_settings(folder)
+        model, prompt = plain(spec.model), plain(spec.prompt)
         name = CONFIG
         # In the recipe of the run stands the id that was given, not where it was fetched to.
-        tokenizer = place if described.model.backbone.tokenizer == str(folder) else None
+        tokenizer = place if spec.model.backbone.tokenizer == str(folder) else None
     else:
         raise WeightsError(f"'{place}' holds no finished model: neither {DESCRIPTION} nor {CONFIG} is there")
     backbone = {"config": model["backbone"]["config"], **({"tokenizer": tokenizer} if tokenizer else {})}

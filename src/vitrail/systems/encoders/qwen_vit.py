@@ -9,12 +9,12 @@ Sources: transformers 5.23, `models/qwen2_vl`, `models/qwen2_5_vl`; arXiv 2409.1
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from typing import Any
 
 from vitrail.media.config import NativeResolutionConfig
 from vitrail.models.config import MLPProjectorConfig, VisionTransformerConfig
-from vitrail.systems.system import Json, KeyMap, in_block, refused, rows, same, shaped
+from vitrail.systems import composite
+from vitrail.systems.system import Json, KeyMap, before, by_name, refused, shaped
 
 # What transformers' classes fill in where the file says nothing.
 VISION_2: dict[str, Any] = {
@@ -47,9 +47,6 @@ IMAGES: dict[str, Any] = {
     "image_std": (0.26862954, 0.26130258, 0.27577711),
     "min_pixels": 56 * 56,
     "max_pixels": 28 * 28 * 1280,
-    "rescale_factor": 1 / 255,
-    "resample": 3,
-    **dict.fromkeys(("do_resize", "do_rescale", "do_normalize", "do_convert_rgb"), True),
 }
 EPS = 1e-6
 """Of all norms, fixed in the official code."""
@@ -68,11 +65,12 @@ OUTSIDE = {
     "projector.first": "merger.mlp.0",
     "projector.second": "merger.mlp.2",
 }
-IN_BLOCK = {
-    "attention_norm": ("norm1",),
-    "query_key_value": ("attn.qkv",),
-    "attention_out": ("attn.proj",),
-    "mlp_norm": ("norm2",),
+IN_BLOCK: dict[str, str | tuple[str, ...]] = {
+    "attention_norm": "norm1",
+    "query_key_value": "attn.qkv",
+    "attention_out": "attn.proj",
+    "mlp_norm": "norm2",
+    "mlp.up": "mlp.fc1",
     "mlp.gate_up": ("mlp.gate_proj", "mlp.up_proj"),
 }
 DOWN = {"plain": "mlp.fc2", "gated": "mlp.down_proj"}
@@ -136,30 +134,19 @@ def unknown(vision: Json) -> list[str]:
     )
 
 
-def unknown_pictures(images: Json) -> list[str]:
-    """Settings of the image processor that our media rule does not have, each in a few words."""
-    wanted: list[tuple[str, Any, Sequence[Any]]] = [
-        ("image processor's resample", images["resample"], (3,)),
-        ("image processor's rescale_factor", round(255 * images["rescale_factor"], 6), (1.0,)),
-        *((f"image processor's {name}", images[name], (True,)) for name in IMAGES if name.startswith("do_")),
-    ]
-    return refused(wanted)
-
-
 def media_of(images: Json, patch: int, merge: int) -> NativeResolutionConfig:
     """The smart resize: limits in pixels, which since transformers 5 may stand under `size`, become tokens."""
     size = images.get("size") or {}
     least: int = size.get("shortest_edge") or images["min_pixels"]
     most: int = size.get("longest_edge") or images["max_pixels"]
     token = (patch * merge) ** 2
-    mean, std = (tuple(map(float, images[name])) for name in ("image_mean", "image_std"))
     return NativeResolutionConfig(
         patch=patch,
         merge=merge,
         min_tokens=max(1, math.ceil(least / token)),
         max_tokens=max(1, most // token),
-        mean=(mean[0], mean[1], mean[2]),
-        std=(std[0], std[1], std[2]),
+        mean=composite.colours(images["image_mean"]),
+        std=composite.colours(images["image_std"]),
     )
 
 
@@ -168,8 +155,5 @@ def key_map(name: str, encoder: VisionTransformerConfig, patch: int) -> KeyMap:
     module, _, kind = name.rpartition(".")
     if module == "encoder.stem":
         return shaped(f"{TOWER}patch_embed.proj.{kind}", (3, encoder.frames, patch, patch))
-    if module in OUTSIDE:
-        return same(f"{TOWER}{OUTSIDE[module]}.{kind}")
-    number, part = in_block(module)
-    parts = {**IN_BLOCK, "mlp.up": ("mlp.fc1",), "mlp.down": (DOWN[encoder.mlp],)}[part]
-    return rows(*(f"{TOWER}blocks.{number}.{official}.{kind}" for official in parts))
+    inside = {**IN_BLOCK, "mlp.down": DOWN[encoder.mlp]}
+    return before(TOWER, by_name(name.removeprefix("encoder."), OUTSIDE, "blocks", inside))

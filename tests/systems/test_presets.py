@@ -11,7 +11,8 @@ from vitrail import build
 from vitrail.models.config import VisionTransformerConfig
 from vitrail.models.encoders.vision_transformer import VisionTransformer
 from vitrail.models.projectors.mlp import MLPProjector
-from vitrail.systems import folder, internvl, internvl_1_5, nvlm, qwen_vit, vision_presets
+from vitrail.systems import folder, internvl, internvl_1_5, nvlm
+from vitrail.systems.encoders import presets, qwen_vit
 from vitrail.systems.system import Official
 
 # Of the official configurations; 2 x width less where a norm of the official class is not on the way to the features.
@@ -42,29 +43,29 @@ def encoder_of(config: VisionTransformerConfig, patch: int) -> VisionTransformer
 @pytest.mark.parametrize("name", ENCODERS)
 def test_the_encoders_parameters_are_the_official_number(name: str) -> None:
     patch, count = ENCODERS[name]
-    assert parameters(encoder_of(getattr(vision_presets, name)(), patch)) == count
+    assert parameters(encoder_of(getattr(presets, name)(), patch)) == count
 
 
 def test_every_preset_is_counted() -> None:
-    functions = {name for name, value in vars(vision_presets).items() if callable(value) and name.islower()}
+    functions = {name for name, value in vars(presets).items() if callable(value) and name.islower()}
     assert {name for name in functions if not name.startswith("_")} == set(ENCODERS)
 
 
 def test_internvits_first_version_has_three_more_blocks() -> None:
-    assert parameters(encoder_of(vision_presets.intern_vit_6b(48, 224), 14)) == 5_902_793_600
+    assert parameters(encoder_of(presets.intern_vit_6b(48, 224), 14)) == 5_902_793_600
 
 
 def test_readers_of_official_settings_make_the_presets() -> None:
     """Two ways to the same configuration."""
     settings = {**internvl_1_5.intern_vit.VISION, "num_hidden_layers": 45, "image_size": 448}
-    assert internvl_1_5.intern_vit.encoder_of(settings, -1) == vision_presets.intern_vit_6b()
-    assert qwen_vit.encoder_2(qwen_vit.VISION_2) == vision_presets.qwen2_vit()
+    assert internvl_1_5.intern_vit.encoder_of(settings, -1) == presets.intern_vit_6b()
+    assert qwen_vit.encoder_2(qwen_vit.VISION_2) == presets.qwen2_vit()
     windowed = {**qwen_vit.VISION_2_5, "hidden_size": 1280}
-    assert qwen_vit.encoder_2_5(windowed) == vision_presets.qwen2_5_vit()
+    assert qwen_vit.encoder_2_5(windowed) == presets.qwen2_5_vit()
 
 
 def test_qwen2_vls_merger_has_the_official_number() -> None:
-    encoder = vision_presets.qwen2_vit()
+    encoder = presets.qwen2_vit()
     with torch.device("meta"):
         merger = MLPProjector(qwen_vit.merger(encoder, 2), encoder.width, 3584, 2)
     assert parameters(merger) == 44_575_744
@@ -72,10 +73,10 @@ def test_qwen2_vls_merger_has_the_official_number() -> None:
 
 def official_shapes(system: Any, config: dict[str, Any]) -> dict[str, torch.Size]:
     """Of the tensors that a system of these settings has on disk."""
-    described = system.read(Official({"config.json": config}, {}))
+    spec = system.read(Official({"config.json": config}, {}))
     with torch.device("meta"):
-        model = build._to_fill(described.model, described.backbone)
-    return {name: one.shape for name, one in folder.to_official(system, described, model.state_dict()).items()}
+        model = build._to_fill(spec.model, spec.backbone)
+    return {name: one.shape for name, one in folder.to_official(system, spec, model.state_dict()).items()}
 
 
 def test_internvl_1_5_has_the_official_number() -> None:
@@ -143,8 +144,8 @@ def test_internvl_in_transformers_has_its_number() -> None:
     from transformers import InternVLConfig, InternVLForConditionalGeneration
 
     config = InternVLConfig(tie_word_embeddings=False)
-    described = internvl.read(Official({"config.json": config.to_dict()}, {}))
+    spec = internvl.read(Official({"config.json": config.to_dict()}, {}))
     with torch.device("meta"):
-        ours = build._to_fill(described.model, described.backbone)
+        ours = build._to_fill(spec.model, spec.backbone)
         theirs = InternVLForConditionalGeneration(config)
     assert parameters(ours) == parameters(theirs)

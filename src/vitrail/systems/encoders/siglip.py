@@ -12,8 +12,8 @@ from typing import Any
 
 from vitrail.media.config import TilesConfig
 from vitrail.models.config import VisionTransformerConfig
-from vitrail.systems.clip import OTHERS, TOWER, in_tower, sizes, vision_settings
-from vitrail.systems.clip import VISION as CLIP_VISION
+from vitrail.systems.encoders.clip import OTHERS, TOWER, in_tower, sizes, vision_settings
+from vitrail.systems.encoders.clip import VISION as CLIP_VISION
 from vitrail.systems.system import EncoderSpec, KeyMap, Official, before, square, within
 
 LAYOUT = "SiglipVisionModel"
@@ -68,9 +68,9 @@ def canonical(name: str) -> str | None:
     return name if name.startswith(TOWER) else TOWER + name
 
 
-def key_map(name: str, described: EncoderSpec) -> KeyMap:
+def key_map(name: str, spec: EncoderSpec) -> KeyMap:
     """Where our tensor `name` is kept."""
     inside = name.removeprefix("encoder.")
     if inside == "pool.query":
         return before(TOWER, within("head.probe", 2))
-    return before(TOWER, in_tower(inside, OUTSIDE, described.media.patch))
+    return before(TOWER, in_tower(inside, OUTSIDE, spec.media.patch))

@@ -9,7 +9,7 @@ from functools import partial
 
 from torch import Tensor
 
-from vitrail.systems.system import KeyMap, same, shaped
+from vitrail.systems.system import KeyMap, by_name, shaped
 
 OUTSIDE = {
     "position_table": "positional_embedding",
@@ -31,15 +31,11 @@ def key_map(name: str, patch: int, heads: int) -> KeyMap:
     inside = name.removeprefix("encoder.")
     if inside == "stem.weight":
         return shaped("conv1.weight", (3, patch, patch))
-    if inside in OUTSIDE:
-        return same(OUTSIDE[inside])
-    module, _, kind = inside.rpartition(".")
-    _, number, part = module.split(".", 2)
-    official = f"transformer.resblocks.{number}.{IN_BLOCK[part]}.{kind}"
-    if part != "query_key_value":
-        return same(official)
+    kept = by_name(inside, OUTSIDE, "transformer.resblocks", IN_BLOCK)
+    if ".query_key_value." not in inside:
+        return kept
     ours, theirs = partial(_swapped, first=heads, second=3), partial(_swapped, first=3, second=heads)
-    return KeyMap((official,), lambda tensors: ours(tensors[0]), lambda tensor: [theirs(tensor)])
+    return KeyMap(kept.names, lambda tensors: ours(tensors[0]), lambda tensor: [theirs(tensor)])
 
 
 def _swapped(tensor: Tensor, first: int, second: int) -> Tensor:

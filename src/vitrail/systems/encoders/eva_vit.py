@@ -10,8 +10,9 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from vitrail.systems.system import KeyMap, same, shaped, within
+from vitrail.systems.system import KeyMap, by_name, in_block, shaped, within
 
+OUTSIDE = {"stem.bias": "patch_embed.proj.bias"}
 IN_BLOCK = {
     "attention_norm": "norm1",
     "query_key_value": "attn.qkv",
@@ -24,21 +25,18 @@ IN_BLOCK = {
 
 def key_map(name: str, patch: int) -> KeyMap:
     """Where a tensor of the encoder is kept, without the prefix of the system (`visual_encoder.`)."""
-    match name.removeprefix("encoder."):
+    inside = name.removeprefix("encoder.")
+    match inside:
         case "class_token":
             return within("cls_token", 2)
         case "position_table":
             return within("pos_embed", 1)
         case "stem.weight":
             return shaped("patch_embed.proj.weight", (3, patch, patch))
-        case "stem.bias":
-            return same("patch_embed.proj.bias")
-    module, _, kind = name.removeprefix("encoder.").rpartition(".")
-    _, number, part = module.split(".", 2)
-    if (part, kind) == ("query_key_value", "bias"):
-        names = (f"blocks.{number}.attn.q_bias", f"blocks.{number}.attn.v_bias")
-        return KeyMap(names, _with_zeros, _without_keys)
-    return same(f"blocks.{number}.{IN_BLOCK[part]}.{kind}")
+    if inside.endswith(".query_key_value.bias"):
+        attention = f"blocks.{in_block(inside)[0]}.attn"
+        return KeyMap((f"{attention}.q_bias", f"{attention}.v_bias"), _with_zeros, _without_keys)
+    return by_name(inside, OUTSIDE, "blocks", IN_BLOCK)
 
 
 def _with_zeros(tensors: Sequence[Tensor]) -> Tensor:

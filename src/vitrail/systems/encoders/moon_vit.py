@@ -11,7 +11,7 @@ from functools import partial
 import torch
 from torch import Tensor
 
-from vitrail.systems.system import KeyMap, same, shaped
+from vitrail.systems.system import KeyMap, by_name, shaped
 
 OUTSIDE = {
     "stem.bias": "patch_embed.proj.bias",
@@ -36,15 +36,11 @@ def key_map(name: str, patch: int, heads: int, table: tuple[int, int]) -> KeyMap
     if inside == "position_table":
         names = ("patch_embed.pos_emb.weight",)
         return KeyMap(names, lambda tensors: tensors[0].flatten(0, 1), lambda tensor: [tensor.unflatten(0, table)])
-    if inside in OUTSIDE:
-        return same(OUTSIDE[inside])
-    module, _, kind = inside.rpartition(".")
-    _, number, part = module.split(".", 2)
-    official = f"encoder.blocks.{number}.{IN_BLOCK[part]}.{kind}"
-    if part != "query_key_value":
-        return same(official)
+    kept = by_name(inside, OUTSIDE, "encoder.blocks", IN_BLOCK)
+    if ".query_key_value." not in inside:
+        return kept
     ours, theirs = partial(_reordered, heads=heads), partial(_reordered, heads=heads, back=True)
-    return KeyMap((official,), lambda tensors: ours(tensors[0]), lambda tensor: [theirs(tensor)])
+    return KeyMap(kept.names, lambda tensors: ours(tensors[0]), lambda tensor: [theirs(tensor)])
 
 
 def _reordered(tensor: Tensor, heads: int, back: bool = False) -> Tensor:

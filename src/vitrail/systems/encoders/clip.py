@@ -19,9 +19,8 @@ from vitrail.systems.system import (
     KeyMap,
     Official,
     before,
-    in_block,
+    by_name,
     refused,
-    rows,
     same,
     shaped,
     square,
@@ -125,20 +124,16 @@ def canonical(name: str) -> str | None:
     return name if name.startswith((TOWER, "visual_projection.")) else TOWER + name
 
 
-def key_map(name: str, described: EncoderSpec) -> KeyMap:
+def key_map(name: str, spec: EncoderSpec) -> KeyMap:
     """Where our tensor `name` is kept."""
     inside = name.removeprefix("encoder.")
     if inside == "pool.projection.weight":
         return same(PROJECTION)
-    return before(TOWER, in_tower(inside, OUTSIDE, described.media.patch))
+    return before(TOWER, in_tower(inside, OUTSIDE, spec.media.patch))
 
 
 def in_tower(name: str, outside: dict[str, str], patch: int) -> KeyMap:
     """Where a tensor of the encoder is kept, in names without the tower's prefix. outside: those beside the blocks."""
     if name == "stem.weight":
         return shaped("embeddings.patch_embedding.weight", (3, patch, patch))
-    if name in outside:
-        return same(outside[name])
-    module, _, kind = name.rpartition(".")
-    number, part = in_block(module)
-    return rows(*(f"encoder.layers.{number}.{official}.{kind}" for official in IN_BLOCK[part]))
+    return by_name(name, outside, "encoder.layers", IN_BLOCK)

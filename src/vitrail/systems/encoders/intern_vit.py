@@ -21,11 +21,11 @@ from vitrail.systems.system import (
     Json,
     KeyMap,
     ModelSpec,
+    by_name,
     differences,
     in_block,
     on_a_line,
     refused,
-    same,
     shaped,
     within,
 )
@@ -76,7 +76,12 @@ FREE = (
 )
 """What the layout says of an encoder."""
 
-OUTSIDE = {"projector.norm": "mlp1.0", "projector.first": "mlp1.1", "projector.second": "mlp1.3"}
+OUTSIDE = {
+    "stem.bias": "vision_model.embeddings.patch_embedding.bias",
+    "projector.norm": "mlp1.0",
+    "projector.first": "mlp1.1",
+    "projector.second": "mlp1.3",
+}
 IN_BLOCK = {
     "attention_norm": "norm1",
     "query_key_value": "attn.qkv",
@@ -206,9 +211,9 @@ def outer_settings(model: ModelConfig) -> dict[str, Any]:
     }
 
 
-def key_map(name: str, described: ModelSpec) -> KeyMap:
+def key_map(name: str, spec: ModelSpec) -> KeyMap:
     """Where a tensor of encoder or projector is kept."""
-    encoder, media = described.model.encoder, described.model.media
+    encoder, media = spec.model.encoder, spec.model.media
     assert isinstance(encoder, VisionTransformerConfig), "obstacles come first"
     match name:
         case "encoder.class_token":
@@ -217,21 +222,14 @@ def key_map(name: str, described: ModelSpec) -> KeyMap:
             return within("vision_model.embeddings.position_embedding", 1)
         case "encoder.stem.weight":
             return shaped("vision_model.embeddings.patch_embedding.weight", (3, media.patch, media.patch))
-        case "encoder.stem.bias":
-            return same("vision_model.embeddings.patch_embedding.bias")
-    module, _, kind = name.rpartition(".")
-    if module in OUTSIDE:
-        return same(f"{OUTSIDE[module]}.{kind}")
-    number, part = in_block(name)
-    layer = f"vision_model.encoder.layers.{number}"
-    if part in IN_BLOCK:
-        return same(f"{layer}.{IN_BLOCK[part]}")
-    inside, _, kind = part.rpartition(".")
-    official = f"{layer}.{IN_BLOCK[inside]}.{kind}"
+    kept = by_name(name.removeprefix("encoder."), OUTSIDE, "vision_model.encoder.layers", IN_BLOCK)
     dummies = encoder.dummy_heads * (encoder.width // encoder.heads)
-    if dummies and (inside in ("query_key_value", "query_norm", "key_norm") or part == "attention_out.weight"):
-        return _padded(official, encoder.width, dummies, inside)
-    return same(official)
+    if dummies and name.startswith("encoder.blocks."):
+        part = in_block(name)[1]
+        module = part.rpartition(".")[0]
+        if module in ("query_key_value", "query_norm", "key_norm") or part == "attention_out.weight":
+            return _padded(kept.names[0], encoder.width, dummies, module)
+    return kept
 
 
 def _padded(name: str, width: int, dummies: int, part: str) -> KeyMap:
