@@ -164,7 +164,7 @@ class Endless:
 
     name = "endless"
 
-    def rows(self, epoch: int, place: Any) -> Iterator[tuple[Row | DataError, Any]]:
+    def rows(self, epoch: int, cursor: Any) -> Iterator[tuple[Row | DataError, Any]]:
         rng = np.random.default_rng(0)
         number = 0
         while True:

@@ -85,8 +85,8 @@ def test_text_alone_is_a_document() -> None:
     ("fields", "message"),
     [
         ({"images": [None], "texts": ["One.", None]}, "2 texts but 1 images, holes counted"),
-        ({"images": ["a.png"], "texts": ["One."]}, "place 0 needs either a text or a picture"),
-        ({"images": [None], "texts": [None]}, "place 0 needs either a text or a picture"),
+        ({"images": ["a.png"], "texts": ["One."]}, "position 0 needs either a text or a picture"),
+        ({"images": [None], "texts": [None]}, "position 0 needs either a text or a picture"),
         ({"texts": ["One."]}, "'images' must be a list that is not empty"),
         ({"images": [None], "texts": [5]}, "a document's text must be a string, got int"),
         ({"interleaved": []}, "'interleaved' must be a list that is not empty"),

@@ -35,14 +35,14 @@ class Rows:
 
 
 class Streamed:
-    """The same, in its own order alone. opened: the places it was opened at."""
+    """The same, in its own order alone. opened: the cursors it was opened at."""
 
     def __init__(self, name: str, count: int) -> None:
         self.name, self._count, self.opened = name, count, []  # type: ignore[var-annotated]
 
-    def rows(self, epoch: int, place: Any) -> Iterator[tuple[Row | DataError, Any]]:
-        self.opened.append((epoch, place))
-        for index in range((place or {"next": 0})["next"], self._count):
+    def rows(self, epoch: int, cursor: Any) -> Iterator[tuple[Row | DataError, Any]]:
+        self.opened.append((epoch, cursor))
+        for index in range((cursor or {"next": 0})["next"], self._count):
             yield Row(f"{self.name} {epoch}.{index}", {}), {"next": index + 1}
 
 

@@ -19,7 +19,7 @@ from vitrail.contracts.messages import Row
 from vitrail.synthetic.config import KINDS, LESSONS, SCENE_OF_KIND, SCORED_KINDS, DrawnConfig, split_of
 from vitrail.synthetic.paper import COLOURS
 from vitrail.synthetic.scenes.scene import Scene
-from vitrail.synthetic.scenes.shapes import PLACES
+from vitrail.synthetic.scenes.shapes import POSITIONS
 from vitrail.synthetic.scenes.text import CAPS
 from vitrail.synthetic.shapes import SHAPES, plural, shape_mask
 from vitrail.synthetic.source import DrawnSource
@@ -289,9 +289,9 @@ def test_a_place_is_where_its_box_has_its_centre(scenes: dict[str, list[Scene]])
         for ask in (ask for ask in scene.asks if ask.kind == "position"):
             (x1, y1, x2, y2) = next(box for name, box in scene.boxes.items() if name in ask.question)
             column, row = int((x1 + x2) / 2 * 3 / 64), int((y1 + y2) / 2 * 4 / 64)
-            assert ask.answer == PLACES[3 * row + column]
+            assert ask.answer == POSITIONS[3 * row + column]
             seen.add(ask.answer)
-    assert seen == set(PLACES)
+    assert seen == set(POSITIONS)
 
 
 def test_a_box_answer_is_its_box_in_thousandths() -> None:

@@ -37,8 +37,8 @@ class PartConfig:
         if self.share is None:
             return
         points = self.share if isinstance(self.share, tuple) else ((0.0, self.share),)
-        places = [place for place, _ in points]
-        if not points or places != sorted(set(places)) or not 0 <= places[0] <= places[-1] <= 1:
+        progress = [at for at, _ in points]
+        if not points or progress != sorted(set(progress)) or not 0 <= progress[0] <= progress[-1] <= 1:
             raise ValueError("share needs points [progress, share] with progress rising from 0 to 1")
         if any(share < 0 for _, share in points) or not any(share for _, share in points):
             raise ValueError("shares must be 0 or more, and not all 0")

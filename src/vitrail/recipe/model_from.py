@@ -14,7 +14,7 @@ from typing import Any
 from vitrail.contracts.errors import RecipeError, WeightsError
 from vitrail.recipe.dump import plain
 from vitrail.recipe.layers import lay_over
-from vitrail.recipe.yaml_lines import Listing, Mark, Node, Scalar, Table
+from vitrail.recipe.yaml_lines import Listing, Location, Node, Scalar, Table
 
 FROM = "from"
 COMPONENTS = ("encoder", "projector", "backbone", "contrast", "spotter")
@@ -34,17 +34,17 @@ def over_model(tree: Table) -> Table:
     if isinstance(named, Scalar) and named.is_null:
         return tree
     if not isinstance(named, Scalar):
-        raise RecipeError(f"{named.mark}: model.from: expected a folder or a hub id")
+        raise RecipeError(f"{named.location}: model.from: expected a folder or a hub id")
     try:
         settings, source = settings_of(named.text)
     except WeightsError as error:
-        raise RecipeError(f"{named.mark}: model.from: {error}") from error
-    beneath = _node(settings, Mark(source, -1))
+        raise RecipeError(f"{named.location}: model.from: {error}") from error
+    beneath = _node(settings, Location(source, -1))
     assert isinstance(beneath, Table), "a model is a mapping"
     return lay_over(beneath, tree)
 
 
-def settings_of(place: str) -> tuple[dict[str, Any], str]:
+def settings_of(source: str) -> tuple[dict[str, Any], str]:
     """What a finished model says of `model` and `prompt`, as plain values, and the file that says it.
 
     Raises WeightsError.
@@ -54,7 +54,7 @@ def settings_of(place: str) -> tuple[dict[str, Any], str]:
     from vitrail.systems.folder import CONFIG, DESCRIPTION, is_official, own_folder
     from vitrail.systems.opening import official_settings
 
-    folder = local_folder(place, weights=False)
+    folder = local_folder(source, weights=False)
     own = own_folder(folder)
     if own is not None:
         model, prompt = _own(own / DESCRIPTION)
@@ -65,16 +65,16 @@ def settings_of(place: str) -> tuple[dict[str, Any], str]:
         model, prompt = plain(spec.model), plain(spec.prompt)
         name = CONFIG
         # In the recipe of the run stands the id that was given, not where it was fetched to.
-        tokenizer = place if spec.model.backbone.tokenizer == str(folder) else None
+        tokenizer = source if spec.model.backbone.tokenizer == str(folder) else None
     else:
-        raise WeightsError(f"'{place}' holds no finished model: neither {DESCRIPTION} nor {CONFIG} is there")
+        raise WeightsError(f"'{source}' holds no finished model: neither {DESCRIPTION} nor {CONFIG} is there")
     backbone = {"config": model["backbone"]["config"], **({"tokenizer": tokenizer} if tokenizer else {})}
-    weights = {name: place for name in COMPONENTS if name in ("encoder", "projector", "backbone") or model.get(name)}
-    return {"model": {**model, "backbone": backbone, "weights": weights}, "prompt": prompt}, f"{place}/{name}"
+    weights = {name: source for name in COMPONENTS if name in ("encoder", "projector", "backbone") or model.get(name)}
+    return {"model": {**model, "backbone": backbone, "weights": weights}, "prompt": prompt}, f"{source}/{name}"
 
 
 def _own(description: Path) -> tuple[dict[str, Any], dict[str, Any]]:
-    """The model and prompt of a run's description, with the language model's settings in their place."""
+    """The model and prompt of a run's description, with the language model's settings within its backbone."""
     import yaml
 
     found = yaml.safe_load(description.read_text(encoding="utf-8"))
@@ -85,13 +85,13 @@ def _own(description: Path) -> tuple[dict[str, Any], dict[str, Any]]:
         raise WeightsError(f"'{description}' is no description of a model: it lacks {error}") from error
 
 
-def _node(value: Any, mark: Mark) -> Node:
+def _node(value: Any, location: Location) -> Node:
     """Plain values as the tree that a YAML file makes."""
     if isinstance(value, dict):
-        return Table({str(key): _node(item, mark) for key, item in value.items()}, mark)
+        return Table({str(key): _node(item, location) for key, item in value.items()}, location)
     if isinstance(value, list):
-        return Listing(tuple(_node(item, mark) for item in value), mark)
+        return Listing(tuple(_node(item, location) for item in value), location)
     if isinstance(value, str):
-        return Scalar(value, True, mark)
+        return Scalar(value, True, location)
     words = {None: "null", True: "true", False: "false"}
-    return Scalar(words[value] if value is None or isinstance(value, bool) else repr(value), False, mark)
+    return Scalar(words[value] if value is None or isinstance(value, bool) else repr(value), False, location)

@@ -196,8 +196,8 @@ def _path(points: Sequence[Point], x: Axis, y: Axis, style: str) -> str:
         return ""
     if len(points) == 1:
         return f'<circle class="dot {style}" cx="{x.at(points[0][0]):.1f}" cy="{y.at(points[0][1]):.1f}" r="3"/>'
-    places = "L".join(f"{x.at(a):.1f} {y.at(b):.1f}" for a, b in points)
-    return f'<path class="{style}" d="M{places}"/>'
+    corners = "L".join(f"{x.at(a):.1f} {y.at(b):.1f}" for a, b in points)
+    return f'<path class="{style}" d="M{corners}"/>'
 
 
 def _end_labels(lines: Sequence[Line], x: Axis, y: Axis, *, named: bool) -> list[str]:
@@ -210,15 +210,15 @@ def _end_labels(lines: Sequence[Line], x: Axis, y: Axis, *, named: bool) -> list
     excess = max(0.0, heights[-1] - (y.start - 6)) if heights else 0.0
     parts = []
     for (at, line), shifted in zip(drawn, heights, strict=True):
-        place = shifted - excess
+        height = shifted - excess
         end = x.at(line.points[-1][0])
         value = escape(number(line.points[-1][1]))
         parts.append(f'<circle class="dot {line.style}" cx="{end:.1f}" cy="{at:.1f}" r="3.5"/>')
         if named:
-            parts.append(f'<text class="name" x="{end + 10:.1f}" y="{place - 3:.1f}">{escape(line.name)}</text>')
-            parts.append(f'<text class="value" x="{end + 10:.1f}" y="{place + 13:.1f}">{value}</text>')
+            parts.append(f'<text class="name" x="{end + 10:.1f}" y="{height - 3:.1f}">{escape(line.name)}</text>')
+            parts.append(f'<text class="value" x="{end + 10:.1f}" y="{height + 13:.1f}">{value}</text>')
         else:
-            parts.append(f'<text class="value" x="{end + 7:.1f}" y="{place + 4:.1f}">{value}</text>')
+            parts.append(f'<text class="value" x="{end + 7:.1f}" y="{height + 4:.1f}">{value}</text>')
     return parts
 
 
@@ -228,15 +228,15 @@ def _hover(lines: Sequence[Line], x: Axis, top: float, bottom: float) -> list[st
     columns = longest.points[:: max(1, len(longest.points) // 60)]
     edges = [x.start, *((x.at(a[0]) + x.at(b[0])) / 2 for a, b in pairwise(columns)), x.end]
     parts = []
-    for (place, _), (begin, end) in zip(columns, pairwise(edges), strict=True):
-        said = [f"{tick(place)}"]
+    for (column, _), (begin, end) in zip(columns, pairwise(edges), strict=True):
+        said = [f"{tick(column)}"]
         for line in lines:
             if line.points:
-                near = min(line.points, key=lambda p: abs(p[0] - place))
+                near = min(line.points, key=lambda p: abs(p[0] - column))
                 said.append(f"{line.name}: {number(near[1])}")
         parts.append(
             f'<g class="hit"><rect x="{begin:.1f}" y="{top}" width="{max(end - begin, 0):.1f}" '
             f'height="{bottom - top}"/>'
-            f'<path d="M{x.at(place):.1f} {top}V{bottom}"/><title>{escape(chr(10).join(said))}</title></g>'
+            f'<path d="M{x.at(column):.1f} {top}V{bottom}"/><title>{escape(chr(10).join(said))}</title></g>'
         )
     return parts

@@ -19,30 +19,30 @@ _COLOURS = 7  # c0 ... c6 of the style sheet
 
 def timeline(records: Records) -> list[float]:
     """The x position of every record: its step, counted on where a stage starts its own count again."""
-    places: list[float] = []
+    positions: list[float] = []
     offset = 0.0
     before: Mapping[str, Any] = {}
     for index, record in enumerate(records):
         step = _finite(record.get("step"))
-        place = offset + (index if step is None else step)
+        position = offset + (index if step is None else step)
         fresh = record.get("stage") != before.get("stage")
-        if places and (place < places[-1] or (fresh and place <= places[-1])):
-            offset = places[-1] + (1 if not step else 0)
-            place = offset + (step or 0)
-        places.append(place)
+        if positions and (position < positions[-1] or (fresh and position <= positions[-1])):
+            offset = positions[-1] + (1 if not step else 0)
+            position = offset + (step or 0)
+        positions.append(position)
         before = record
-    return places
+    return positions
 
 
-def stages(records: Records, places: Sequence[float]) -> list[Band]:
+def stages(records: Records, positions: Sequence[float]) -> list[Band]:
     """Stretches of records with the same stage name; each begins where the one before ended."""
     bands: list[Band] = []
-    for record, place in zip(records, places, strict=True):
+    for record, position in zip(records, positions, strict=True):
         name = str(record.get("stage") or "")
         if bands and bands[-1].name == name:
-            bands[-1] = Band(name, bands[-1].start, place)
+            bands[-1] = Band(name, bands[-1].start, position)
         else:
-            bands.append(Band(name, bands[-1].end if bands else place, place))
+            bands.append(Band(name, bands[-1].end if bands else position, position))
     return bands if any(band.name for band in bands) else []
 
 
@@ -51,17 +51,18 @@ def beside(records: Records, bands: Sequence[Band]) -> list[float]:
 
     A blind baseline has only the stages that train the language model.
     """
-    places = timeline(records)
+    positions = timeline(records)
     begins = _begins(bands)
-    own = _begins(stages(records, places))
+    own = _begins(stages(records, positions))
     names = [str(record.get("stage") or "") for record in records]
     return [
-        place + begins[name] - own[name] if name in begins else place for name, place in zip(names, places, strict=True)
+        position + begins[name] - own[name] if name in begins else position
+        for name, position in zip(names, positions, strict=True)
     ]
 
 
 def _begins(bands: Sequence[Band]) -> dict[str, float]:
-    """The place before the first of each stage."""
+    """The position before the first record of each stage."""
     return {band.name: band.start - (index == 0) for index, band in enumerate(bands)}
 
 
@@ -81,9 +82,9 @@ def smoothed(points: Sequence[Point], bands: Sequence[Band]) -> list[Point]:
             begin += 1
         reach = min(len(points) // 50, len(piece) // 8)
         sums = [0.0, *accumulate(value for _, value in piece)]
-        for i, (place, _) in enumerate(piece):
+        for i, (position, _) in enumerate(piece):
             low, high = max(0, i - reach), min(len(piece), i + max(min(reach, i), reach // 4) + 1)
-            result.append((place, (sums[high] - sums[low]) / (high - low)))
+            result.append((position, (sums[high] - sums[low]) / (high - low)))
     return result
 
 
@@ -93,10 +94,10 @@ def _finite(value: Any) -> float | None:
     return None
 
 
-def _series(records: Records, places: Sequence[float], read: Callable[[Mapping[str, Any]], Any]) -> list[Point]:
-    """(place, value) where the record has a finite value."""
-    found = ((place, _finite(read(record))) for record, place in zip(records, places, strict=True))
-    return [(place, value) for place, value in found if value is not None]
+def _series(records: Records, positions: Sequence[float], read: Callable[[Mapping[str, Any]], Any]) -> list[Point]:
+    """(position, value) where the record has a finite value."""
+    found = ((position, _finite(read(record))) for record, position in zip(records, positions, strict=True))
+    return [(position, value) for position, value in found if value is not None]
 
 
 def _sparse(points: Sequence[Point]) -> Sequence[Point]:
@@ -110,9 +111,9 @@ def loss(steps: Records, blind_steps: Records) -> str:
     lines = []
     bands: list[Band] = []
     for records, name, style in ((steps, "with pictures", "after"), (blind_steps, "blind baseline", "blind")):
-        places = beside(records, bands)
-        own = stages(records, places)
-        points = _series(records, places, lambda record: record.get("loss"))
+        positions = beside(records, bands)
+        own = stages(records, positions)
+        points = _series(records, positions, lambda record: record.get("loss"))
         if points:
             lines.append(Line(name, style, _sparse(smoothed(points, own)), points))
             bands = bands or own
@@ -139,15 +140,17 @@ def loss(steps: Records, blind_steps: Records) -> str:
 
 def _stage_table(records: Records, lines: Sequence[Line]) -> str:
     """Stage by stage: steps, tokens, time, and the smoothed loss at both ends."""
-    places = timeline(records)
-    bands = stages(records, places)
+    positions = timeline(records)
+    bands = stages(records, positions)
     if not bands:
         return ""
     rows = []
     for index, band in enumerate(bands):
         last = index == len(bands) - 1
         inside = [
-            i for i, place in enumerate(places) if (band.start < place or index == 0) and (place <= band.end or last)
+            i
+            for i, position in enumerate(positions)
+            if (band.start < position or index == 0) and (position <= band.end or last)
         ]
         # Counted from 0, the first stage has one step more than its last number says.
         count = band.end - (band.start if index else min(band.start, 1) - 1)
@@ -168,8 +171,8 @@ def _spans_decades(lines: Sequence[Line]) -> bool:
     return min(values) > 0 and max(values) > 12 * min(values)
 
 
-def _within(place: float, band: Band, *, first: bool) -> bool:
-    return place <= band.end and (place > band.start or (first and place >= band.start))
+def _within(position: float, band: Band, *, first: bool) -> bool:
+    return position <= band.end and (position > band.start or (first and position >= band.start))
 
 
 def _or_dash(value: float, shown: Callable[[float], str]) -> str:
@@ -189,11 +192,11 @@ def _spent(records: Records, inside: Sequence[int], key: str) -> float:
 
 def small_charts(steps: Records) -> str:
     """Learning rates, throughput, gradient norm and loss by source, side by side; each only if it was logged."""
-    places = timeline(steps)
-    bands = stages(steps, places)
-    charts = [_learning_rates(steps, places), _by_source(steps, places, bands)]
+    positions = timeline(steps)
+    bands = stages(steps, positions)
+    charts = [_learning_rates(steps, positions), _by_source(steps, positions, bands)]
     for key, title in (("tokens_per_second", "Throughput, tokens a second"), ("gradient_norm", "Gradient norm")):
-        points = _series(steps, places, lambda record, key=key: record.get(key))  # type: ignore[misc]
+        points = _series(steps, positions, lambda record, key=key: record.get(key))  # type: ignore[misc]
         if len(points) > 1:
             line = Line(title, "c0", _sparse(smoothed(points, bands)), points)
             charts.append(_small(title, [line], bands, from_zero=key == "tokens_per_second", keys=False))
@@ -215,37 +218,37 @@ def _small(
     return f"<figure><figcaption><h3>{escape(title)}</h3></figcaption>{chart}{key}</figure>"
 
 
-def _grouped(records: Records, places: Sequence[float], field: str) -> dict[str, list[Point]]:
+def _grouped(records: Records, positions: Sequence[float], field: str) -> dict[str, list[Point]]:
     """One series for every name in a mapping field, in order of appearance."""
     names = list(dict.fromkeys(name for record in records for name in (record.get(field) or {})))
-    series = {name: _series(records, places, lambda r, name=name: (r.get(field) or {}).get(name)) for name in names}  # type: ignore[misc]
+    series = {name: _series(records, positions, lambda r, name=name: (r.get(field) or {}).get(name)) for name in names}  # type: ignore[misc]
     return {name: points for name, points in series.items() if len(points) > 1}
 
 
-def _learning_rates(records: Records, places: Sequence[float]) -> str:
+def _learning_rates(records: Records, positions: Sequence[float]) -> str:
     """One curve a parameter group; groups that share every rate share a curve."""
     merged: dict[tuple[Point, ...], list[str]] = {}
-    for name, points in _grouped(records, places, "lr").items():
+    for name, points in _grouped(records, positions, "lr").items():
         merged.setdefault(tuple(points), []).append(name)
     peaks = [max(value for _, value in points) for points in merged]
     if not peaks or max(peaks) <= 0:
         return ""
     log = max(peaks) > 12 * min(peak for peak in peaks if peak > 0)
-    # A warm-up from 0 has no place on a log scale; two decades below the smallest peak are as good as 0.
+    # A warm-up from 0 cannot stand on a log scale; two decades below the smallest peak are as good as 0.
     floor = min(peak for peak in peaks if peak > 0) / 100 if log else 0.0
     lines: list[Line] = []
     for rates, names in merged.items():
-        kept = [(place, max(value, floor)) for place, value in rates]
+        kept = [(position, max(value, floor)) for position, value in rates]
         # Rates often coincide for a stage: later lines are dashed, so that earlier ones show through the gaps.
         style = f"c{len(lines) % _COLOURS} over{min(len(lines), 3)}"
         lines.append(Line(", ".join(names), style, _sparse(kept)))
     title = "Learning rate, log scale" if log else "Learning rate"
-    return _small(title, lines, stages(records, places), log=log, from_zero=not log)
+    return _small(title, lines, stages(records, positions), log=log, from_zero=not log)
 
 
-def _by_source(records: Records, places: Sequence[float], bands: Sequence[Band]) -> str:
+def _by_source(records: Records, positions: Sequence[float], bands: Sequence[Band]) -> str:
     """The smoothed loss of each data source; left out when there is only one."""
-    series = _grouped(records, places, "loss_by_source")
+    series = _grouped(records, positions, "loss_by_source")
     if len(series) < 2:
         return ""
     lines = [

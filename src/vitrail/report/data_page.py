@@ -148,7 +148,7 @@ def _words(found: Findings) -> str:
     if scripts:
         shown = [*scripts[:6], *([("the rest", sum(count for _, count in scripts[6:]))] if scripts[6:] else [])]
         bar = stacked_bar(
-            [(f"c{place}", name, count) for place, (name, count) in enumerate(shown)], label="Characters by script"
+            [(f"c{index}", name, count) for index, (name, count) in enumerate(shown)], label="Characters by script"
         )
         blocks.append(f"<figure><figcaption><h3>Characters</h3></figcaption>{bar}</figure>")
     kinds = [(kind, count) for kind, count in found.kinds.most_common(KINDS) if kind]

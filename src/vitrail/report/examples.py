@@ -89,8 +89,8 @@ def _boxes(example: Example) -> str:
 
 def _box(box: Box, style: str) -> str:
     """Twice the same rectangle: a light rim under the coloured line, so that it shows on any picture."""
-    place = f'x="{box[0]:.0f}" y="{box[1]:.0f}" width="{box[2] - box[0]:.0f}" height="{box[3] - box[1]:.0f}"'
-    return f'<rect class="rim" {place}/><rect class="{style}" {place}/>'
+    attributes = f'x="{box[0]:.0f}" y="{box[1]:.0f}" width="{box[2] - box[0]:.0f}" height="{box[3] - box[1]:.0f}"'
+    return f'<rect class="rim" {attributes}/><rect class="{style}" {attributes}/>'
 
 
 def _media_type(picture: bytes) -> str | None:

@@ -12,7 +12,7 @@ from vitrail.report.dots import stacked_bar
 from vitrail.report.text import escape, percent, table
 
 OUTCOMES: tuple[str, ...] = get_args(Outcome)
-"""In the order in which they are shown; the colour of each is that of its place."""
+"""In the order in which they are shown; the colour of each is that of its position."""
 
 KEPT = ("used", "text_cut", "picture_shrunk", "picture_dropped")
 """Outcomes of rows that are learnt from: as they are, or changed to fit."""
@@ -54,7 +54,7 @@ def outcomes_bar(counts: Mapping[str, Any]) -> str:
     """Shares of all rows by outcome; "" without any."""
     amounts = _amounts(counts)
     parts = [
-        (_colour(outcome, place), named(outcome), amounts[outcome]) for place, outcome in enumerate(_ordered(amounts))
+        (_colour(outcome, index), named(outcome), amounts[outcome]) for index, outcome in enumerate(_ordered(amounts))
     ]
     bar = stacked_bar(parts, label="Rows by outcome", shown=lambda value: f"{value:,.0f}")
     return f"<figure>{bar}</figure>" if bar else ""
@@ -78,7 +78,7 @@ def first_reasons(rows: Sequence[Mapping[str, Any]]) -> str:
         reasons = firsts.setdefault((str(row.get("outcome") or ""), str(row.get("source") or "")), [])
         if row.get("reason") and len(reasons) < _FIRST:
             reasons.append(escape(row["reason"]))
-    order = {outcome: place for place, outcome in enumerate(_ordered({outcome: 1.0 for outcome, _ in firsts}))}
+    order = {outcome: index for index, outcome in enumerate(_ordered({outcome: 1.0 for outcome, _ in firsts}))}
     lines = [
         [escape(named(outcome)), escape(source), "<br>".join(reasons)]
         for (outcome, source), reasons in sorted(firsts.items(), key=lambda item: order[item[0][0]])
@@ -111,12 +111,12 @@ def chosen(rows: Sequence[Mapping[str, Any]], most: int = MOST_ROWS) -> list[Map
     """At most `most` rows in their order: first of each source and outcome: a frequent one hides no other."""
     seen: Counter[tuple[Any, Any]] = Counter()
     ranked = []
-    for place, row in enumerate(rows):
+    for index, row in enumerate(rows):
         key = row.get("source"), row.get("outcome")
         seen[key] += 1
         if seen[key] <= most:
-            ranked.append((seen[key], place))
-    return [rows[place] for place in sorted(place for _, place in sorted(ranked)[:most])]
+            ranked.append((seen[key], index))
+    return [rows[index] for index in sorted(index for _, index in sorted(ranked)[:most])]
 
 
 def _amounts(counts: Mapping[str, Any]) -> dict[str, float]:
@@ -139,5 +139,5 @@ def _ordered(outcomes: Mapping[str, Any]) -> list[str]:
 _COLOURS = {"used": 0, "text_cut": 4, "picture_shrunk": 2, "picture_dropped": 1, "over_share": 6, "too_long": 3}
 
 
-def _colour(outcome: str, place: int) -> str:
-    return f"c{_COLOURS.get(outcome, 5 if outcome in OUTCOMES else place % 7)}"
+def _colour(outcome: str, index: int) -> str:
+    return f"c{_COLOURS.get(outcome, 5 if outcome in OUTCOMES else index % 7)}"

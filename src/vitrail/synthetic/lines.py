@@ -40,7 +40,7 @@ class LinesSource:
     def row(self, index: int) -> Row:
         """A row as a chat record: a picture, and its text as the answer, lines parted by a line break.
 
-        Its fields: messages, images (one, with the place of every character), kind. Raises IndexError past the
+        Its fields: messages, images (one, with the position of every character), kind. Raises IndexError past the
         last row.
         """
         if not 0 <= index < self.config.rows:
@@ -75,7 +75,7 @@ class LinesSource:
     def _picture(self, dice: Dice, text: list[str], grown: float) -> ImagePart:
         """Dark on light, or the other way round in one of six; sides are whole multiples of `unit`.
 
-        Marks are where characters stood before the paper was turned: by so little that they keep their patch.
+        Marks are where characters stood before the paper was rotated: by so little that they keep their patch.
         """
         face = dice.pick(reading_typefaces(self.config.split))
         size = dice.pick(_SIZES)
@@ -90,8 +90,8 @@ class LinesSource:
         left = _MARGIN + _stray(dice, sheet.shape[1] - width, astray)
         marks = []
         for number, (row, mask) in enumerate(zip(text, masks, strict=True)):
-            place = sheet[top + number * pitch :, left:][: mask.shape[0], : mask.shape[1]]
-            np.maximum(place, mask[: place.shape[0]], out=place)
+            spot = sheet[top + number * pitch :, left:][: mask.shape[0], : mask.shape[1]]
+            np.maximum(spot, mask[: spot.shape[0]], out=spot)
             before = "\n"
             for character, (x, y) in zip(row, middles(row, face, size), strict=True):
                 if character != " ":
@@ -109,7 +109,7 @@ def _ramp(grown: float, start: float, end: float) -> float:
 
 
 def _stray(dice: Dice, room: int, astray: float) -> int:
-    """A place in so many px of room: the middle, or as far from it as `astray` lets it."""
+    """An offset into so many px of room: the middle, or as far from it as `astray` lets it."""
     reach = round(room / 2 * astray)
     return min(room, max(0, room // 2 + dice.between(-reach, reach)))
 

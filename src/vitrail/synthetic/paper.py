@@ -58,8 +58,8 @@ def ink(picture: NDArray[np.uint8], alpha: NDArray[np.uint8], colour: str, left:
 def worn(dice: Dice, picture: NDArray[np.uint8], amount: float, *, skew: float = 0.0) -> NDArray[np.uint8]:
     """A worn copy of a picture, uint8[H, W, 3].
 
-    amount: 0 for as good as new, 1 for a bad photocopy. skew: largest turn in degrees; what comes in at the corners is
-    the picture's own edge colour. Each kind of wear is met in about half of the pictures.
+    amount: 0 for as good as new, 1 for a bad photocopy. skew: largest rotation in degrees; what comes in at the corners
+    is the picture's own edge colour. Each kind of wear is met in about half of the pictures.
     """
     if skew and dice.chance(0.5):
         picture = skewed(picture, dice.spread(skew))

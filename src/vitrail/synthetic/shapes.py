@@ -76,8 +76,8 @@ def _draw(pen: ImageDraw.ImageDraw, shape: str, side: float) -> None:
 
 def _star() -> list[Point]:
     radii = (0.53, 0.22)
-    turns = [(radii[corner % 2], -pi / 2 + corner * pi / 5) for corner in range(10)]
-    return [(0.5 + radius * cos(angle), 0.54 + radius * sin(angle)) for radius, angle in turns]
+    corners = [(radii[corner % 2], -pi / 2 + corner * pi / 5) for corner in range(10)]
+    return [(0.5 + radius * cos(angle), 0.54 + radius * sin(angle)) for radius, angle in corners]
 
 
 _HEART_TIP: list[Point] = [(0.06, 0.49), (0.5, 0.3), (0.94, 0.49), (0.5, 1.0)]

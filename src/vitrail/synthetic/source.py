@@ -20,7 +20,7 @@ _DRAW: dict[str, Callable[[Dice, Frame], Scene]] = {
     "bars": bars.draw,
 }
 
-assert {len(COLOURS), len(SHAPES), len(shapes.PLACES), count.MOST, bars.MOST} == {ANSWERS}, "unequal answer lists"
+assert {len(COLOURS), len(SHAPES), len(shapes.POSITIONS), count.MOST, bars.MOST} == {ANSWERS}, "unequal answer lists"
 
 
 class DrawnSource:
@@ -103,15 +103,15 @@ class DrawnSource:
         return self._dice("easy", index).chance(2 - 2 * index / first)
 
     def _aim(self, dice: Dice, index: int, easy: bool) -> tuple[str, int]:
-        """The kind that a row's scene is drawn for, and which of its answers: in turn for test, by lot for train."""
-        # Not in turn for train: a reader that takes every n-th row must still meet every scene. In turn for test:
-        # each kind has as many rows, and in any twelve of its rows each answer comes once.
+        """The kind that a row's scene is drawn for, and which answer: alternating for test, random for train."""
+        # Random for train: a reader that takes every n-th row must still meet every scene. Alternating for test: each
+        # kind has as many rows, and in any twelve of its rows each answer comes once.
         if easy:
             return dice.pick(EASY_KINDS), dice.below(ANSWERS)
         if self.config.split == "train":
             return dice.pick(dice.pick(self.config.lessons)), dice.below(ANSWERS)
-        round_, turn = divmod(index, len(self.config.asked))
-        kind = self.config.asked[turn]
+        round_, number = divmod(index, len(self.config.asked))
+        kind = self.config.asked[number]
         order = Dice("answers", self.config.split, self.config.seed, kind, round_ // ANSWERS)
         return kind, order.sample(range(ANSWERS), ANSWERS)[round_ % ANSWERS]
 

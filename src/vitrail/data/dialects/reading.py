@@ -52,7 +52,7 @@ CARRIED = frozenset(
 
 
 def to_conversation(row: Row, dialect: DialectName = "auto") -> Conversation:
-    """Reads a row. Raises DataError, naming the row's place, when it does not fit its dialect."""
+    """Reads a row. Raises DataError, naming the row's location, when it does not fit its dialect."""
     read = _read(row, dialect)
     if not any(message.role == "assistant" for message in read.messages):
         raise DataError(f"{where(row)}: no assistant turn")
@@ -121,10 +121,10 @@ def dialect_of(source: Source | StreamedSource, rows: int = 5) -> DialectName:
         seen.setdefault("tags", text)
     if len(seen) > 1:
         found = sorted(seen.items(), key=lambda item: item[1][0])
-        places = ", ".join(f"row {index} is {name}" for name, (index, _) in found)
+        found_in = ", ".join(f"row {index} is {name}" for name, (index, _) in found)
         last = shown_row(found[-1][1][1].fields)
         raise DataError(
-            f"{source.name}: rows are written in different dialects ({places}); name one with `dialect:`; "
+            f"{source.name}: rows are written in different dialects ({found_in}); name one with `dialect:`; "
             f"the row that differs: {last}"
         )
     return cast(DialectName, next(iter(seen)))

@@ -105,8 +105,8 @@ def _upright(
     )
     flow.y = plot.start + 3
     baseline = flow.line(pen)
-    for place, (name, amount, colour) in enumerate(zip(names, amounts, colours, strict=True)):
-        middle = left + slot * place + slot // 2
+    for number, (name, amount, colour) in enumerate(zip(names, amounts, colours, strict=True)):
+        middle = left + slot * number + slot // 2
         height = plot.at(amount)
         box = [middle - breadth // 2, plot.start - height, middle - breadth // 2 + breadth, plot.start]
         page.area(box, colour, name=draft.words.box_of_bar(name))

@@ -41,7 +41,7 @@ class DocumentsConfig:
     rows: how many documents. seed: another seed gives other documents of the same split.
     documents: kinds of document to draw; empty = all of `DOCUMENTS`.
     ask: kinds of question to ask; empty = all of `ASKS` but `text`.
-    questions: most questions a train document, in one conversation. The test split always asks one, its kinds in turn.
+    questions: most questions a train document, in one conversation. The test split asks one, the kinds alternating.
     text: share of train rows with a turn that reads every line. caption: share of train rows with a caption turn.
     level: difficulty from 0 to 1: more lines, items and series, smaller type, more skew.
     grow: over so many of the first train rows the level rises from 0 to `level`; for a stage that takes the rows in

@@ -7,7 +7,7 @@ from typing import NamedTuple
 from vitrail.synthetic.documents.draft import Draft, ask_order, larger, pale
 from vitrail.synthetic.documents.page import WHITE, Colour, Flow, Page, whole_width
 from vitrail.synthetic.documents.pen import Pen
-from vitrail.synthetic.documents.rows import Entry, needed, place
+from vitrail.synthetic.documents.rows import Entry, needed, write_rows
 
 OPTIONS: dict[str, tuple[str, ...]] = {
     "title": ("left", "centre", "band", "boxed", "ruled"),
@@ -53,11 +53,11 @@ def draw(draft: Draft) -> None:
     width = whole_width(needed([*head, *rows], 16) + 2 * margin + dice.between(0, 24), draft.job.unit)
     draft.page = page = Page(width, margin)
     flow = Flow(page, margin + (3 if layout["title"] == "band" else 0), dice.between(125, 155) / 100)
-    place(flow, head, ink)
+    write_rows(flow, head, ink)
     if stacked or layout["fields"] == "cells":
         _cells(page, flow, layout["fields"], shown, (pen, hand), (label_ink, written, accent))
     else:
-        place(flow, rows, ink)
+        write_rows(flow, rows, ink)
     if layout["edge"] != "none":
         page.edge = ("thin", 4, accent if layout["edge"] == "accent" else ink)
     draft.tell("form", title=title, count=str(len(fields)))

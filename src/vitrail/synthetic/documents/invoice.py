@@ -9,7 +9,7 @@ from vitrail.synthetic.documents.draft import Draft, ask_items, larger, pale
 from vitrail.synthetic.documents.money import Money, prices_with_total
 from vitrail.synthetic.documents.page import WHITE, Colour, Flow, Page, whole_width
 from vitrail.synthetic.documents.pen import Pen
-from vitrail.synthetic.documents.rows import Entry, needed, place
+from vitrail.synthetic.documents.rows import Entry, needed, write_rows
 
 OPTIONS: dict[str, tuple[str, ...]] = {
     "head": ("title left", "title right", "title above", "band", "centre"),
@@ -49,7 +49,7 @@ def draw(draft: Draft) -> None:
     margin = dice.between(10, 15)
     width = whole_width(needed(entries, 14) + 2 * margin + dice.between(0, 20), draft.job.unit)
     draft.page = page = Page(width, margin)
-    place(Flow(page, margin, dice.between(118, 140) / 100), entries, ink)
+    write_rows(Flow(page, margin, dice.between(118, 140) / 100), entries, ink)
     draft.tell("invoice", client=facts["client"], total=facts["total"])
     for key, value in facts.items():
         if key in ("client", "sender"):

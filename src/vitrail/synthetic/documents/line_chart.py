@@ -74,9 +74,9 @@ def draw(draft: Draft) -> None:
         legend=[words.name(), words.name()] if layout["lines"] == "two" else [],
     )
     colours = dice.sample(SERIES, len(series))
-    page, plot, places, wall, scale = _plot(draft, layout, chart, colours, (pen, ink))
+    page, plot, across, wall, scale = _plot(draft, layout, chart, colours, (pen, ink))
     for amounts, colour in zip(series, colours, strict=True):
-        points = [(x, plot.start - plot.at(amount)) for x, amount in zip(places, amounts, strict=True)]
+        points = [(x, plot.start - plot.at(amount)) for x, amount in zip(across, amounts, strict=True)]
         line = _stroke(page, points, colour, int(layout["stroke"]), layout["points"], (wall, plot.start - 1))
         if len(series) == 1:
             _values(draft, page, line, amounts, chart.names, (pen, ink))
@@ -120,12 +120,12 @@ def _plot(
         scale = grid_up(page, plot, step, (left, right), pen, marks=marks)
     page.area([left, plot.start, right, plot.start + 1], AXIS)
     slot = (right - left) // len(names)
-    places = [left + slot * place + slot // 2 for place in range(len(names))]
+    across = [left + slot * index + slot // 2 for index in range(len(names))]
     flow.y = plot.start + 3
     baseline = flow.line(pen)
-    for name, x in zip(names, places, strict=True):
+    for name, x in zip(names, across, strict=True):
         page.write(name, pen, x, baseline, ink, align="centre", name=draft.words.box_of_label(name))
-    return page, plot, places, left, scale
+    return page, plot, across, left, scale
 
 
 def _stroke(
@@ -159,17 +159,13 @@ def _values(
     for (x, y), amount, name in zip(line.points, amounts, names, strict=True):
         half = pen.width(str(amount)) // 2
         over, under = y - 6, y + 6 + round(0.75 * pen.size)
-        places = [
-            (x + aside, baseline) for aside in (0, half, -half) for baseline in (over, under, over - 5, under + 4)
-        ]
+        spots = [(x + aside, baseline) for aside in (0, half, -half) for baseline in (over, under, over - 5, under + 4)]
         allowed = [
-            place
-            for place in places
-            if line.wall + half <= place[0] <= page.width - page.margin - half and place[1] < line.floor
+            spot
+            for spot in spots
+            if line.wall + half <= spot[0] <= page.width - page.margin - half and spot[1] < line.floor
         ]
-        best = min(
-            allowed, key=lambda place: line.under((place[0] - half, place[1] - pen.size, 2 * half, pen.size + 1))
-        )
+        best = min(allowed, key=lambda spot: line.under((spot[0] - half, spot[1] - pen.size, 2 * half, pen.size + 1)))
         page.write(str(amount), pen, *best, ink, align="centre", name=draft.words.box_of_value(name))
 
 

@@ -54,8 +54,8 @@ def draw(draft: Draft) -> None:
         page.edge = (layout["edge"], 4, ink if ground else accent)
     draft.tell("notice", title=heading)
     draft.asks += asks
-    for place, line in enumerate(page.lines(), 1):
-        draft.ask("position", "line", line, number=str(place))
+    for number, line in enumerate(page.lines(), 1):
+        draft.ask("position", "line", line, number=str(number))
 
 
 def _sentences(draft: Draft) -> tuple[list[Ask], list[str]]:

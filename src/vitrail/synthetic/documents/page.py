@@ -1,4 +1,4 @@
-"""A page while it is laid out, and what it becomes: placed text, rules, areas, and the boxes of what has a name.
+"""A page while it is laid out, and what it becomes: text, rules, areas, and the boxes of what has a name.
 
 Nothing is drawn while a page is laid out: text is measured, and what does not fit is refused there and then.
 """
@@ -43,7 +43,7 @@ class Document:
     asks: every question it offers but boxes and clicks, each with its only right answer. boxes: name of a thing to the
     box of its ink, px. targets: the names that can be clicked. layout: drawn in one split only. values: names, amounts,
     dates and codes on it, each of one split only. fonts: names of the fonts it is written in. runs: every piece of
-    text with its box, on a page that is not turned. marks: every character with its place.
+    text with its box, on a page that is not rotated. marks: every character with its position.
     """
 
     name: str
@@ -129,7 +129,7 @@ class Page:
         return width
 
     def area(self, box: Box, colour: Colour, *, name: str = "") -> None:
-        """Fills a box, under what is placed later. name: of its box."""
+        """Fills a box, under what is written later. name: of its box."""
         self._things.append(_Area(box, colour))
         if name:
             self.boxes[name] = box
@@ -264,8 +264,8 @@ class Flow:
         self.y += px
 
 
-class Turn:
-    """A turn about the middle of a picture of `width` by `height` px, anticlockwise."""
+class Rotation:
+    """A rotation about the middle of a picture of `width` by `height` px, anticlockwise."""
 
     def __init__(self, width: int, height: int, degrees: float) -> None:
         self._middle = width / 2, height / 2
@@ -288,7 +288,7 @@ class Turn:
         return [min(max(round(edge), 0), most) for edge, most in zip(edges, self._sides, strict=True)]
 
     def picture(self, picture: NDArray[np.uint8]) -> NDArray[np.uint8]:
-        """The picture, turned."""
+        """The picture, rotated."""
         return skewed(picture, self._degrees) if self._degrees else picture
 
 

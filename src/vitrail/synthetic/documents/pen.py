@@ -16,7 +16,7 @@ from PIL import ImageFont
 from vitrail.synthetic.typefaces import Typeface, lettering_on_baseline
 
 SIDE = 4
-"""Room at each side of a mask for letters that reach out of their place, px."""
+"""Room at each side of a mask for letters that reach out of their width, px."""
 
 
 @dataclass(frozen=True)
@@ -28,7 +28,7 @@ class Pen:
 
     def width(self, text: str) -> int:
         """From the start of the first letter to the end of the last, px."""
-        return _letters(self.face, self.size).places(text)[-1]
+        return _letters(self.face, self.size).starts(text)[-1]
 
     def mask(self, text: str) -> NDArray[np.uint8]:
         """The text as uint8[h, w + 2 * SIDE]; it starts `SIDE` px from the left."""
@@ -39,10 +39,10 @@ class Pen:
 
         The last of the four is what stands before it: a line break at the start, a blank, or nothing.
         """
-        places = _letters(self.face, self.size).places(text)
+        starts = _letters(self.face, self.size).starts(text)
         high = self.face.cap * self.size / 2
         before = ["\n", *(" " if character == " " else "" for character in text)]
-        spots = zip(text, pairwise(places), before, strict=False)
+        spots = zip(text, pairwise(starts), before, strict=False)
         return [(c, (x + end) / 2, high, apart) for c, (x, end), apart in spots if c != " "]
 
     @property
@@ -65,18 +65,18 @@ class _Letters:
         self._steps: dict[str, int] = {}
         self._masks: dict[str, tuple[int, NDArray[np.uint8]]] = {}
 
-    def places(self, text: str) -> list[int]:
+    def starts(self, text: str) -> list[int]:
         """Where each letter starts, and where the text ends, px."""
         return list(accumulate(map(self._step, text), initial=0))
 
     def mask(self, text: str) -> NDArray[np.uint8]:
-        places = self.places(text)
-        sheet = np.zeros((self.ascent + self._descent, places[-1] + 2 * SIDE), np.uint8)
-        for place, letter in zip(places, text, strict=False):
+        starts = self.starts(text)
+        sheet = np.zeros((self.ascent + self._descent, starts[-1] + 2 * SIDE), np.uint8)
+        for at, letter in zip(starts, text, strict=False):
             if letter == " ":
                 continue
             left, glyph = self._letter(letter)
-            start = place + SIDE + left
+            start = at + SIDE + left
             spot = sheet[:, start : start + glyph.shape[1]]
             np.maximum(spot, glyph, out=spot)
         return sheet
@@ -88,7 +88,7 @@ class _Letters:
         return step
 
     def _letter(self, letter: str) -> tuple[int, NDArray[np.uint8]]:
-        """A letter's mask, and how far right of its place that starts, px."""
+        """A letter's mask, and how far right of the letter's start it begins, px."""
         if letter not in self._masks:
             mask = lettering_on_baseline(letter, self._face, self._size)
             self._masks[letter] = (int(self._font.getbbox(letter)[0]) - 1, mask)

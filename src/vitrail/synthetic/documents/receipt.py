@@ -8,7 +8,7 @@ from vitrail.synthetic.documents.draft import Draft, ask_items, even, larger
 from vitrail.synthetic.documents.money import Money, paid, prices_with_total
 from vitrail.synthetic.documents.page import NARROWEST, WHITE, Colour, Flow, Page, UnfitError, whole_width
 from vitrail.synthetic.documents.pen import Pen
-from vitrail.synthetic.documents.rows import Entry, needed, place
+from vitrail.synthetic.documents.rows import Entry, needed, write_rows
 
 OPTIONS: dict[str, tuple[str, ...]] = {
     "head": ("centre", "left", "band", "boxed", "centre"),
@@ -74,7 +74,7 @@ def draw(draft: Draft) -> None:
     draft.page = page = Page(width, margin)
     if desk:
         page.paper, page.sheet = dice.pick(DESKS), (desk, dice.pick((WHITE, (250, 249, 244), (244, 246, 248))))
-    place(Flow(page, margin, lead), entries, draft.ink())
+    write_rows(Flow(page, margin, lead), entries, draft.ink())
     draft.tell("receipt", shop=facts["shop"], count=str(len(bought)), total=facts["total"])
     _ask(draft, facts, bought, money)
 

@@ -1,4 +1,4 @@
-"""Rows of a page that is one column: measured first, so that the page can be as wide as they need, then placed."""
+"""Rows of a page that is one column: measured first, so that the page can be as wide as they need, then written."""
 
 from __future__ import annotations
 
@@ -52,8 +52,8 @@ def needed(entries: Sequence[Entry], apart: int = 10) -> int:
     return max(entry.width(apart) for entry in entries)
 
 
-def place(flow: Flow, entries: Sequence[Entry], ink: Colour) -> None:
-    """Writes the rows, from the flow's place down."""
+def write_rows(flow: Flow, entries: Sequence[Entry], ink: Colour) -> None:
+    """Writes the rows below each other, from where the flow stands."""
     for entry in entries:
         if entry.rule:
             flow.page.rule(entry.rule, flow.y + 3, ink)

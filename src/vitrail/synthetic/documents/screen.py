@@ -94,8 +94,8 @@ def _buttons(draft: Draft, layout: dict[str, str], look: Theme, pen: Pen, action
     if layout["order"] == "stacked":
         wide = max(widths)
         left = page.margin + dice.between(0, page.inner - wide)
-        for place, (action, name) in enumerate(zip(actions, names, strict=True)):
-            button(page, look, pen, action, [left, y, left + wide, y + high], name, main=place == main, raised=raised)
+        for index, (action, name) in enumerate(zip(actions, names, strict=True)):
+            button(page, look, pen, action, [left, y, left + wide, y + high], name, main=index == main, raised=raised)
             y += high + 5
         ask_order(draft, actions, topics=("button below", "button above"))
         return y
@@ -104,8 +104,8 @@ def _buttons(draft: Draft, layout: dict[str, str], look: Theme, pen: Pen, action
         raise UnfitError("too many buttons")
     x = page.margin + (room if layout["order"] == "right" else 0)
     gap += room // (len(actions) - 1) if layout["order"] == "spread" else 0
-    for place, (action, wide, name) in enumerate(zip(actions, widths, names, strict=True)):
-        button(page, look, pen, action, [x, y, x + wide, y + high], name, main=place == main, raised=raised)
+    for index, (action, wide, name) in enumerate(zip(actions, widths, names, strict=True)):
+        button(page, look, pen, action, [x, y, x + wide, y + high], name, main=index == main, raised=raised)
         x += wide + gap
     for one, two in pairwise(actions):
         draft.ask("position", "button right", two, name=one)
@@ -137,14 +137,14 @@ def _menu(draft: Draft, layout: dict[str, str], look: Theme, pen: Pen, title: st
         raise UnfitError("a wide menu")
     opened = dice.below(len(menus))
     left = min(max(lefts[opened] - 5, page.margin - 6), page.width - page.margin - wide + 6)
-    for place, (menu, at) in enumerate(zip(menus, lefts, strict=True)):
+    for index, (menu, at) in enumerate(zip(menus, lefts, strict=True)):
         box = [at - 5, y, at + pen.width(menu) + 5, y + high]
-        if place == opened:
+        if index == opened:
             page.area(box, look.accent)
         name = words.element("menu", menu)
         page.boxes[name] = box
         page.targets.append(name)
-        page.write(menu, pen, at, middle(pen, y, y + high), (255, 255, 255) if place == opened else look.ink)
+        page.write(menu, pen, at, middle(pen, y, y + high), (255, 255, 255) if index == opened else look.ink)
     for one, two in pairwise(menus):
         draft.ask("position", "menu right", two, name=one)
         draft.ask("position", "menu left", one, name=two)
@@ -152,11 +152,11 @@ def _menu(draft: Draft, layout: dict[str, str], look: Theme, pen: Pen, title: st
 
 
 def _entries(
-    draft: Draft, layout: dict[str, str], look: Theme, pen: Pen, entries: list[tuple[str, str]], place: list[int]
+    draft: Draft, layout: dict[str, str], look: Theme, pen: Pen, entries: list[tuple[str, str]], corner: list[int]
 ) -> None:
-    """The entries of an open menu in a panel: left, top and right in `place`, px."""
+    """The entries of an open menu in a panel: left, top and right in `corner`, px."""
     page, words, high = draft.page, draft.words, _pitch(layout, pen)
-    left, y, right = place
+    left, y, right = corner
     panel = [left, y, right, y + high * len(entries) + 6]
     page.area(panel, look.panel)
     page.outline(panel, look.edge)
@@ -214,17 +214,17 @@ def _files(draft: Draft, layout: dict[str, str], look: Theme, pen: Pen, title: s
 
 
 def _icon_row(draft: Draft, look: Theme, y: int) -> int:
-    """Three to six icons in a row at a place by lot; returns where it ends, px."""
+    """Three to six icons in a row, somewhere by lot; returns where it ends, px."""
     page, dice = draft.page, draft.dice
     side = dice.between(15, 20)
     count = dice.between(3, min(6, page.inner // (side + 8)))
     step = dice.between(side + 8, max(side + 8, page.inner // count))
     left = page.margin + dice.between(0, page.inner - step * (count - 1) - side)
-    for place, shape in enumerate(dice.sample(SHAPES, count)):
+    for index, shape in enumerate(dice.sample(SHAPES, count)):
         colour = (
             look.ink if dice.chance(0.5) else dice.pick(((220, 60, 50), (40, 130, 220), (60, 170, 90), (230, 150, 20)))
         )
-        icon(page, shape, side, left + step * place, y, colour, draft.words.element("icon", draft.words.shape(shape)))
+        icon(page, shape, side, left + step * index, y, colour, draft.words.element("icon", draft.words.shape(shape)))
     return y + side
 
 

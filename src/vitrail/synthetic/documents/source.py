@@ -12,7 +12,7 @@ from vitrail.synthetic.documents import bar_chart, form, invoice, line_chart, no
 from vitrail.synthetic.documents.chinese import ChineseVocabulary
 from vitrail.synthetic.documents.config import READING, DocumentsConfig
 from vitrail.synthetic.documents.draft import Draft, Job
-from vitrail.synthetic.documents.page import Document, Turn, UnfitError
+from vitrail.synthetic.documents.page import Document, Rotation, UnfitError
 from vitrail.synthetic.documents.vocabulary import Vocabulary
 from vitrail.synthetic.documents.wording import worded
 from vitrail.synthetic.paper import worn
@@ -74,7 +74,7 @@ class DocumentsSource:
         """A row as a chat record with its picture.
 
         Its fields: messages (role and content, "<image>" first in the first user turn), images (one: uint8[H, W, 3]
-        with the place of every character), kind (of the last question; "text" or "caption" where nothing else is
+        with the position of every character), kind (of the last question; "text" or "caption" where nothing else is
         asked), kinds (of every turn), boxes (name of a thing to [x1, y1, x2, y2] in px), document (its kind), text (its
         lines), and target (a box in thousandths) where the last question is where to click. Raises IndexError past the
         last row.
@@ -105,13 +105,13 @@ class DocumentsSource:
         return Dice("documents", purpose, self.config.split, self.config.seed, index, attempt)
 
     def _aim(self, index: int) -> tuple[str, tuple[str, ...]]:
-        """The kind of document of a row, and kinds of question of which it must offer one: in turn for test."""
+        """The kind of document of a row, and kinds of question of which it must offer one; for test they alternate."""
         if self.config.split == "train":
             kind = self._dice("kind", index).pick(self._drawn_kinds)
             return kind, self._asked if self.config.questions else ()
-        round_, turn = divmod(index, len(self._asked))
-        offering = self._offering[self._asked[turn]]
-        return offering[round_ % len(offering)], self._asked[turn : turn + 1]
+        round_, number = divmod(index, len(self._asked))
+        offering = self._offering[self._asked[number]]
+        return offering[round_ % len(offering)], self._asked[number : number + 1]
 
     def _drawn(self, index: int, attempt: int, kind: str, wanted: tuple[str, ...]) -> Document:
         """One attempt at a document. Raises UnfitError when it fits no page, or offers nothing that is wanted."""
@@ -137,10 +137,10 @@ class DocumentsSource:
         width, height = page.finish(config.unit)
         picture, runs = page.draw(dice)
         most = _MOST_SKEW * job.level * config.wear
-        turn = Turn(width, height, dice.spread(most) if most and dice.chance(0.4) else 0.0)
-        boxes = {name: turn.box(box) for name, box in page.boxes.items()}
-        spots = [(character, *turn.point(x, y), before) for character, x, y, before in page.middles()]
-        picture = turn.picture(picture)
+        rotation = Rotation(width, height, dice.spread(most) if most and dice.chance(0.4) else 0.0)
+        boxes = {name: rotation.box(box) for name, box in page.boxes.items()}
+        spots = [(character, *rotation.point(x, y), before) for character, x, y, before in page.middles()]
+        picture = rotation.picture(picture)
         picture = worn(dice, picture, config.wear * (0.5 + 0.5 * grown))
         asks = [*draft.asks, Ask(READING, worded(talk, config.script, READING), "\n".join(lines))]
         for name, box in boxes.items():

@@ -115,12 +115,12 @@ def _body(
             shown = WHITE if layout["head"] == "band" else ink
         elif number and body == "stripes" and number % 2 == 0:
             page.area(row, pale(colour, 0.1))
-        for place, column in enumerate(columns):
+        for index, column in enumerate(columns):
             text = column.values[number - 1] if number else column.head
             align = layout["numbers"] if column.kind in ("number", "price", "time") else "left"
-            left, right = edges[place] + pad, edges[place + 1] - pad
+            left, right = edges[index] + pad, edges[index + 1] - pad
             x = {"left": left, "right": right, "centre": (left + right) // 2}[align]
-            name = text if number and place == 0 else ""
+            name = text if number and index == 0 else ""
             page.write(text, pen, x, baseline, shown, align=align, name=name)
         lines.append(flow.y)
     if not page.floats:

@@ -91,8 +91,8 @@ def title_bar(draft: Draft, look: Theme, pen: Pen, text: str, style: str) -> int
     if style == "cross":
         page.write("x", pen, page.width - page.margin, middle(pen, 0, height), ink, align="right")
     if style == "dots":
-        for place, colour in enumerate(((236, 94, 84), (244, 190, 78), (98, 198, 84))):
-            page.stamp(shape_mask("circle", 8), 7 + 12 * place, height // 2 - 4, colour)
+        for index, colour in enumerate(((236, 94, 84), (244, 190, 78), (98, 198, 84))):
+            page.stamp(shape_mask("circle", 8), 7 + 12 * index, height // 2 - 4, colour)
     return height
 
 

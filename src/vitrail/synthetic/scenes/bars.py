@@ -40,8 +40,8 @@ def draw(dice: Dice, frame: Frame) -> Scene:
     _axes(picture, plot)
     boxes: dict[str, Box] = {}
     width = max(plot.slot * dice.between(62, 78) // 100, 4)
-    for place, (colour, value) in enumerate(zip(colours, values, strict=True)):
-        left = _BESIDE + place * plot.slot + (plot.slot - width) // 2
+    for index, (colour, value) in enumerate(zip(colours, values, strict=True)):
+        left = _BESIDE + index * plot.slot + (plot.slot - width) // 2
         boxes[f"{colour} bar"] = _bar(picture, plot, colour, value, (left, width))
     return Scene(
         name="bars",
@@ -70,8 +70,8 @@ def _values(dice: Dice, frame: Frame, count: int) -> tuple[list[int], int]:
 
 def _asks(dice: Dice, frame: Frame, colours: list[str], values: list[int], asked: int) -> tuple[Ask, ...]:
     asks = [
-        Ask("bar value", question(dice, "bar value", colour=colours[place]), str(values[place]))
-        for place in sorted(range(len(values)), key=lambda place: place != asked)
+        Ask("bar value", question(dice, "bar value", colour=colours[index]), str(values[index]))
+        for index in sorted(range(len(values)), key=lambda index: index != asked)
     ]
     if values.count(max(values)) == 1:
         asks.append(Ask("tallest bar", question(dice, "tallest bar"), colours[values.index(max(values))]))

@@ -14,7 +14,7 @@ from vitrail.synthetic.words import WORDS
 CAPS: dict[str, tuple[int, ...]] = {"number": (18, 20, 22, 24, 26), "word": (16, 17, 18, 19, 20)}
 """Heights of a capital letter in a picture of 64 px, in px; they grow with the picture."""
 
-_STOPS = 8  # places across, and places down, that a block of text can take in the room around it
+_STOPS = 8  # positions across, and as many down, that a block of text can take in the room around it
 _MARGIN = 2
 
 
@@ -50,7 +50,7 @@ def draw(dice: Dice, frame: Frame) -> Scene:
 
 
 def _lay_out(dice: Dice, split: str) -> tuple[Value, tuple[int, int, int]]:
-    """Size step, place across and place down of the text block, in a layout of this split."""
+    """Size step, position across and position down of the text block, in a layout of this split."""
     while True:
         steps = (dice.below(5), dice.below(_STOPS), dice.below(_STOPS))
         layout: Value = ("text", *steps)

@@ -1,4 +1,4 @@
-"""MoonViT as Kimi-VL names its tensors. Its rotary positions turn neighbouring channels, columns before rows.
+"""MoonViT as Kimi-VL names its tensors. Its rotary positions rotate neighbouring channels, columns before rows.
 
 With queries' and keys' channels in another order they are ours: the same numbers meet the same angles.
 Source: moonshotai/Kimi-VL, `modeling_kimi_vl.py`; vLLM, `moonvit.py`.

@@ -186,7 +186,7 @@ def qwen2_5_vit() -> VisionTransformerConfig:
 def moon_vit() -> VisionTransformerConfig:
     """Kimi-VL's encoder, 417 M: SigLIP's, with a table of 64 x 64 resized to each picture, and rotary positions.
 
-    Its own rotary positions turn neighbouring channels, columns before rows: ours, once the rows of queries and keys
+    Its own rotary positions rotate neighbouring channels, columns before rows: ours, once the rows of queries and keys
     are put in another order. Source: arXiv 2504.07491, `modeling_kimi_vl.py`.
     """
     return VisionTransformerConfig(
