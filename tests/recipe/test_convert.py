@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import pytest
+from example_settings import Data, Drawn
 
 from vitrail.contracts.errors import RecipeError
 from vitrail.recipe.strict import read
@@ -18,30 +19,6 @@ from vitrail.recipe.strict import read
 class Colour(enum.Enum):
     RED = "red"
     BLUE = "blue"
-
-
-@dataclass(frozen=True)
-class Files:
-    kind: Literal["files"]
-    path: Path
-
-    @classmethod
-    def from_scalar(cls, text: str) -> Files:
-        if text.endswith("/"):
-            raise ValueError(f"expected a file, got the folder '{text}'")
-        return cls("files", Path(text))
-
-
-@dataclass(frozen=True)
-class Drawn:
-    kind: Literal["drawn"]
-    count: int = 8
-
-
-@dataclass(frozen=True)
-class Data:
-    train: Files | Drawn
-    held_out: Files | Drawn | None = None
 
 
 @dataclass(frozen=True)
