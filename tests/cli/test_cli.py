@@ -150,7 +150,7 @@ BAD_ROWS = {
 
 
 @pytest.mark.parametrize("name", BAD_ROWS)
-def test_a_bad_row_is_one_line_with_its_place(
+def test_a_bad_row_is_one_line_with_its_location(
     run: Run, tiny_recipe_file: Path, picture: Path, tmp_path: Path, name: str
 ) -> None:
     bad, expected = BAD_ROWS[name]

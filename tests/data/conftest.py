@@ -55,7 +55,7 @@ def write_rows() -> Callable[[Path, Sequence[Any]], JsonlSource]:
 
 @pytest.fixture(scope="session")
 def make_sample() -> Callable[..., Sample]:
-    """A sample by its measures alone: ids are 0, 1, 2 ..., and of every three places two are learnt."""
+    """A sample by its measures alone: ids are 0, 1, 2 ..., and of every three positions two are learnt."""
 
     def make(name: str, tokens: int, views: Sequence[tuple[int, View]] = ()) -> Sample:
         ids = np.arange(tokens, dtype=np.int64)

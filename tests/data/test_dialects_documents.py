@@ -1,4 +1,4 @@
-"""Documents of text and pictures: one turn, all of whose words are learnt, and their pictures in their places."""
+"""Documents of text and pictures: one turn, all of whose words are learnt, and their pictures where they stand."""
 
 from __future__ import annotations
 
@@ -96,7 +96,7 @@ def test_every_word_of_a_document_is_learnt_and_no_picture(tmp_path: Path, encod
     sample = encode.conversation(to_conversation(row(fields, tmp_path)))
     learnt = np.asarray(sample.labels) != IGNORE
     assert encode.tokenizer.decode(list(sample.labels[learnt])) == "Before.After."
-    # Not the picture's places, which hold no word.
+    # Not the picture's tokens, which hold no word.
     ((start, tokens),) = [(slot.start, slot.view.tokens) for slot in sample.slots]
     assert not learnt[start - 1 : start + tokens - 1].any()
     assert learnt[start + tokens - 1]

@@ -73,7 +73,7 @@ def test_every_row_of_an_epoch_once(pattern: str) -> None:
     assert numbers(HubSource(HubConfig(pattern, shuffle=False)), 1) == list(range(SHARDS * EACH))
 
 
-def test_a_stream_goes_on_from_any_place_in_another_process(pattern: str) -> None:
+def test_a_stream_goes_on_from_any_cursor_in_another_process(pattern: str) -> None:
     source = HubSource(HubConfig(pattern, seed=1))
     whole = rows(source, 1)
     for stop in (0, 3, 4, 5, EACH - 2, EACH - 1, EACH, 40, SHARDS * EACH - 2, SHARDS * EACH - 1):
@@ -98,7 +98,7 @@ def test_a_stream_may_stop_and_go_on_again_and_again(pattern: str) -> None:
     assert found == numbers(source)
 
 
-def test_what_lies_before_a_place_is_not_read_again(pattern: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_lies_before_a_cursor_is_not_read_again(pattern: str, monkeypatch: pytest.MonkeyPatch) -> None:
     source = HubSource(HubConfig(pattern, shuffle=False))
     cursor = rows(source)[2 * EACH + 11][1]
     opened: list[str] = []

@@ -176,7 +176,7 @@ class TestConversion:
     def test_wrong_type(self, line: str, message: str) -> None:
         assert errors(line) == [f"demo.yaml:1: {message}"]
 
-    def test_place_of_a_wrong_type_deep_inside(self) -> None:
+    def test_location_of_a_wrong_type_deep_inside(self) -> None:
         text = "name: x\nstages:\n  - name: align\n    steps: many\n"
         assert errors(text) == ["demo.yaml:4: stages[0].steps: expected a whole number, got 'many'"]
 

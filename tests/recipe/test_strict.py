@@ -1,4 +1,4 @@
-"""The strict recipe reader: keys, places of mistakes, tagged unions, shorthands, defaults and origins."""
+"""The strict recipe reader: keys, locations of mistakes, tagged unions, shorthands, defaults and origins."""
 
 from __future__ import annotations
 
@@ -102,7 +102,7 @@ class TestKeys:
     def test_duplicate_key(self) -> None:
         assert errors("name: a\nseed: 1\nname: b\n") == ["demo.yaml:3: key 'name' is given twice (first in line 1)"]
 
-    def test_value_error_of_a_class_gets_the_place_of_its_mapping(self) -> None:
+    def test_value_error_of_a_class_gets_the_location_of_its_mapping(self) -> None:
         assert errors("name: x\nstages:\n- name: a\n  steps: 0\n") == [
             "demo.yaml:3: stages[0]: steps must be positive, got 0"
         ]
@@ -180,7 +180,7 @@ class TestShorthand:
     def test_null_is_not_text(self) -> None:
         assert errors("data: {train: null}") == ["demo.yaml:1: data.train: expected text or a mapping, got null"]
 
-    def test_its_value_error_has_a_place(self) -> None:
+    def test_its_value_error_has_a_location(self) -> None:
         assert errors("data:\n  train: dir/") == ["demo.yaml:2: data.train: expected a file, got the folder 'dir/'"]
 
     def test_in_an_override(self) -> None:

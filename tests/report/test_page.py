@@ -15,7 +15,8 @@ import pytest
 from PIL import Image
 
 from vitrail.contracts.errors import VitrailError
-from vitrail.metrics import Answer, Score, bootstrap, summarise, wilson
+from vitrail.metrics.intervals import Score, bootstrap, wilson
+from vitrail.metrics.scoring import Answer, summarise
 from vitrail.report.charts import Axis, fitted, thinned
 from vitrail.report.costs import _cut, recipe
 from vitrail.report.curves import beside, smoothed, stages, timeline
@@ -275,7 +276,7 @@ def test_write_makes_folders_and_replaces(full: Report, tmp_path: Path) -> None:
     assert [file.name for file in path.parent.iterdir()] == ["report.html"]
 
 
-def test_write_to_an_impossible_place_is_one_clean_error(tmp_path: Path) -> None:
+def test_write_to_an_impossible_path_is_one_clean_error(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("x")
     with pytest.raises(VitrailError, match="cannot write the report to"):
         write(EMPTY, tmp_path / "file" / "report.html")
@@ -349,7 +350,7 @@ def test_numbers_read_well() -> None:
     assert Score.from_json({"value": 1.0}).n == 0
 
 
-def test_the_ledger_says_of_every_fate_how_many_and_why(tmp_path: Path) -> None:
+def test_the_ledger_says_of_every_outcome_how_many_and_why(tmp_path: Path) -> None:
     """Also of a rare one behind a frequent one, and in the order in which outcomes are told."""
     from vitrail.data.ledger import Event, Ledger
     from vitrail.report.ledger import OUTCOMES, chosen

@@ -130,8 +130,8 @@ def test_nothing_is_cut_off_and_no_texts_touch(documents: dict[str, list[Documen
         for text, (x1, y1, x2, y2) in document.runs:
             assert 0 < x1 < x2 < width, (document.name, text)
             assert 0 < y1 < y2 < height, (document.name, text)
-        for place, (text, one) in enumerate(document.runs):
-            for other, two in document.runs[:place]:
+        for index, (text, one) in enumerate(document.runs):
+            for other, two in document.runs[:index]:
                 apart = one[2] <= two[0] or two[2] <= one[0] or one[3] <= two[1] or two[3] <= one[1]
                 assert apart, (document.name, document.layout, text, other)
 
@@ -322,7 +322,7 @@ def test_a_font_that_cannot_write_chinese_is_refused(tmp_path: Path) -> None:
 
 
 def test_chinese_documents_speak_chinese(monkeypatch: pytest.MonkeyPatch) -> None:
-    # No Chinese font is bundled: one without those characters draws boxes in their place, and all else is the same.
+    # No Chinese font is bundled: one without those characters draws boxes instead, and all else is the same.
     (face, *_) = reading_typefaces("train")
     monkeypatch.setattr(
         "vitrail.synthetic.documents.source.chinese_typeface",

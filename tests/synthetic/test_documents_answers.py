@@ -159,20 +159,20 @@ class Blind:
 
     def __init__(self, rows: Iterable[Row]) -> None:
         self.answers: dict[str, Counter[str]] = defaultdict(Counter)
-        self.places: dict[str, list[list[int]]] = defaultdict(list)
+        self.given: dict[str, list[list[int]]] = defaultdict(list)
         for row in rows:
             for kind, question, answer in turns(row):
                 for key in (question, kind):
                     self.answers[key][answer] += 1
                     if kind in BOXED:
-                        self.places[key].append(json.loads(answer))
+                        self.given[key].append(json.loads(answer))
 
     def is_right(self, kind: str, question: str, answer: str, row: Row) -> bool:
         if kind not in BOXED:
             return (self.answers.get(question) or self.answers[kind]).most_common(1)[0][0] == answer
-        known = self.places.get(question, [])
+        known = self.given.get(question, [])
         guess = [
-            sorted(edge)[len(edge) // 2] for edge in zip(*(known if len(known) > 3 else self.places[kind]), strict=True)
+            sorted(edge)[len(edge) // 2] for edge in zip(*(known if len(known) > 3 else self.given[kind]), strict=True)
         ]
         if kind == "box":
             return overlap(guess, json.loads(answer)) >= 0.5

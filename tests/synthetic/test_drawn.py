@@ -157,7 +157,7 @@ def test_what_is_held_out_does_not_depend_on_the_seed() -> None:
     other = DrawnSource(DrawnConfig(split="test", rows=300, seed=99))
     for index in range(300):
         scene = other.scene(index)
-        # A lone shape's layout is held out by its place and size, not by lot.
+        # A lone shape's layout is held out by its position and size, not by chance.
         if scene.name != "shapes" or len(scene.boxes) > 1:
             assert split_of(scene.layout) == "test"
         assert not scene.value or split_of(scene.value) == "test"
@@ -283,7 +283,7 @@ def test_answers_match_the_caption_of_the_scene(scenes: dict[str, list[Scene]]) 
                 assert ask.answer in scene.caption
 
 
-def test_a_place_is_where_its_box_has_its_centre(scenes: dict[str, list[Scene]]) -> None:
+def test_a_position_is_where_its_box_has_its_centre(scenes: dict[str, list[Scene]]) -> None:
     seen = set()
     for scene in scenes["train"] + scenes["test"]:
         for ask in (ask for ask in scene.asks if ask.kind == "position"):

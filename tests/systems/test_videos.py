@@ -128,19 +128,19 @@ ROWS: dict[str, dict[str, Any]] = {
 }
 
 
-def placed(value: Any) -> Any:
-    """The row with frames in the place of their name."""
+def with_frames(value: Any) -> Any:
+    """The row with frames instead of their name."""
     if isinstance(value, dict):
-        return {key: placed(one) for key, one in value.items()}
+        return {key: with_frames(one) for key, one in value.items()}
     if isinstance(value, list):
-        return [placed(one) for one in value]
+        return [with_frames(one) for one in value]
     return frames() if isinstance(value, str) and value == "CLIP" else value
 
 
 @pytest.mark.parametrize("name", ROWS)
 def test_rows_of_every_dialect_become_batches(name: str, tmp_path: Path) -> None:
     chat, _ = opened(qwen2_vl.LAYOUT, tmp_path)
-    sample = chat.encode.row(Row("one", placed(ROWS[name])), "rows", "auto")
+    sample = chat.encode.row(Row("one", with_frames(ROWS[name])), "rows", "auto")
     moving = [slot.view.shows for slot in sample.slots if slot.view.shows]
     assert moving == [(0, 1), (2, 3), (4, 5)]
     assert len(sample.pictures) == (2 if name == "both" else 1)
@@ -156,7 +156,7 @@ def test_a_video_that_cannot_be_read_is_in_the_ledger(tmp_path: Path) -> None:
     bad = {**ROWS["tags"], "videos": ["gone.mp4"]}
     with pytest.raises(MediaError, match=r"rows\.jsonl:3: video .*gone\.mp4"):
         chat.encode.row(Row("one", bad, tmp_path, "rows.jsonl:3"), "rows", "auto")
-    sample = chat.encode.row(Row("one", placed(ROWS["tags"]), None, "rows.jsonl:3"), "rows", "auto")
+    sample = chat.encode.row(Row("one", with_frames(ROWS["tags"]), None, "rows.jsonl:3"), "rows", "auto")
     sample.pictures[0].image.resize((0, 0, 0, 3), refcheck=False)
     batch, (event,) = collate(Pack((sample,)), chat.encode.media)
     assert batch is None

@@ -27,8 +27,6 @@ MODULES = {
 }
 # What transformers notes about itself, or what is the caller's choice: no settings of the language model.
 NOTES = ("dtype", "torch_dtype", "architectures", "transformers_version", "_name_or_path")
-
-
 IMAGES: dict[str, Any] = {
     "rescale_factor": 1 / 255,
     "resample": 3,
