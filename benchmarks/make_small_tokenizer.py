@@ -14,8 +14,8 @@ from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 
 import vitrail
 from vitrail.data.dialects import to_conversation
-from vitrail.data.drawn.config import DrawnConfig
-from vitrail.data.drawn.source import DrawnSource
+from vitrail.synthetic.config import DrawnConfig
+from vitrail.synthetic.source import DrawnSource
 
 ROWS = 20_000
 PIECES = 512

@@ -14,7 +14,8 @@ from vitrail.media.config import NativeResolutionConfig, TilesConfig
 from vitrail.media.native import patchify_frames
 from vitrail.models.config import DecoderConfig, ModelConfig, VisionTransformerConfig
 from vitrail.prompts.config import MRopePositionsConfig
-from vitrail.systems import intern_vit, internvl, qwen_vit
+from vitrail.systems import internvl
+from vitrail.systems.encoders import intern_vit, qwen_vit
 
 SMALLEST, LARGEST = 112, 448
 """Sides of pictures, px."""

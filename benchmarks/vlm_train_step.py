@@ -55,8 +55,6 @@ from vitrail.contracts.devices import DeviceName
 from vitrail.contracts.samples import Batch, Sample
 from vitrail.data.collate import collate
 from vitrail.data.config import JsonlConfig
-from vitrail.data.drawn.documents.config import DocumentsConfig
-from vitrail.data.drawn.documents.source import DocumentsSource
 from vitrail.data.encode import Encode
 from vitrail.data.ledger import Ledger
 from vitrail.data.loader import Cursor, Stream, prefetched
@@ -67,6 +65,8 @@ from vitrail.export.official import export
 from vitrail.models.assembled import MultimodalModel
 from vitrail.recipe.read import read_recipe
 from vitrail.recipe.schema import Recipe
+from vitrail.synthetic.documents.config import DocumentsConfig
+from vitrail.synthetic.documents.source import DocumentsSource
 from vitrail.training.compiling import compile_pieces
 from vitrail.training.config import TrainingConfig
 from vitrail.training.device import Device, choose, has_compiler

@@ -9,8 +9,8 @@ from pathlib import Path
 
 from PIL import Image
 
-from vitrail.data.drawn.documents.config import DOCUMENTS, DocumentsConfig
-from vitrail.data.drawn.documents.source import DocumentsSource
+from vitrail.synthetic.documents.config import DOCUMENTS, DocumentsConfig
+from vitrail.synthetic.documents.source import DocumentsSource
 
 PAGE = Path(__file__).with_name("documents.png")
 WIDTH, GAP = 1060, 8  # px

@@ -91,3 +91,32 @@ def tiny_model(tiny_recipe: Recipe, tiny_encode: Encode) -> Callable[..., Multim
         return build.build_model(tiny_recipe.model, tiny_encode.tokenizer.vocabulary, seed)
 
     return make
+
+
+@pytest.fixture
+def finished_run(tmp_path: Path) -> Callable[..., Path]:
+    """Writes the weights of a recipe (its text, and overrides) as a finished run has them: the run's folder.
+
+    Norms and biases are moved off their start, where a mistake in them would not show.
+    """
+
+    def write(text: str, *overrides: str) -> Path:
+        import torch
+
+        from vitrail import build
+        from vitrail.recipe.read import read_recipe
+
+        path = tmp_path / "recipe.yaml"
+        path.write_text(text, encoding="utf-8")
+        recipe = read_recipe(str(path), list(overrides)).value
+        tokenizer = build.build_tokenizer(recipe.model.backbone, recipe.prompt)
+        model = build.build_model(recipe.model, tokenizer.vocabulary, seed=3)
+        with torch.no_grad():
+            for parameter in model.parameters():
+                if parameter.ndim == 1:
+                    parameter.add_(torch.randn_like(parameter) * 0.1)
+        encode = build.build_encode(recipe.model, recipe.prompt, tokenizer)
+        build.save_weights(model, encode, recipe.model, recipe.prompt, tmp_path / "run" / "weights")
+        return tmp_path / "run"
+
+    return write

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import functools
 import json
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -11,16 +11,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from vitrail.cli.main import main
-
 Run = Callable[..., tuple[int, str, str]]
 
 
 @pytest.fixture
-def run(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Run:
+def check(run: Run, tmp_path: Path) -> Run:
     """Runs `vitrail data check` in a folder with a file of three rows, the last of which has no picture."""
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.delenv("VITRAIL_DEBUG", raising=False)
     rows = []
     for name in ("a", "b", "gone"):
         said = [{"role": "user", "content": "<image>What [bold]?"}, {"role": "assistant", "content": name}]
@@ -30,33 +26,24 @@ def run(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp
         Image.fromarray(pixels).save(tmp_path / f"{name}.png")
     (tmp_path / "my.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
 
-    def call(*arguments: str) -> tuple[int, str, str]:
-        monkeypatch.setattr(sys, "argv", ["vitrail", "data", "check", *arguments])
-        status = 0
-        try:
-            main()
-        except SystemExit as stop:
-            status = int(stop.code or 0)
-        return status, *capsys.readouterr()
-
-    return call
+    return functools.partial(run, "data", "check")
 
 
-def test_a_file_is_summed_up(run: Run) -> None:
-    status, out, err = run("my.jsonl")
+def test_a_file_is_summed_up(check: Run) -> None:
+    status, out, err = check("my.jsonl")
     assert (status, err) == (0, "")
     assert "3: 2 used, 1 unreadable" in out
     assert "my.jsonl:3: picture 'gone.png' does not exist" in out
     assert "no recipe is given" in out
 
 
-def test_strict_fails_for_what_cannot_be_read(run: Run) -> None:
-    assert run("my.jsonl", "--strict")[0] == 1
-    assert run("my.jsonl", "--strict", "--rows", "2")[0] == 0
+def test_strict_fails_for_what_cannot_be_read(check: Run) -> None:
+    assert check("my.jsonl", "--strict")[0] == 1
+    assert check("my.jsonl", "--strict", "--rows", "2")[0] == 0
 
 
-def test_json_is_all_that_is_printed(run: Run) -> None:
-    status, out, _ = run("my.jsonl", "--json", "--held-out", "my.jsonl")
+def test_json_is_all_that_is_printed(check: Run) -> None:
+    status, out, _ = check("my.jsonl", "--json", "--held-out", "my.jsonl")
     assert status == 0
     found = json.loads(out)
     assert found["outcomes"] == {"used": 4, "unreadable": 2}
@@ -66,14 +53,14 @@ def test_json_is_all_that_is_printed(run: Run) -> None:
     assert 0 < found["mask_share"] < 1
 
 
-def test_a_recipe_measures(run: Run, tiny_recipe_file: Path, tmp_path: Path) -> None:
-    status, out, _ = run(
+def test_a_recipe_measures(check: Run, tiny_recipe_file: Path, tmp_path: Path) -> None:
+    status, out, _ = check(
         "my.jsonl", "data.pack.length=75", "--recipe", str(tiny_recipe_file), "--html", "out/page.html"
     )
     assert status == 0
     assert "A pack holds 75 tokens" in out
     assert (tmp_path / "out" / "page.html").read_text(encoding="utf-8").count("data:image/png") == 2
-    status, out, _ = run("data.train=my.jsonl", "--recipe", str(tiny_recipe_file))
+    status, out, _ = check("data.train=my.jsonl", "--recipe", str(tiny_recipe_file))
     assert status == 0
     assert "3: 2 used, 1 unreadable" in out
 
@@ -88,8 +75,8 @@ def test_a_recipe_measures(run: Run, tiny_recipe_file: Path, tmp_path: Path) -> 
         (("my.jsonl", "--recipe", "demmo"), "did you mean"),
     ],
 )
-def test_mistakes_are_one_line(run: Run, arguments: tuple[str, ...], said: str) -> None:
-    status, _, err = run(*arguments)
+def test_mistakes_are_one_line(check: Run, arguments: tuple[str, ...], said: str) -> None:
+    status, _, err = check(*arguments)
     assert status == 2
     assert said in err
     assert err.count("\n") == 1

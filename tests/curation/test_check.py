@@ -22,8 +22,8 @@ from vitrail.curation.words import scripts, sort_of
 from vitrail.data.config import MixtureConfig
 from vitrail.data.encode import Encode
 from vitrail.data.sources.config import FolderConfig, JsonlConfig, ParquetConfig, WebDatasetConfig
+from vitrail.report.data_page import render
 from vitrail.run.data_check import Wanted, check_data, data_of
-from vitrail.run.data_page import render
 
 
 def picture(path: Path, seed: int, size: tuple[int, int] = (64, 48)) -> Path:
@@ -91,7 +91,7 @@ def test_every_row_is_accounted_for() -> None:
 @pytest.mark.usefixtures("folder")
 def test_pictures_that_come_again() -> None:
     names = ["0.png", "1.png", "2.png", "copy.png", "near.jpg", "0.png"]
-    rows = [row(f"r{place}", name, asked=f"{place}?") for place, name in enumerate(names)]
+    rows = [row(f"r{number}", name, asked=f"{number}?") for number, name in enumerate(names)]
     held = [row("h0", "2.png"), row("h1", "3.png"), row("h2", "near.jpg")]
     found = check_data(Wanted(write(Path("rows.jsonl"), rows), write(Path("held.jsonl"), held)))
     assert [(pair.first, pair.second) for pair in found.names_again.examples] == [("0.png", "copy.png")]
@@ -106,7 +106,7 @@ def test_pictures_that_come_again() -> None:
 
 
 @pytest.mark.usefixtures("folder")
-def test_fates_by_a_recipe(tiny_recipe_file: Path) -> None:
+def test_outcomes_by_a_recipe(tiny_recipe_file: Path) -> None:
     picture(Path("large.png"), 9, (400, 300))
     rows = [row("short", "0.png"), row("long", None, answer="very " * 200), row("wide", "large.png", answer="x" * 150)]
     data = write(Path("rows.jsonl"), rows)
@@ -164,7 +164,7 @@ class Endless:
 
     name = "endless"
 
-    def rows(self, epoch: int, place: Any) -> Iterator[tuple[Row | DataError, Any]]:
+    def rows(self, epoch: int, cursor: Any) -> Iterator[tuple[Row | DataError, Any]]:
         rng = np.random.default_rng(0)
         number = 0
         while True:
@@ -265,7 +265,7 @@ def test_words() -> None:
     assert sort_of("a b.jsonl:7: 8003 tokens", "a b.jsonl:7") == "N tokens"
 
 
-def test_rows_are_told_fate_by_fate() -> None:
+def test_rows_are_told_outcome_by_outcome() -> None:
     """A thousand shrunk pictures do not hide the one that cannot be read."""
     findings = Findings("many", "tiny")
     for number in range(1000):

@@ -13,9 +13,6 @@ from PIL import Image
 
 from vitrail.contracts.samples import IGNORE, MediaSlot, Sample, View
 from vitrail.data.config import JsonlConfig
-from vitrail.data.drawn.documents.config import DOCUMENTS, DocumentsConfig
-from vitrail.data.drawn.documents.page import Document
-from vitrail.data.drawn.documents.source import DocumentsSource
 from vitrail.data.encode import Encode
 from vitrail.data.sources.jsonl import JsonlSource
 from vitrail.media.config import NativeResolutionConfig
@@ -58,7 +55,7 @@ def write_rows() -> Callable[[Path, Sequence[Any]], JsonlSource]:
 
 @pytest.fixture(scope="session")
 def make_sample() -> Callable[..., Sample]:
-    """A sample by its measures alone: ids are 0, 1, 2 ..., and of every three places two are learnt."""
+    """A sample by its measures alone: ids are 0, 1, 2 ..., and of every three positions two are learnt."""
 
     def make(name: str, tokens: int, views: Sequence[tuple[int, View]] = ()) -> Sample:
         ids = np.arange(tokens, dtype=np.int64)
@@ -68,17 +65,3 @@ def make_sample() -> Callable[..., Sample]:
         return Sample(name, "made", ids, labels, weights, slots, location=f"made.jsonl:{name}")
 
     return make
-
-
-@pytest.fixture(scope="session")
-def documents() -> dict[str, list[Document]]:
-    """Clean documents of both splits, fifty of a kind."""
-    made = {}
-    for split in ("train", "test"):
-        made[split] = [
-            source.document(index)
-            for kind in DOCUMENTS
-            for source in [DocumentsSource(DocumentsConfig(split=split, rows=50, documents=(kind,), wear=0.0))]
-            for index in range(50)
-        ]
-    return made

@@ -9,42 +9,18 @@ from typing import Any, get_args
 
 import numpy as np
 import pytest
+from dialect_rows import FOLDER, refusal, row, said
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from vitrail.contracts.errors import DataError
-from vitrail.contracts.messages import Conversation, ImagePart, Row, TextPart
+from vitrail.contracts.messages import Conversation, ImagePart, Row
 from vitrail.data.config import DialectName
 from vitrail.data.dialects import dialect_of, recognise, to_conversation, to_messages
 from vitrail.data.sources.jsonl import JsonlSource
 
-FOLDER = Path("/data")
 A, B = FOLDER / "a.png", FOLDER / "b.png"
 YES = {"role": "assistant", "content": "Yes."}
-Said = list[tuple[str, list[Any]]]
-
-
-def row(fields: dict[str, Any]) -> Row:
-    return Row("r", fields, FOLDER, "my.jsonl:3")
-
-
-def said(fields: dict[str, Any], dialect: DialectName = "auto") -> Said:
-    """Role and parts of every turn: text, or what a picture was given as."""
-    conversation = to_conversation(row(fields), dialect)
-    return [
-        (message.role, [part.text if isinstance(part, TextPart) else part.image for part in message.parts])
-        for message in conversation.messages
-    ]
-
-
-def refusal(fields: dict[str, Any], dialect: DialectName = "auto") -> str:
-    """What the row's author is told, after the place."""
-    with pytest.raises(DataError) as caught:
-        to_conversation(row(fields), dialect)
-    message = str(caught.value)
-    assert message.startswith("my.jsonl:3: "), message
-    assert len(message.splitlines()) == 1, message
-    return message.removeprefix("my.jsonl:3: ")
 
 
 def openai(*parts: Any, **columns: Any) -> dict[str, Any]:

@@ -2,40 +2,17 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 import pytest
+from dialect_rows import FOLDER, refusal, row, said
 
-from vitrail.contracts.errors import DataError
-from vitrail.contracts.messages import ImagePart, Row, TextPart
-from vitrail.data.config import DialectName
+from vitrail.contracts.messages import ImagePart
 from vitrail.data.dialects import recognise, to_conversation
 from vitrail.data.dialects.columns import LETTER, SHORT
 from vitrail.evaluation.answers import question
 
-FOLDER = Path("/data")
 A = FOLDER / "a.png"
-
-
-def row(fields: dict[str, Any]) -> Row:
-    return Row("r", fields, FOLDER, "my.jsonl:3")
-
-
-def said(fields: dict[str, Any], dialect: DialectName = "auto") -> list[tuple[str, list[Any]]]:
-    return [
-        (message.role, [part.text if isinstance(part, TextPart) else part.image for part in message.parts])  # type: ignore[union-attr]
-        for message in to_conversation(row(fields), dialect).messages
-    ]
-
-
-def refusal(fields: dict[str, Any], dialect: DialectName = "auto") -> str:
-    with pytest.raises(DataError) as caught:
-        to_conversation(row(fields), dialect)
-    message = str(caught.value)
-    assert message.startswith("my.jsonl:3: ")
-    assert len(message.splitlines()) == 1
-    return message.removeprefix("my.jsonl:3: ")
 
 
 # Captions

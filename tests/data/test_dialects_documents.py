@@ -1,4 +1,4 @@
-"""Documents of text and pictures: one turn, all of whose words are learnt, and their pictures in their places."""
+"""Documents of text and pictures: one turn, all of whose words are learnt, and their pictures where they stand."""
 
 from __future__ import annotations
 
@@ -7,37 +7,23 @@ from typing import Any
 
 import numpy as np
 import pytest
+from dialect_rows import FOLDER, refusal, row
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from vitrail.contracts.errors import DataError
-from vitrail.contracts.messages import ImagePart, Row, TextPart
+from vitrail.contracts.messages import ImagePart, TextPart
 from vitrail.contracts.samples import IGNORE
 from vitrail.data.config import DialectName
 from vitrail.data.dialects import recognise, to_conversation
 from vitrail.data.encode import Encode
 
-FOLDER = Path("/data")
 A, B = FOLDER / "a.png", FOLDER / "b.png"
-
-
-def row(fields: dict[str, Any], folder: Path = FOLDER) -> Row:
-    return Row("r", fields, folder, "my.jsonl:3")
 
 
 def parts(fields: dict[str, Any], dialect: DialectName = "auto") -> list[Any]:
     (message,) = to_conversation(row(fields), dialect).messages
     assert message.role == "assistant"
     return [part.text if isinstance(part, TextPart) else part.image for part in message.parts]  # type: ignore[union-attr]
-
-
-def refusal(fields: dict[str, Any], dialect: DialectName = "interleaved") -> str:
-    with pytest.raises(DataError) as caught:
-        to_conversation(row(fields), dialect)
-    message = str(caught.value)
-    assert message.startswith("my.jsonl:3: ")
-    assert len(message.splitlines()) == 1
-    return message.removeprefix("my.jsonl:3: ")
 
 
 @pytest.mark.parametrize(
@@ -85,8 +71,8 @@ def test_text_alone_is_a_document() -> None:
     ("fields", "message"),
     [
         ({"images": [None], "texts": ["One.", None]}, "2 texts but 1 images, holes counted"),
-        ({"images": ["a.png"], "texts": ["One."]}, "place 0 needs either a text or a picture"),
-        ({"images": [None], "texts": [None]}, "place 0 needs either a text or a picture"),
+        ({"images": ["a.png"], "texts": ["One."]}, "position 0 needs either a text or a picture"),
+        ({"images": [None], "texts": [None]}, "position 0 needs either a text or a picture"),
         ({"texts": ["One."]}, "'images' must be a list that is not empty"),
         ({"images": [None], "texts": [5]}, "a document's text must be a string, got int"),
         ({"interleaved": []}, "'interleaved' must be a list that is not empty"),
@@ -101,7 +87,7 @@ def test_text_alone_is_a_document() -> None:
     ],
 )
 def test_documents_that_are_none(fields: dict[str, Any], message: str) -> None:
-    assert refusal(fields) == message
+    assert refusal(fields, "interleaved") == message
 
 
 def test_every_word_of_a_document_is_learnt_and_no_picture(tmp_path: Path, encode: Encode, paint: Any) -> None:
@@ -110,7 +96,7 @@ def test_every_word_of_a_document_is_learnt_and_no_picture(tmp_path: Path, encod
     sample = encode(to_conversation(row(fields, tmp_path)))
     learnt = np.asarray(sample.labels) != IGNORE
     assert encode.tokenizer.decode(list(sample.labels[learnt])) == "Before.After."
-    # Not the picture's places, which hold no word.
+    # Not the picture's tokens, which hold no word.
     ((start, tokens),) = [(slot.start, slot.view.tokens) for slot in sample.slots]
     assert not learnt[start - 1 : start + tokens - 1].any()
     assert learnt[start + tokens - 1]

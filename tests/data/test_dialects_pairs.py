@@ -2,34 +2,22 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 import pytest
+from dialect_rows import FOLDER, refusal, row
 
-from vitrail.contracts.errors import DataError
-from vitrail.contracts.messages import Conversation, ImagePart, Row
+from vitrail.contracts.messages import Conversation, ImagePart
 from vitrail.data.dialects import recognise, to_conversation
 
-FOLDER = Path("/data")
 A = FOLDER / "a.png"
 USER = {"role": "user", "content": "What?"}
 GOOD, BAD = {"role": "assistant", "content": "An ant."}, {"role": "assistant", "content": "A bird."}
 
 
 def read(fields: dict[str, Any]) -> Conversation:
-    row = Row("r", fields, FOLDER, "my.jsonl:3")
-    assert recognise(row) == "preference"
-    return to_conversation(row)
-
-
-def refusal(fields: dict[str, Any]) -> str:
-    with pytest.raises(DataError) as caught:
-        to_conversation(Row("r", fields, FOLDER, "my.jsonl:3"), "preference")
-    message = str(caught.value)
-    assert message.startswith("my.jsonl:3: ")
-    assert len(message.splitlines()) == 1
-    return message.removeprefix("my.jsonl:3: ")
+    assert recognise(row(fields)) == "preference"
+    return to_conversation(row(fields))
 
 
 @pytest.mark.parametrize(
@@ -114,4 +102,4 @@ def test_a_common_beginning_of_several_turns() -> None:
     ],
 )
 def test_pairs_that_are_none(fields: dict[str, Any], message: str) -> None:
-    assert refusal(fields) == message
+    assert refusal(fields, "preference") == message

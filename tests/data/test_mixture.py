@@ -14,10 +14,10 @@ from hypothesis import strategies as st
 from vitrail.contracts.errors import DataError
 from vitrail.contracts.messages import Row
 from vitrail.data.config import MixtureConfig, PartConfig
-from vitrail.data.drawn.config import DrawnConfig
-from vitrail.data.mixture import Pick, Mixture, Part, SourceCursor
+from vitrail.data.mixture import Mixture, Part, SourceCursor
 from vitrail.data.opening import Replay, open_mixture
 from vitrail.data.order import rows_at
+from vitrail.synthetic.config import DrawnConfig
 
 
 class Rows:
@@ -35,18 +35,18 @@ class Rows:
 
 
 class Streamed:
-    """The same, in its own order alone. opened: the places it was opened at."""
+    """The same, in its own order alone. opened: the cursors it was opened at."""
 
     def __init__(self, name: str, count: int) -> None:
         self.name, self._count, self.opened = name, count, []  # type: ignore[var-annotated]
 
-    def rows(self, epoch: int, place: Any) -> Iterator[tuple[Row | DataError, Any]]:
-        self.opened.append((epoch, place))
-        for index in range((place or {"next": 0})["next"], self._count):
+    def rows(self, epoch: int, cursor: Any) -> Iterator[tuple[Row | DataError, Any]]:
+        self.opened.append((epoch, cursor))
+        for index in range((cursor or {"next": 0})["next"], self._count):
             yield Row(f"{self.name} {epoch}.{index}", {}), {"next": index + 1}
 
 
-def names(mixture: Mixture, drawn: Sequence[Drawn]) -> list[str]:
+def names(mixture: Mixture, drawn: Sequence[Pick]) -> list[str]:
     said = []
     for one in drawn:
         part = mixture.parts[one.part]

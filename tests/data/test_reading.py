@@ -5,21 +5,20 @@ from __future__ import annotations
 import dataclasses
 
 import pytest
+from vitrail.data.reading import tokens_on
 
-from vitrail.contracts.messages import Character
 from vitrail.contracts.samples import IGNORE, MediaSlot, Pack, View
 from vitrail.data.collate import collate
-from vitrail.data.drawn.config import LinesConfig
-from vitrail.data.drawn.documents.config import DocumentsConfig
-from vitrail.data.drawn.documents.source import DocumentsSource
-from vitrail.data.drawn.lines import LinesSource
 from vitrail.data.encode import Encode
-from vitrail.data.reading import tokens_on
 from vitrail.media.config import NativeResolutionConfig
 from vitrail.media.native import NativeResolution
 from vitrail.models.backbones.tokenizer import small_tokenizer
 from vitrail.prompts.config import PictureConfig, PromptConfig
 from vitrail.prompts.templates import template
+from vitrail.synthetic.config import LinesConfig
+from vitrail.synthetic.documents.config import DocumentsConfig
+from vitrail.synthetic.documents.source import DocumentsSource
+from vitrail.synthetic.lines import LinesSource
 
 
 @pytest.fixture(scope="module")
@@ -31,11 +30,11 @@ def words() -> Encode:
     return Encode(media, chat, small_tokenizer((*chat.specials, "<|row|>")), prompt)
 
 
-def line(text: str, y: float, left: float = 0.05, pitch: float = 0.05) -> list[Mark]:
+def line(text: str, y: float, left: float = 0.05, pitch: float = 0.05) -> list[Character]:
     marks, before = [], "\n"
     for number, letter in enumerate(text):
         if letter != " ":
-            marks.append(Mark(letter, left + pitch * number, y, before))
+            marks.append(Character(letter, left + pitch * number, y, before))
         before = " " if letter == " " else ""
     return marks
 

@@ -1,4 +1,4 @@
-"""Streams: every row of an epoch once, in an order of shards that follows from the seed, and on from any place."""
+"""Streams: every row of an epoch once, in an order of shards that follows from the seed, and on from any cursor."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from vitrail.contracts.errors import DataError
 from vitrail.contracts.messages import Row
 from vitrail.data.dialects import dialect_of
 from vitrail.data.sources.config import HubConfig
-from vitrail.data.sources.hub import HubSource, Place
+from vitrail.data.sources.hub import HubSource, StreamCursor
 
 SHARDS, EACH = 4, 23
 
@@ -47,16 +47,16 @@ def pattern(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFac
     return str(folder / f"train-*{request.param}")
 
 
-def rows(source: HubSource, epoch: int = 0, place: Any = None) -> list[tuple[Row, Any]]:
+def rows(source: HubSource, epoch: int = 0, cursor: Any = None) -> list[tuple[Row, Any]]:
     found = []
-    for row, after in source.rows(epoch, place):
+    for row, after in source.rows(epoch, cursor):
         assert isinstance(row, Row)
         found.append((row, after))
     return found
 
 
-def numbers(source: HubSource, epoch: int = 0, place: Any = None) -> list[int]:
-    return [row.fields["n"] for row, _ in rows(source, epoch, place)]
+def numbers(source: HubSource, epoch: int = 0, cursor: Any = None) -> list[int]:
+    return [row.fields["n"] for row, _ in rows(source, epoch, cursor)]
 
 
 def test_every_row_of_an_epoch_once(pattern: str) -> None:
@@ -73,24 +73,24 @@ def test_every_row_of_an_epoch_once(pattern: str) -> None:
     assert numbers(HubSource(HubConfig(pattern, shuffle=False)), 1) == list(range(SHARDS * EACH))
 
 
-def test_a_stream_goes_on_from_any_place_in_another_process(pattern: str) -> None:
+def test_a_stream_goes_on_from_any_cursor_in_another_process(pattern: str) -> None:
     source = HubSource(HubConfig(pattern, seed=1))
     whole = rows(source, 1)
     for stop in (0, 3, 4, 5, EACH - 2, EACH - 1, EACH, 40, SHARDS * EACH - 2, SHARDS * EACH - 1):
-        place = json.loads(json.dumps(whole[stop][1]))
-        assert len(json.dumps(place)) < 100
-        assert rows(pickle.loads(pickle.dumps(source)), 1, place) == whole[stop + 1 :]
+        cursor = json.loads(json.dumps(whole[stop][1]))
+        assert len(json.dumps(cursor)) < 100
+        assert rows(pickle.loads(pickle.dumps(source)), 1, cursor) == whole[stop + 1 :]
 
 
 def test_a_stream_may_stop_and_go_on_again_and_again(pattern: str) -> None:
     source = HubSource(HubConfig(pattern))
     found: list[int] = []
-    place: Any = None
+    cursor: Any = None
     while True:
-        for taken, (row, after) in enumerate(source.rows(0, place)):
+        for taken, (row, after) in enumerate(source.rows(0, cursor)):
             assert isinstance(row, Row)
             found.append(row.fields["n"])
-            place = json.loads(json.dumps(after))
+            cursor = json.loads(json.dumps(after))
             if taken == 6:
                 break
         else:
@@ -98,9 +98,9 @@ def test_a_stream_may_stop_and_go_on_again_and_again(pattern: str) -> None:
     assert found == numbers(source)
 
 
-def test_what_lies_before_a_place_is_not_read_again(pattern: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_lies_before_a_cursor_is_not_read_again(pattern: str, monkeypatch: pytest.MonkeyPatch) -> None:
     source = HubSource(HubConfig(pattern, shuffle=False))
-    place = rows(source)[2 * EACH + 11][1]
+    cursor = rows(source)[2 * EACH + 11][1]
     opened: list[str] = []
     shard_of = datasets.IterableDataset.shard
 
@@ -109,7 +109,7 @@ def test_what_lies_before_a_place_is_not_read_again(pattern: str, monkeypatch: p
         return shard_of(self, num_shards, index)
 
     monkeypatch.setattr(datasets.IterableDataset, "shard", noting)
-    assert numbers(source, 0, place) == list(range(2 * EACH + 12, SHARDS * EACH))
+    assert numbers(source, 0, cursor) == list(range(2 * EACH + 12, SHARDS * EACH))
     groups = 5 if pattern.endswith(".parquet") else 1
     first = 2 if groups > 1 else 0
     within = [[f"{group} of {groups}" for group in range(start, groups)] for start in (first, 0)]
@@ -177,7 +177,7 @@ def test_a_stream_that_breaks_off_is_said_and_not_taken_for_its_end(tmp_path: Pa
 def test_a_bad_row_comes_as_its_error(tmp_path: Path) -> None:
     shard(tmp_path / "a.tar", range(1))
     source = HubSource(HubConfig(str(tmp_path / "a.tar")))
-    found = source._row({"__key__": "0", "__url__": "a.tar", "json": [1]}, 0, Place(1))
+    found = source._row({"__key__": "0", "__url__": "a.tar", "json": [1]}, 0, StreamCursor(1))
     assert isinstance(found, DataError)
     assert str(found).endswith("shard 0, row 0: its .json must be a JSON object, got list")
 
@@ -186,7 +186,7 @@ def test_other_data_than_when_it_stopped(tmp_path: Path) -> None:
     for number in range(3):
         shard(tmp_path / f"{number}.parquet", range(3))
     source = HubSource(HubConfig(str(tmp_path)))
-    place = rows(source)[1][1]
+    cursor = rows(source)[1][1]
     shard(tmp_path / "3.parquet", range(3))
     with pytest.raises(DataError, match="has 4 shards and had 3 when it was last read"):
-        next(iter(HubSource(HubConfig(str(tmp_path))).rows(0, place)))
+        next(iter(HubSource(HubConfig(str(tmp_path))).rows(0, cursor)))

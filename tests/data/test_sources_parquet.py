@@ -163,8 +163,8 @@ def test_a_row_group_for_which_no_machine_has_the_memory(tmp_path: Path, monkeyp
 def test_a_damaged_group_is_an_error_of_its_rows(tmp_path: Path) -> None:
     path = write(tmp_path / "a.parquet", [{"n": n, "pad": f"{n}" * 50} for n in range(30)])
     damaged = bytearray(path.read_bytes())
-    place = pq.ParquetFile(path).metadata.row_group(1).column(1).data_page_offset
-    damaged[place : place + 40] = b"\xff" * 40
+    offset = pq.ParquetFile(path).metadata.row_group(1).column(1).data_page_offset
+    damaged[offset : offset + 40] = b"\xff" * 40
     path.write_bytes(damaged)
     source = ParquetSource(ParquetConfig(path))
     assert source.row(9).fields["n"] == 9

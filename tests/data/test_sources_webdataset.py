@@ -102,12 +102,12 @@ def test_rows_come_by_number_in_any_order(
     stem = "a/" * 20 + ("é" * 80 if long and layout != tarfile.USTAR_FORMAT else "x")
     with TemporaryDirectory() as folder:
         number = 0
-        for place, shard in enumerate(shards):
+        for shard_index, shard in enumerate(shards):
             members = []
             for content in shard:
                 members += [(f"{stem}{number}.jpg", content), (f"{stem}{number}.txt", str(number).encode())]
                 number += 1
-            write(Path(folder) / f"{place}.tar", members, layout)
+            write(Path(folder) / f"{shard_index}.tar", members, layout)
         if not wanted:
             assert refusal(Path(folder)).endswith("has no rows")
             return
@@ -132,8 +132,8 @@ def test_damage_is_one_line(layout: int, damage: list[tuple[int, int]], cut: int
         stem = "é" * (40 if layout == tarfile.USTAR_FORMAT else 70)
         path = write(Path(folder) / "a.tar", [(f"{stem}{n}.txt", b"x" * 700) for n in range(3)], layout)
         data = bytearray(path.read_bytes())
-        for place, value in damage:
-            data[place % len(data)] = value
+        for offset, value in damage:
+            data[offset % len(data)] = value
         path.write_bytes(data[: len(data) - cut])
         said, found = "a line", 0
         try:

@@ -11,10 +11,10 @@ import pytest
 
 from vitrail.contracts.errors import DataError
 from vitrail.data.config import JsonlConfig
-from vitrail.data.drawn.config import DrawnConfig
-from vitrail.data.drawn.source import DrawnSource
 from vitrail.data.sources.jsonl import JsonlSource
 from vitrail.data.unanswered import check_answered
+from vitrail.synthetic.config import DrawnConfig
+from vitrail.synthetic.source import DrawnSource
 
 ASKED = {"role": "user", "content": "<image>\nWhat?"}
 

@@ -13,13 +13,13 @@ from hypothesis import strategies as st
 from vitrail import build
 from vitrail.contracts.errors import DataError
 from vitrail.contracts.messages import Row
-from vitrail.data.drawn.config import KINDS, DrawnConfig
 from vitrail.data.encode import Encode
 from vitrail.evaluation.answers import ask, question, read, write
 from vitrail.inference.chat_model import ChatModel
 from vitrail.inference.config import GenerationConfig
 from vitrail.metrics.scoring import Answer
 from vitrail.models.assembled import MultimodalModel
+from vitrail.synthetic.config import KINDS, DrawnConfig
 
 TRANSPOSES = [
     {"role": "system", "content": "Be short."},

@@ -17,11 +17,11 @@ from vitrail.contracts.messages import Conversation, ImagePart, Message, Row, Te
 from vitrail.contracts.samples import Pack
 from vitrail.data.collate import collate
 from vitrail.data.dialects import to_conversation
-from vitrail.data.drawn.config import DrawnConfig
 from vitrail.data.encode import Encode
 from vitrail.evaluation.losses import held_out_losses, others, with_media_of
 from vitrail.inference.chat_model import ChatModel
 from vitrail.models.assembled import MultimodalModel
+from vitrail.synthetic.config import DrawnConfig
 
 
 def asked(number: int, *pictures: Any) -> Conversation:

@@ -16,11 +16,11 @@ from transformers import AutoModelForCausalLM
 from vitrail.contracts.errors import DataError
 from vitrail.data.encode import Encode
 from vitrail.evaluation.plain_text import WINDOW, read_text, text_change, text_loss
-from vitrail.evaluation.report import Report, render
-from vitrail.evaluation.report_language import language
 from vitrail.inference.chat_model import ChatModel
 from vitrail.metrics.intervals import bootstrap
 from vitrail.models.assembled import MultimodalModel
+from vitrail.report.language import language
+from vitrail.report.page import Report, render
 
 TEXT = "A short text of many letters, \u00e9 among them. " * 60 + "The end."
 

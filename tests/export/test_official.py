@@ -5,6 +5,8 @@ from __future__ import annotations
 import dataclasses
 import importlib.util
 import json
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +24,6 @@ from vitrail import build
 from vitrail.contracts.errors import VitrailError
 from vitrail.export.official import export
 from vitrail.inference.chat_model import ChatModel, conversation
-from vitrail.recipe.read import read_recipe
 
 RECIPE = """
 run: runs/tiny
@@ -66,24 +67,9 @@ FORMS = {
 
 
 @pytest.fixture
-def run(tmp_path: Path) -> Any:
+def run(finished_run: Callable[..., Path]) -> Callable[..., Path]:
     """A finished run of the recipe with some overrides: its folder."""
-
-    def make(*overrides: str) -> Path:
-        path = tmp_path / "recipe.yaml"
-        path.write_text(RECIPE, encoding="utf-8")
-        recipe = read_recipe(str(path), list(overrides)).value
-        tokenizer = build.build_tokenizer(recipe.model.backbone, recipe.prompt)
-        model = build.build_model(recipe.model, tokenizer.vocabulary, seed=3)
-        with torch.no_grad():
-            for parameter in model.parameters():
-                if parameter.ndim == 1:
-                    parameter.add_(torch.randn_like(parameter) * 0.1)
-        encode = build.build_encode(recipe.model, recipe.prompt, tokenizer)
-        build.save_weights(model, encode, recipe.model, recipe.prompt, tmp_path / "run" / "weights")
-        return tmp_path / "run"
-
-    return make
+    return partial(finished_run, RECIPE)
 
 
 def exported(run: Path, out: Path, **how: Any) -> ChatModel:

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from towers import Hidden, in_reading_order, stream_of
 
-from vitrail.contracts.samples import IGNORE, Batch, Segments, TextStream, MediaStream
+from vitrail.contracts.samples import IGNORE, Batch, MediaStream, Segments, TextStream
 from vitrail.inference.config import GenerationConfig
 from vitrail.inference.generate import generate
 from vitrail.models.assembled import MultimodalModel

@@ -8,11 +8,11 @@ import torch
 from torch import Tensor
 from towers import Hidden
 
-from vitrail.contracts.samples import Segments, MediaStream
+from vitrail.contracts.samples import MediaStream, Segments
 from vitrail.models.encoders.vision_transformer import VisionTransformer
 from vitrail.models.projectors.mlp import MLPProjector
 from vitrail.models.weights import fill, load_tensors
-from vitrail.systems import qwen_vit
+from vitrail.systems.encoders import qwen_vit
 
 
 def open_tower(folder: Any, config: dict[str, Any]) -> tuple[VisionTransformer, MLPProjector]:

@@ -15,7 +15,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 import vitrail
-from vitrail.contracts.samples import IGNORE, Batch, Segments, TextStream, MediaStream
+from vitrail.contracts.samples import IGNORE, Batch, MediaStream, Segments, TextStream
 from vitrail.inference.config import GenerationConfig
 from vitrail.inference.generate import generate
 from vitrail.media.native import patchify

@@ -11,12 +11,12 @@ from picture_text import settings
 from torch import Tensor
 from towers import Hidden, in_reading_order, stream_of
 
-from vitrail.contracts.samples import Segments, MediaStream
+from vitrail.contracts.samples import MediaStream, Segments
 from vitrail.models.config import MLPProjectorConfig, VisionTransformerConfig
 from vitrail.models.encoders.vision_transformer import VisionTransformer
 from vitrail.models.projectors.mlp import MLPProjector
 from vitrail.models.weights import fill, load_tensors
-from vitrail.systems import eva_vit, moon_vit, openclip_vit, vision_presets
+from vitrail.systems.encoders import eva_vit, moon_vit, openclip_vit, presets
 from vitrail.systems.system import KeyMap
 
 TOWERS = ("minigpt4_official", "qwen_vl_official", "kimi_vl_official")
@@ -58,7 +58,7 @@ def check_eva(case: Any, system: dict[str, Any]) -> None:
     vit = system["vit"]
     patch, side = vit["patch_size"], vit["img_size"] // vit["patch_size"]
     config = replace(
-        vision_presets.eva_clip_g(),
+        presets.eva_clip_g(),
         width=vit["embed_dim"],
         depth=vit["depth"],
         heads=vit["num_heads"],
@@ -74,7 +74,7 @@ def check_openclip(case: Any, system: dict[str, Any]) -> None:
     visual = system["visual"]
     patch, heads = visual["patch_size"], visual["heads"]
     config = replace(
-        vision_presets.openclip_big_g(),
+        presets.openclip_big_g(),
         width=visual["width"],
         depth=visual["layers"],
         heads=heads,
@@ -96,7 +96,7 @@ def check_moon(case: Any, system: dict[str, Any]) -> None:
     patch, heads, merge = visual["patch_size"], visual["num_attention_heads"], visual["merge_kernel_size"][0]
     table = visual["init_pos_emb_height"], visual["init_pos_emb_width"]
     config = replace(
-        vision_presets.moon_vit(),
+        presets.moon_vit(),
         width=visual["hidden_size"],
         depth=visual["num_hidden_layers"],
         heads=heads,

@@ -12,7 +12,7 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor
 
-from vitrail.contracts.samples import Segments, MediaStream
+from vitrail.contracts.samples import MediaStream, Segments
 from vitrail.media.native import patchify
 from vitrail.models.config import VisionTransformerConfig
 from vitrail.models.encoders.vision_transformer import VisionTransformer

@@ -12,10 +12,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from vitrail.data.drawn.wear import worn
 from vitrail.media.augment import STEEPEST, augmented, drawn_warp, speaks_of_places
 from vitrail.media.config import AugmentConfig
 from vitrail.media.dice import Dice
+from vitrail.synthetic.paper import worn
 
 ALWAYS = AugmentConfig(share=1.0)
 MOVED = replace(ALWAYS, colour=0.0, noise=0.0)

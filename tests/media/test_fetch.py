@@ -104,8 +104,8 @@ def not_found(handler: http.server.BaseHTTPRequestHandler) -> None:
     sent(b"nothing here", 404)(handler)
 
 
-def to(place: str, status: int = 302) -> Answer:
-    return sent(b"", status, Location=place)
+def to(url: str, status: int = 302) -> Answer:
+    return sent(b"", status, Location=url)
 
 
 @pytest.fixture
@@ -218,7 +218,7 @@ def test_addresses_that_are_public() -> None:
 
 
 @pytest.mark.parametrize(
-    ("place", "kind"),
+    ("url", "kind"),
     [
         ("http://inside.test/a.png", "refused"),
         ("//inside.test/a.png", "refused"),
@@ -230,9 +230,9 @@ def test_addresses_that_are_public() -> None:
         ("http://[bad/a.png", "malformed"),
     ],
 )
-def test_row_4_redirects_are_checked(web: Web, place: str, kind: str) -> None:
+def test_row_4_redirects_are_checked(web: Web, url: str, kind: str) -> None:
     web.names["inside.test"] = ["127.0.0.1"]
-    web.answers["/from"] = to(place)
+    web.answers["/from"] = to(url)
     config = replace(CONFIG, hosts=("good.test", "inside.test"))
     assert refused("http://good.test/from", config, web.network) == kind
     assert web.asked == [("good.test", "/from")]
@@ -473,8 +473,8 @@ def test_https_names_the_host_and_wants_its_certificate() -> None:
 
         thread = threading.Thread(target=answer)
         thread.start()
-        place = server.getsockname()
-        network = Network(lambda *_: [PUBLIC], lambda *_: socket.create_connection(place, 5))
+        address = server.getsockname()
+        network = Network(lambda *_: [PUBLIC], lambda *_: socket.create_connection(address, 5))
         error = refusal("https://good.test/a.png", CONFIG, network)
         thread.join()
     assert error.kind == "failed"

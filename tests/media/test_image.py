@@ -51,7 +51,7 @@ def laid_down(orientation: int) -> Image.Image:
 
 
 def turned(folder: Path, suffix: str, orientation: int) -> Path:
-    """A file whose EXIF says how to turn it."""
+    """A file whose EXIF says how to rotate it."""
     exif = Image.Exif()
     exif[image.ORIENTATION] = orientation
     path = folder / f"{orientation}.{suffix}"
@@ -373,8 +373,8 @@ def test_whatever_the_bytes_are_a_picture_is_decoded_or_refused(
     kind: str, keep: float, changes: list[tuple[float, int]]
 ) -> None:
     data = bytearray(SAMPLES[kind][: round((0.5 + keep) * len(SAMPLES[kind]))])
-    for place, value in changes:
-        data[int(place * (len(data) - 1))] = value
+    for share, value in changes:
+        data[int(share * (len(data) - 1))] = value
     refused = ""
     try:
         width, height = image.size(bytes(data))

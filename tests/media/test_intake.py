@@ -83,9 +83,9 @@ def ycck() -> bytes:
     """A JPEG of Photoshop's kind: inverted ink, its first three channels as luma and chroma."""
     inks = Image.new("CMYK", (16, 16), (105, 118, 128, 40))
     data = encoded(inks, "JPEG", quality=100)
-    place = data.index(b"Adobe") + 11
-    assert data[place] == 0, "Pillow writes its own inks as they are"
-    return data[:place] + b"\x02" + data[place + 1 :]
+    offset = data.index(b"Adobe") + 11
+    assert data[offset] == 0, "Pillow writes its own inks as they are"
+    return data[:offset] + b"\x02" + data[offset + 1 :]
 
 
 def ycck_colour() -> Pixels:
@@ -325,9 +325,9 @@ def scans(count: int) -> bytes:
 
 def gif_of_comments(size: int) -> bytes:
     data = encoded(QUARTERS.convert("P"), "GIF")
-    place = data.index(b"\x2c")
+    offset = data.index(b"\x2c")
     comment = b"\x21\xfe" + (b"\xff" + b"a" * 255) * (size // 255) + b"\0"
-    return data[:place] + comment + data[place:]
+    return data[:offset] + comment + data[offset:]
 
 
 def jpeg_with(segment: bytes, count: int) -> bytes:

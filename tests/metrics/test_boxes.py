@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from vitrail.metrics import Box, hits, iou, parse_box, parse_point
+from vitrail.metrics.boxes import Box, hits, iou, parse_box, parse_point
 
 WANTED = (10.0, 20.0, 300.0, 400.0)
 

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from vitrail.metrics import Score, bootstrap, wilson
+from vitrail.metrics.intervals import Score, bootstrap, wilson
 
 
 def test_wilson_known_values() -> None:

@@ -7,7 +7,7 @@ import json
 import pytest
 
 from vitrail.contracts.errors import DataError
-from vitrail.metrics import Answer, measure, summarise
+from vitrail.metrics.scoring import Answer, measure, summarise
 
 
 def answer(prediction: str, *truths: str, kind: str = "colour", name: str = "q1") -> Answer:
@@ -52,7 +52,7 @@ def test_an_answer_without_truths_is_named() -> None:
         summarise([answer("x", name="receipt-7")])
 
 
-def test_of_a_click_only_the_place_counts() -> None:
+def test_of_a_click_only_the_point_counts() -> None:
     def clicked(prediction: str) -> dict[str, float]:
         return measure(Answer("c", "click", "Where?", prediction, ("[125, 210]",), (100, 200, 150, 220)))
 

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from vitrail.contracts.errors import DataError
-from vitrail.metrics import anls, exact_match, levenshtein, normalise
+from vitrail.metrics.text import anls, exact_match, levenshtein, normalise
 
 
 @pytest.mark.parametrize(

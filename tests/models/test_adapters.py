@@ -20,6 +20,7 @@ from vitrail import build
 from vitrail.contracts.errors import RecipeError
 from vitrail.contracts.samples import Batch, Pack, Segments
 from vitrail.data.collate import collate
+from vitrail.data.dialects import to_conversation
 from vitrail.data.encode import Encode
 from vitrail.inference.chat_model import ChatModel, conversation
 from vitrail.models.assembled import MultimodalModel

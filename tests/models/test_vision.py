@@ -9,7 +9,7 @@ from torch import Tensor
 from transformers import PixtralVisionConfig, PixtralVisionModel
 from transformers.models.pixtral.modeling_pixtral import PixtralAttentionLayer, PixtralVisionRotaryEmbedding
 
-from vitrail.contracts.samples import Segments, MediaStream
+from vitrail.contracts.samples import MediaStream, Segments
 from vitrail.media.native import patchify
 from vitrail.models.config import MLPProjectorConfig, VisionTransformerConfig
 from vitrail.models.encoders.vision_transformer import Block, VisionTransformer

@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from vitrail.contracts.samples import Segments, MediaStream
+from vitrail.contracts.samples import MediaStream, Segments
 from vitrail.media.native import patchify, patchify_frames
 from vitrail.models.config import LinearProjectorConfig, MLPProjectorConfig, VisionTransformerConfig
 from vitrail.models.encoders.patch_stem import PatchStem
@@ -194,7 +194,7 @@ def test_shared_frequencies_are_even_ones_for_rows_and_columns() -> None:
 
 
 def test_moonvits_rotary_positions_are_ours_after_reordering_channels() -> None:
-    """Its neighbouring channels turn together, columns first; see `systems/vision_presets.py`."""
+    """Its neighbouring channels turn together, columns first; see `systems/encoders/presets.py`."""
     width, theta = 16, 10_000.0
     positions, x = torch.randint(0, 9, (6, 2)), torch.randn(6, width)
     frequencies = 1.0 / theta ** (torch.arange(0, width, 4) / width)

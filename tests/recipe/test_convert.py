@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import pytest
+from example_settings import Data
 
 from vitrail.contracts.errors import RecipeError
 from vitrail.recipe.strict import read
@@ -18,30 +19,6 @@ from vitrail.recipe.strict import read
 class Colour(enum.Enum):
     RED = "red"
     BLUE = "blue"
-
-
-@dataclass(frozen=True)
-class Files:
-    kind: Literal["files"]
-    path: Path
-
-    @classmethod
-    def from_scalar(cls, text: str) -> Files:
-        if text.endswith("/"):
-            raise ValueError(f"expected a file, got the folder '{text}'")
-        return cls("files", Path(text))
-
-
-@dataclass(frozen=True)
-class Drawn:
-    kind: Literal["drawn"]
-    count: int = 8
-
-
-@dataclass(frozen=True)
-class Data:
-    train: Files | Drawn
-    held_out: Files | Drawn | None = None
 
 
 @dataclass(frozen=True)
@@ -71,7 +48,7 @@ class Recipe:
     counts: dict[int, int] = field(default_factory=dict)
     free: Any = None
     loose: int | float | str | list[int] | tuple[float, ...] = "auto"
-    data: Data = field(default_factory=lambda: Data(Pick("drawn")))
+    data: Data = field(default_factory=lambda: Data(Drawn("drawn")))
     size: Size = field(default_factory=Size)
     stages: tuple[Stage, ...] = ()
 
@@ -199,7 +176,7 @@ class TestConversion:
     def test_wrong_type(self, line: str, message: str) -> None:
         assert errors(line) == [f"demo.yaml:1: {message}"]
 
-    def test_place_of_a_wrong_type_deep_inside(self) -> None:
+    def test_location_of_a_wrong_type_deep_inside(self) -> None:
         text = "name: x\nstages:\n  - name: align\n    steps: many\n"
         assert errors(text) == ["demo.yaml:4: stages[0].steps: expected a whole number, got 'many'"]
 

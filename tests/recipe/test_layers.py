@@ -100,8 +100,8 @@ class TestMerging:
         resolved = read_text("size:\n  heads: 4\nwords: [c]\n", base=base)
         assert resolved.value.size == Size(8, 4)
         assert (resolved.value.seed, resolved.value.words) == (1, ["c"])
-        places = {key: resolved.origins[key] for key in ("seed", "size.width", "size.heads", "words", "name")}
-        assert places == {
+        locations = {key: resolved.origins[key] for key in ("seed", "size.width", "size.heads", "words", "name")}
+        assert locations == {
             "seed": Origin("recipe", "base.yaml:1"),
             "size.width": Origin("recipe", "base.yaml:2"),
             "size.heads": Origin("recipe", "demo.yaml:3"),
@@ -118,7 +118,7 @@ class TestMerging:
     def test_only_the_parent_may_have_content(self) -> None:
         assert value("", base="seed: 1").seed == 1
 
-    def test_named_items_merge_in_their_place(self) -> None:
+    def test_named_items_merge_where_they_stand(self) -> None:
         resolved = read_text("stages: {instruct: {steps: 9}}\n", base=STAGES)
         assert resolved.value.stages == (ALIGN, Stage("instruct", 9, 1e-4))
         assert resolved.origins["stages.1.steps"] == Origin("recipe", "demo.yaml:2")

@@ -1,4 +1,4 @@
-"""The strict recipe reader: keys, places of mistakes, tagged unions, shorthands, defaults and origins."""
+"""The strict recipe reader: keys, locations of mistakes, tagged unions, shorthands, defaults and origins."""
 
 from __future__ import annotations
 
@@ -7,87 +7,14 @@ import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, ClassVar, Literal
+from typing import Any
 
 import pytest
+from example_settings import Adam, Custom, Data, Drawn, Files, Muon, Optimizer, Size, Stage
 
 from vitrail.contracts.errors import RecipeError
 from vitrail.recipe import strict
 from vitrail.recipe.strict import Origin, dump, leaves, read
-
-
-@dataclass(frozen=True)
-class Adam:
-    kind: Literal["adamw", "adam"] = "adamw"
-    lr: float = 1e-3
-    betas: tuple[float, float] = (0.9, 0.95)
-
-
-@dataclass(frozen=True)
-class Muon:
-    momentum: float
-    kind: Literal["muon"] = "muon"
-    lr: float = 0.02
-
-
-@dataclass(frozen=True)
-class Custom:
-    kind: str
-    options: Mapping[str, Any] = field(default_factory=dict)
-    __custom__: ClassVar[bool] = True
-
-
-Optimizer = Adam | Muon | Custom
-
-
-@dataclass(frozen=True)
-class Files:
-    kind: Literal["files"]
-    path: Path
-
-    @classmethod
-    def from_scalar(cls, text: str) -> Files:
-        if text.endswith("/"):
-            raise ValueError(f"expected a file, got the folder '{text}'")
-        return cls("files", Path(text))
-
-
-@dataclass(frozen=True)
-class Drawn:
-    kind: Literal["drawn"]
-    count: int = 8
-
-
-@dataclass(frozen=True)
-class Data:
-    train: Files | Drawn
-    held_out: Files | Drawn | None = None
-
-
-@dataclass(frozen=True)
-class Stage:
-    name: str
-    steps: int
-    lr: float | None = None
-    freeze: tuple[str, ...] = ()
-    optimizer: Optimizer = field(default_factory=Adam)
-
-    def __post_init__(self) -> None:
-        if self.steps <= 0:
-            raise ValueError(f"steps must be positive,\ngot {self.steps}")
-
-
-@dataclass(frozen=True)
-class Size:
-    width: int = 64
-    heads: int = 4
-    wide: int | None = None
-    area: int = field(default=0, init=False)
-
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "area", self.width * self.heads)
-        if self.wide is None:
-            object.__setattr__(self, "wide", 4 * self.width)
 
 
 @dataclass(frozen=True)
@@ -99,7 +26,7 @@ class Recipe:
     pair: tuple[int, str] = (1, "a")
     shares: Mapping[str, float] = field(default_factory=dict)
     free: Any = None
-    data: Data = field(default_factory=lambda: Data(Pick("drawn")))
+    data: Data = field(default_factory=lambda: Data(Drawn("drawn")))
     size: Size = field(default_factory=lambda: Size(width=32, heads=2))
     optimizer: Optimizer = field(default_factory=Adam)
     stages: tuple[Stage, ...] = ()
@@ -175,7 +102,7 @@ class TestKeys:
     def test_duplicate_key(self) -> None:
         assert errors("name: a\nseed: 1\nname: b\n") == ["demo.yaml:3: key 'name' is given twice (first in line 1)"]
 
-    def test_value_error_of_a_class_gets_the_place_of_its_mapping(self) -> None:
+    def test_value_error_of_a_class_gets_the_location_of_its_mapping(self) -> None:
         assert errors("name: x\nstages:\n- name: a\n  steps: 0\n") == [
             "demo.yaml:3: stages[0]: steps must be positive, got 0"
         ]
@@ -206,8 +133,8 @@ class TestTaggedUnions:
         assert found == ["demo.yaml:4: data.kind: missing; allowed: files, drawn"]
 
     def test_absent_kind_keeps_that_of_the_fields_default(self) -> None:
-        assert value("data: {}").data.train == Pick("drawn")
-        assert value("seed: 1", "data.train.count=3").data.train == Pick("drawn", 3)
+        assert value("data: {}").data.train == Drawn("drawn")
+        assert value("seed: 1", "data.train.count=3").data.train == Drawn("drawn", 3)
 
     def test_unknown_kind(self) -> None:
         assert errors("optimizer:\n  kind: moun") == [
@@ -253,7 +180,7 @@ class TestShorthand:
     def test_null_is_not_text(self) -> None:
         assert errors("data: {train: null}") == ["demo.yaml:1: data.train: expected text or a mapping, got null"]
 
-    def test_its_value_error_has_a_place(self) -> None:
+    def test_its_value_error_has_a_location(self) -> None:
         assert errors("data:\n  train: dir/") == ["demo.yaml:2: data.train: expected a file, got the folder 'dir/'"]
 
     def test_in_an_override(self) -> None:
@@ -275,7 +202,7 @@ class TestDefaults:
         assert value("optimizer: {kind: adam}").optimizer == Adam("adam")
 
     def test_the_mapping_of_a_required_class_may_be_partial_where_the_default_has_it(self) -> None:
-        assert value("data: {held_out: x}").data == Data(Pick("drawn"), Files("files", Path("x")))
+        assert value("data: {held_out: x}").data == Data(Drawn("drawn"), Files("files", Path("x")))
 
 
 class TestOrigins:

@@ -80,12 +80,12 @@ class TestFiles:
         assert read(Recipe, Path("demo.yaml")).value.name == "vigne"
 
     @pytest.mark.parametrize(
-        ("text", "place"),
+        ("text", "location"),
         [("name: a\nseed: [1,\nrate: }", "3:"), ("a: b: c", "1:5:"), ("name:\n\t- a", "2:1:"), ("a: \x01", "1:")],
     )
-    def test_syntax_error_has_line_and_column(self, text: str, place: str) -> None:
+    def test_syntax_error_has_line_and_column(self, text: str, location: str) -> None:
         (line,) = errors(text)
-        assert line.startswith(f"demo.yaml:{place}")
+        assert line.startswith(f"demo.yaml:{location}")
         assert "not valid YAML" in line
 
     def test_two_documents(self) -> None:

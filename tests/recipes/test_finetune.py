@@ -119,7 +119,7 @@ def test_unknown_keys_are_still_refused(said: Any) -> None:
         read_recipe("finetune/qwen2_vl_lora", [*said("qwen2_vl_lora"), "model.encoder.widht=3"])
 
 
-def test_a_place_without_a_model_is_one_line(said: Any, tmp_path: Path) -> None:
+def test_a_folder_without_a_model_is_one_line(said: Any, tmp_path: Path) -> None:
     with pytest.raises(RecipeError, match=r"model\.from: '.*' holds no finished model") as caught:
         read_recipe("finetune/qwen2_vl_lora", [*said("qwen2_vl_lora"), f"model.from={tmp_path}"])
     assert "\n" not in str(caught.value)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ import torch
 from numpy.typing import NDArray
 from PIL import Image
 from safetensors.torch import load_file, save_file
+from small_qwen2_vl import LAYOUTS, RECIPE
 from transformers import AutoModelForImageTextToText, AutoTokenizer
 from transformers.models.qwen2_vl.image_processing_pil_qwen2_vl import Qwen2VLImageProcessorPil
 
@@ -24,7 +26,6 @@ from vitrail.inference.chat_model import ChatModel, conversation
 from vitrail.models.config import PatchMergerConfig, VisionTransformerConfig
 from vitrail.models.weights import unshared
 from vitrail.prompts.config import LinePositionsConfig, MRopePositionsConfig, PictureConfig
-from vitrail.recipe.read import read_recipe
 from vitrail.systems import qwen2_5_vl, qwen2_vl
 from vitrail.systems.system import ModelSpec, Official
 
@@ -82,54 +83,12 @@ SIZES = {
 
 @pytest.mark.parametrize(("system", "config", "count"), SIZES.values(), ids=SIZES.keys())
 def test_full_size_has_the_official_number_of_parameters(system: Any, config: dict[str, Any], count: int) -> None:
-    described = system.read(Official({"config.json": config}, {}))
+    spec = system.read(Official({"config.json": config}, {}))
     with torch.device("meta"):
-        model = build._to_fill(described.model, described.backbone)
+        model = build._to_fill(spec.model, spec.backbone)
     assert sum(parameter.numel() for parameter in model.parameters()) == count
 
 
-RECIPE = """
-run: runs/tiny
-model:
-  media:
-    patch: 4
-    merge: 2
-    min_tokens: 2
-    max_tokens: 64
-    mean: [0.48145466, 0.4578275, 0.40821073]
-    std: [0.26862954, 0.26130258, 0.27577711]
-  encoder:
-    {width: 32, depth: 3, heads: 2, mlp_width: 64, mlp: plain, activation: quick_gelu, rope: shared, norm: layer,
-     norm_eps: 1.0e-6, stem_norm: none, qkv_bias: true, bias: true, frames: 2}
-  projector: {kind: mlp, hidden: 128, norm: layer, norm_eps: 1.0e-6}
-  positions: {kind: mrope, sections: [2, 3, 3]}
-  backbone:
-    tokenizer: small
-    config:
-      model_type: qwen2
-      hidden_size: 48
-      intermediate_size: 64
-      num_hidden_layers: 2
-      num_attention_heads: 3
-      num_key_value_heads: 1
-      tie_word_embeddings: true
-prompt: {template: chatml, picture: qwen2_vl, system: You are a helpful assistant.}
-data: {train: {kind: drawn, rows: 16, size: [64, 128]}}
-stages: [{name: align, train: {projector: 1.0e-2}, steps: 5}]
-"""
-LAYOUTS = {
-    qwen2_vl.LAYOUT: [],
-    qwen2_5_vl.LAYOUT: [
-        "model.encoder.norm=rms",
-        "model.encoder.mlp=gated",
-        "model.encoder.activation=silu",
-        "model.encoder.window=4",
-        "model.encoder.full_blocks=[1]",
-        "model.projector.norm=rms",
-        "model.positions.tokens_per_second=2",
-        "model.backbone.config.tie_word_embeddings=false",
-    ],
-}
 QUESTION = "What's \\the\\ colour?"
 
 
@@ -138,24 +97,9 @@ def picture(height: int = 64, width: int = 96) -> NDArray[np.uint8]:
 
 
 @pytest.fixture
-def run(tmp_path: Path) -> Any:
+def run(finished_run: Callable[..., Path]) -> Callable[..., Path]:
     """A finished run in the structure of a layout, with some overrides: its folder."""
-
-    def make(layout: str, *overrides: str) -> Path:
-        path = tmp_path / "recipe.yaml"
-        path.write_text(RECIPE, encoding="utf-8")
-        recipe = read_recipe(str(path), [*LAYOUTS[layout], *overrides]).value
-        tokenizer = build.build_tokenizer(recipe.model.backbone, recipe.prompt)
-        model = build.build_model(recipe.model, tokenizer.vocabulary, seed=3)
-        with torch.no_grad():
-            for parameter in model.parameters():
-                if parameter.ndim == 1:
-                    parameter.add_(torch.randn_like(parameter) * 0.1)
-        encode = build.build_encode(recipe.model, recipe.prompt, tokenizer)
-        build.save_weights(model, encode, recipe.model, recipe.prompt, tmp_path / "run" / "weights")
-        return tmp_path / "run"
-
-    return make
+    return lambda layout, *overrides: finished_run(RECIPE, *LAYOUTS[layout], *overrides)
 
 
 @pytest.fixture(params=LAYOUTS)
@@ -278,24 +222,24 @@ def test_settings_that_are_not_ours_are_named(change: dict[str, Any], expected: 
 
 
 def test_what_does_not_fit_is_named() -> None:
-    described = qwen2_vl.read(Official({"config.json": config_of("2B", {})}, {}))
-    assert qwen2_vl.obstacles(described) == []
+    spec = qwen2_vl.read(Official({"config.json": config_of("2B", {})}, {}))
+    assert qwen2_vl.obstacles(spec) == []
 
     def found(**changes: Any) -> str:
-        model = dataclasses.replace(described.model, **changes)
-        return "; ".join(qwen2_vl.obstacles(dataclasses.replace(described, model=model)))
+        model = dataclasses.replace(spec.model, **changes)
+        return "; ".join(qwen2_vl.obstacles(dataclasses.replace(spec, model=model)))
 
     assert "model.projector is patch_merger" in found(projector=PatchMergerConfig())
     assert "model.positions is line, the layout has mrope" in found(positions=LinePositionsConfig())
     assert "model.positions.tokens_per_second is 2" in found(positions=MRopePositionsConfig(tokens_per_second=2))
     assert "model.encoder.mlp is gated" in found(encoder=VisionTransformerConfig())
-    assert "max_side is 512" in found(media=dataclasses.replace(described.model.media, max_side=512))
-    assert "sides is up" in found(media=dataclasses.replace(described.model.media, sides="up"))
-    prompt = dataclasses.replace(described.prompt, picture=PictureConfig())
-    assert any("prompt.picture" in one for one in qwen2_vl.obstacles(dataclasses.replace(described, prompt=prompt)))
-    llama: ModelSpec = dataclasses.replace(described, backbone={**described.backbone, "model_type": "llama"})
+    assert "max_side is 512" in found(media=dataclasses.replace(spec.model.media, max_side=512))
+    assert "sides is up" in found(media=dataclasses.replace(spec.model.media, sides="up"))
+    prompt = dataclasses.replace(spec.prompt, picture=PictureConfig())
+    assert any("prompt.picture" in one for one in qwen2_vl.obstacles(dataclasses.replace(spec, prompt=prompt)))
+    llama: ModelSpec = dataclasses.replace(spec, backbone={**spec.backbone, "model_type": "llama"})
     assert qwen2_vl.obstacles(llama) == ["the language model is a llama, the layout has qwen2"]
-    assert "model.encoder.window is null" in "; ".join(qwen2_5_vl.obstacles(described))
+    assert "model.encoder.window is null" in "; ".join(qwen2_5_vl.obstacles(spec))
 
 
 def test_no_other_layout_takes_positions_on_a_grid(run: Any, tmp_path: Path) -> None:

@@ -15,7 +15,8 @@ from vitrail.contracts.errors import WeightsError
 from vitrail.media.config import NativeResolutionConfig
 from vitrail.models.config import MLPProjectorConfig, PatchMergerConfig, VisionTransformerConfig
 from vitrail.prompts.config import PictureConfig, PromptConfig
-from vitrail.systems import clip, folder, internvl, internvl_1_5, nvlm, siglip
+from vitrail.systems import folder, internvl, internvl_1_5, nvlm
+from vitrail.systems.encoders import clip, siglip
 from vitrail.systems.system import ModelSpec, Official
 
 VISION = {"hidden_size": 16, "intermediate_size": 24, "num_hidden_layers": 2, "num_attention_heads": 2}
@@ -93,15 +94,15 @@ def test_what_was_read_can_be_written(system: Any) -> None:
 )
 @pytest.mark.parametrize("system", [internvl, internvl_1_5, nvlm])
 def test_what_stands_in_the_way_of_writing_is_named(system: Any, changes: dict[str, Any], says: str) -> None:
-    described = read(system)
-    found = system.obstacles(replace(described, model=replace(described.model, **changes)))
+    spec = read(system)
+    found = system.obstacles(replace(spec, model=replace(spec.model, **changes)))
     assert says in found
 
 
 @pytest.mark.parametrize("system", [internvl, internvl_1_5, nvlm])
 def test_a_prompt_without_a_token_for_pictures_cannot_be_written(system: Any) -> None:
-    described = replace(read(system), prompt=PromptConfig(picture=PictureConfig()))
-    assert "prompt.picture.token names no token, the layout has one" in system.obstacles(described)
+    spec = replace(read(system), prompt=PromptConfig(picture=PictureConfig()))
+    assert "prompt.picture.token names no token, the layout has one" in system.obstacles(spec)
 
 
 def test_layers_may_be_counted_from_the_first() -> None:

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 from numpy.typing import NDArray
+from small_qwen2_vl import LAYOUTS, RECIPE
 from transformers import AutoModelForImageTextToText
 
 import vitrail
@@ -20,34 +21,8 @@ from vitrail.data.collate import collate
 from vitrail.export.official import export
 from vitrail.inference.chat_model import ChatModel, conversation
 from vitrail.recipe.read import read_recipe
-from vitrail.systems import qwen2_5_vl, qwen2_vl
+from vitrail.systems import qwen2_vl
 
-RECIPE = """
-run: runs/tiny
-model:
-  media:
-    {patch: 4, merge: 2, min_tokens: 2, max_tokens: 64, mean: [0.481, 0.458, 0.408], std: [0.269, 0.261, 0.276]}
-  encoder:
-    {width: 32, depth: 3, heads: 2, mlp_width: 64, mlp: plain, activation: quick_gelu, rope: shared, norm: layer,
-     norm_eps: 1.0e-6, stem_norm: none, qkv_bias: true, bias: true, frames: 2}
-  projector: {kind: mlp, hidden: 128, norm: layer, norm_eps: 1.0e-6}
-  positions: {kind: mrope, sections: [2, 3, 3]}
-  backbone:
-    tokenizer: small
-    config: {model_type: qwen2, hidden_size: 48, intermediate_size: 64, num_hidden_layers: 2, num_attention_heads: 3,
-             num_key_value_heads: 1, tie_word_embeddings: true}
-prompt: {template: chatml, picture: qwen2_vl}
-data: {train: {kind: drawn, rows: 16, size: [64, 128]}}
-stages: [{name: align, train: {projector: 1.0e-2}, steps: 5}]
-"""
-LAYOUTS = {
-    qwen2_vl.LAYOUT: [],
-    qwen2_5_vl.LAYOUT: [
-        *("model.encoder.norm=rms", "model.encoder.mlp=gated", "model.encoder.activation=silu"),
-        *("model.encoder.window=4", "model.encoder.full_blocks=[1]", "model.projector.norm=rms"),
-        *("model.positions.tokens_per_second=2", "model.backbone.config.tie_word_embeddings=false"),
-    ],
-}
 QUESTION = "What happens?"
 SIDE = 64  # already whole tokens, and as many as the rule allows: nobody resizes
 
@@ -153,19 +128,19 @@ ROWS: dict[str, dict[str, Any]] = {
 }
 
 
-def placed(value: Any) -> Any:
-    """The row with frames in the place of their name."""
+def with_frames(value: Any) -> Any:
+    """The row with frames instead of their name."""
     if isinstance(value, dict):
-        return {key: placed(one) for key, one in value.items()}
+        return {key: with_frames(one) for key, one in value.items()}
     if isinstance(value, list):
-        return [placed(one) for one in value]
+        return [with_frames(one) for one in value]
     return frames() if isinstance(value, str) and value == "CLIP" else value
 
 
 @pytest.mark.parametrize("name", ROWS)
 def test_rows_of_every_dialect_become_batches(name: str, tmp_path: Path) -> None:
     chat, _ = opened(qwen2_vl.LAYOUT, tmp_path)
-    sample = chat.encode.row(Row("one", placed(ROWS[name])), "rows", "auto")
+    sample = chat.encode.row(Row("one", with_frames(ROWS[name])), "rows", "auto")
     moving = [slot.view.shows for slot in sample.slots if slot.view.shows]
     assert moving == [(0, 1), (2, 3), (4, 5)]
     assert len(sample.media) == (2 if name == "both" else 1)
@@ -181,7 +156,7 @@ def test_a_video_that_cannot_be_read_is_in_the_ledger(tmp_path: Path) -> None:
     bad = {**ROWS["tags"], "videos": ["gone.mp4"]}
     with pytest.raises(MediaError, match=r"rows\.jsonl:3: video .*gone\.mp4"):
         chat.encode.row(Row("one", bad, tmp_path, "rows.jsonl:3"), "rows", "auto")
-    sample = chat.encode.row(Row("one", placed(ROWS["tags"]), None, "rows.jsonl:3"), "rows", "auto")
+    sample = chat.encode.row(Row("one", with_frames(ROWS["tags"]), None, "rows.jsonl:3"), "rows", "auto")
     sample.media[0].image.resize((0, 0, 0, 3), refcheck=False)
     batch, (event,) = collate(Pack((sample,)), chat.encode.media)
     assert batch is None

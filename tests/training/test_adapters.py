@@ -14,6 +14,7 @@ from torch import Tensor
 from vitrail import build
 from vitrail.contracts.samples import Pack
 from vitrail.data.collate import collate
+from vitrail.data.dialects import to_conversation
 from vitrail.data.encode import Encode
 from vitrail.models.assembled import MultimodalModel
 from vitrail.models.backbones.adapters import of_adapter

@@ -10,6 +10,7 @@ import torch
 from vitrail import build
 from vitrail.contracts.samples import Batch, Pack
 from vitrail.data.collate import collate
+from vitrail.data.dialects import to_conversation
 from vitrail.data.encode import Encode
 from vitrail.models.assembled import MultimodalModel
 from vitrail.recipe.schema import Recipe

@@ -17,6 +17,7 @@ from vitrail.contracts.errors import RecipeError
 from vitrail.contracts.samples import Batch, Pack, Sample
 from vitrail.data.collate import collate
 from vitrail.data.config import JsonlConfig, PackConfig
+from vitrail.data.dialects import to_conversation
 from vitrail.data.encode import Encode
 from vitrail.models.assembled import MultimodalModel
 from vitrail.models.config import CustomConfig

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 from torch import Tensor
+from vitrail.training.reading import Listening, Reading, mixtures
 
 from vitrail import build
 from vitrail.contracts.errors import DataError
@@ -19,7 +20,6 @@ from vitrail.models.assembled import MultimodalModel
 from vitrail.recipe.schema import Recipe
 from vitrail.training.config import ListeningConfig, ReadingConfig
 from vitrail.training.objectives import NextToken
-from vitrail.training.reading import Listening, Reading, mixtures
 
 
 @pytest.fixture

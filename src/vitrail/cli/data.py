@@ -9,8 +9,8 @@ import typer
 
 from vitrail.cli import data_check
 from vitrail.contracts.errors import DataError, nearest
-from vitrail.data.drawn.config import KINDS, DrawnConfig, LinesConfig
-from vitrail.data.drawn.documents.config import ASKS, DOCUMENTS, DocumentsConfig
+from vitrail.synthetic.config import KINDS, DrawnConfig, LinesConfig
+from vitrail.synthetic.documents.config import ASKS, DOCUMENTS, DocumentsConfig
 
 WHAT = ("drawn", "lines", "documents")
 """What can be drawn: the names that a recipe has for it as `kind`."""
@@ -50,7 +50,7 @@ def draw(
     config = _config(what, split, rows, seed, (smallest, largest), kinds, documents)
 
     from vitrail.cli.progress import Terminal
-    from vitrail.data.drawn.export import export
+    from vitrail.synthetic.export import export
 
     with Terminal().counting("drawing", rows) as on_row:
         path = export(config, out, lambda count: on_row())

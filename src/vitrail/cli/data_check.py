@@ -67,7 +67,7 @@ def check(
     wanted = Wanted(data, held_out, recipe, tuple(changes), rows)
     found = check_data(wanted, None if as_json else Terminal())
     if html is not None:
-        from vitrail.run import data_page
+        from vitrail.report import data_page
 
         data_page.write(found, html)
     if as_json:
@@ -134,7 +134,7 @@ def _print(found: Findings) -> None:
 
 def _spread(tally: Tally) -> str:
     """Least to most, the median, and the shape of what lies between."""
-    from vitrail.evaluation.report_bars import sparkline
+    from vitrail.report.bars import sparkline
 
     if tally.least == tally.most:
         return f"{tally.least:,}"

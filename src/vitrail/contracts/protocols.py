@@ -155,11 +155,11 @@ class StreamedSource(Protocol):
 
     name: str
 
-    def rows(self, epoch: int, place: Any) -> Iterator[tuple[Row | DataError, Any]]:
-        """The rows of one epoch from a place on, each with the place after it.
+    def rows(self, epoch: int, cursor: Any) -> Iterator[tuple[Row | DataError, Any]]:
+        """The rows of one epoch from a cursor on, each with the cursor after it.
 
-        place: None for the start, else what came with an earlier row; plain data that JSON can carry. A row that cannot
-        be read comes as its error, so that those after it are not lost.
+        cursor: None for the start, else what came with an earlier row; plain data that JSON can carry. A row that
+        cannot be read comes as its error, so that those after it are not lost.
         """
         ...
 

@@ -115,35 +115,35 @@ class Check:
 
     def _row(self, name: str, row: Row | DataError, checked: Checked) -> str:
         """The row's outcome."""
-        place = name
+        location = name
         try:
             if isinstance(row, DataError):
                 raise row
-            place = row.location or row.id
+            location = row.location or row.id
             conversation = to_conversation(row, checked.dialect)
             sample = self.encode(conversation, checked.name)
-            pictures = [self._picture(part, place) for part in sample.media]
+            pictures = [self._picture(part, location) for part in sample.media]
         except DataError as error:
-            return self._told(Told(name, checked.name, "unreadable", str(error)), place)
-        self._compare(conversation, sample, pictures, place, checked.held_out)
+            return self._told(Told(name, checked.name, "unreadable", str(error)), location)
+        self._compare(conversation, sample, pictures, location, checked.held_out)
         if checked.held_out:
             return "used"
         self._count(conversation, sample, pictures)
-        return self._fitted(conversation, sample, checked.name, place)
+        return self._fitted(conversation, sample, checked.name, location)
 
-    def _fitted(self, conversation: Conversation, sample: Sample, source: str, place: str) -> str:
+    def _fitted(self, conversation: Conversation, sample: Sample, source: str, location: str) -> str:
         pack = self.pack
         if pack is None or (len(sample) <= pack.length and sample.patches <= pack.patches):
             return "used"
         found = fitted(self.encode, conversation, source, pack)
-        return self._told(Told(sample.id, source, found.outcome, found.reason), place)
+        return self._told(Told(sample.id, source, found.outcome, found.reason), location)
 
-    def _told(self, told: Told, place: str) -> str:
-        self.findings.tell(told, sort_of(told.reason, place))
+    def _told(self, told: Told, location: str) -> str:
+        self.findings.tell(told, sort_of(told.reason, location))
         return told.outcome
 
-    def _picture(self, part: MediaPart, place: str) -> _Picture:
-        """Raises MediaError, with the row's place, for what training could not decode."""
+    def _picture(self, part: MediaPart, location: str) -> _Picture:
+        """Raises MediaError, with the row's location, for what training could not decode."""
         path = part.content if isinstance(part.content, Path) else None
         if path is not None and path in self._recent:
             return self._recent[path]
@@ -151,7 +151,7 @@ class Check:
             pixels = image.load(part.content)
             held = path.read_bytes() if path else part.content
         except (MediaError, OSError) as error:
-            raise MediaError(f"{place}: {error}") from error
+            raise MediaError(f"{location}: {error}") from error
         if not isinstance(held, bytes):
             held = str(pixels.shape).encode() + pixels.tobytes()
         height, width, _ = pixels.shape
@@ -163,19 +163,19 @@ class Check:
         return found
 
     def _compare(
-        self, conversation: Conversation, sample: Sample, pictures: list[_Picture], place: str, held_out: bool
+        self, conversation: Conversation, sample: Sample, pictures: list[_Picture], location: str, held_out: bool
     ) -> None:
         """With the rows and pictures before this one."""
         findings = self.findings
         said = "\0".join(f"{turn.role}:{turn.text}" for turn in (*conversation.messages, *conversation.rejected))
-        here = Met(place, held_out)
+        here = Met(location, held_out)
         first = self.seen.row(
             _digest(b"".join((said.encode(errors="replace"), *(one.digest for one in pictures)))), here
         )
         if first and first.held_out == held_out:
-            findings.rows_again.add(first.name, place)
+            findings.rows_again.add(first.name, location)
         for part, one in zip(sample.media, pictures, strict=True):
-            name = str(part.content) if isinstance(part.content, str | Path) else place
+            name = str(part.content) if isinstance(part.content, str | Path) else location
             shown = Met(name, held_out)
             same = self.seen.picture(one.digest, shown)
             alike = None if same else self.seen.similar(one.print, shown)
@@ -213,8 +213,8 @@ class Check:
         # A reservoir: each sample so far is among the kept with the same chance.
         if len(self._kept) < SAMPLES:
             self._kept.append((conversation, sample))
-        elif (place := self._dice.randrange(number)) < SAMPLES:
-            self._kept[place] = (conversation, sample)
+        elif (index := self._dice.randrange(number)) < SAMPLES:
+            self._kept[index] = (conversation, sample)
 
     def _shown(self, conversation: Conversation, sample: Sample) -> Shown:
         *before, last = conversation.messages

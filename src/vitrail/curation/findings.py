@@ -19,7 +19,7 @@ REASONS = 100
 
 @dataclass(frozen=True)
 class Told:
-    """A row that is not used as it is. reason: begins with its place."""
+    """A row that is not used as it is. reason: begins with its location."""
 
     id: str
     source: str
@@ -29,7 +29,7 @@ class Told:
 
 @dataclass(frozen=True)
 class Pair:
-    """Two places that hold the same, or nearly the same. first: the earlier one."""
+    """Two rows or pictures that are the same, or nearly the same. first: the earlier one."""
 
     first: str
     second: str

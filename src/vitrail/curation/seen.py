@@ -21,7 +21,7 @@ EDGE = 3
 """Neighbours of a print that differ by no more levels than this count as equal: noise is no edge."""
 
 APART, FAR = 12, 20
-"""Two pictures are nearly the same when at most so many of their 256 edges differ, and no place of their prints by more
+"""Two pictures are nearly the same when at most so many of their 256 edges differ, and no value of their prints by more
 levels of 255. Resized, stretched and pressed drawn documents differ by 7 edges and 7 levels, others by 49 and 44."""
 
 CROWD = 20
@@ -30,7 +30,7 @@ CROWD = 20
 
 @dataclass(frozen=True)
 class Met:
-    """Where a row or a picture was met first. name: its place. held_out: among the held-out rows."""
+    """Where a row or a picture was met first. name: its location. held_out: among the held-out rows."""
 
     name: str
     held_out: bool
@@ -118,4 +118,4 @@ def _edges(shape: NDArray[np.uint8]) -> NDArray[np.bool_]:
 def _bands(edges: NDArray[np.bool_]) -> list[int]:
     """A number for each row of edges that has any."""
     packed = np.packbits(edges, axis=1)
-    return [(place << 16) | (int(high) << 8) | int(low) for place, (high, low) in enumerate(packed) if high or low]
+    return [(row << 16) | (int(high) << 8) | int(low) for row, (high, low) in enumerate(packed) if high or low]

@@ -56,7 +56,7 @@ class Tally:
         filled = [0] * (number + 1)
         for value, times in self.counts.items():
             filled[min(max(0, value - start) // width, number)] += times
-        bins = [(start + place * width, start + (place + 1) * width, filled[place]) for place in range(number)]
+        bins = [(start + index * width, start + (index + 1) * width, filled[index]) for index in range(number)]
         if filled[number]:
             bins.append((start + number * width, self.most + 1, filled[number]))
         return bins

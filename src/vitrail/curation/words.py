@@ -66,9 +66,9 @@ def scripts(text: str) -> Counter[str]:
     return found
 
 
-def sort_of(reason: str, place: str) -> str:
-    """A reason without the row's place, names and numbers, so that many rows share one."""
-    reason = re.sub(r"^\S+(?::\d+|\[\d+\]): ", "", reason.removeprefix(f"{place}: "))
+def sort_of(reason: str, location: str) -> str:
+    """A reason without the row's location, names and numbers, so that many rows share one."""
+    reason = re.sub(r"^\S+(?::\d+|\[\d+\]): ", "", reason.removeprefix(f"{location}: "))
     reason = re.sub(r"'[^']*'|\"[^\"]*\"", "'...'", reason)
     reason = re.sub(r"\{.*", "{...}", reason)
     return re.sub(r"\d+(?:[,.]\d+)*", "N", reason)[:160]

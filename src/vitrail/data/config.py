@@ -5,12 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Literal
 
-from vitrail.data.drawn.config import DrawnConfig, LinesConfig
-from vitrail.data.drawn.documents.config import DocumentsConfig
 from vitrail.data.sources.config import DialectName as DialectName
 from vitrail.data.sources.config import FilesConfig
 from vitrail.data.sources.config import JsonlConfig as JsonlConfig
 from vitrail.media.config import AugmentConfig, FetchConfig
+from vitrail.synthetic.config import DrawnConfig, LinesConfig
+from vitrail.synthetic.documents.config import DocumentsConfig
 
 Overlong = Literal["drop", "truncate_text", "shrink_media", "drop_media", "error"]
 
@@ -37,8 +37,8 @@ class PartConfig:
         if self.share is None:
             return
         points = self.share if isinstance(self.share, tuple) else ((0.0, self.share),)
-        places = [place for place, _ in points]
-        if not points or places != sorted(set(places)) or not 0 <= places[0] <= places[-1] <= 1:
+        progress = [at for at, _ in points]
+        if not points or progress != sorted(set(progress)) or not 0 <= progress[0] <= progress[-1] <= 1:
             raise ValueError("share needs points [progress, share] with progress rising from 0 to 1")
         if any(share < 0 for _, share in points) or not any(share for _, share in points):
             raise ValueError("shares must be 0 or more, and not all 0")

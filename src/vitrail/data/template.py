@@ -21,7 +21,8 @@ from PIL import Image
 from vitrail.contracts.errors import DataError, MediaError
 from vitrail.contracts.messages import ImagePart
 from vitrail.data.config import JsonlConfig
-from vitrail.data.dialects import TAG, dialect_of, to_messages
+from vitrail.data.dialects import dialect_of, to_messages
+from vitrail.data.dialects.pictures import TAG
 from vitrail.data.sources.folder import files_in
 from vitrail.data.sources.jsonl import JsonlSource, is_list
 from vitrail.media import image

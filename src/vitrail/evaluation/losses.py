@@ -62,8 +62,8 @@ def others(rows: Sequence[Conversation]) -> list[Conversation]:
     if all(pictures == shown[0] for pictures in shown):
         raise DataError("comparing with shuffled pictures needs two held-out rows with different pictures")
     found: dict[int, Conversation] = {}
-    for place, index in enumerate(order):
-        following = (*order[place + 1 :], *order[:place])
+    for at, index in enumerate(order):
+        following = (*order[at + 1 :], *order[:at])
         found[index] = rows[next(other for other in following if shown[other] != shown[index])]
     return [found[index] for index in range(len(rows))]
 
@@ -74,7 +74,7 @@ def _identity(image: Any) -> object:
 
 
 def with_media_of(row: Conversation, other: Conversation) -> Conversation:
-    """The words of `row` with the media of `other`, in turn again if it has fewer."""
+    """The words of `row` with the media of `other`, from the first again if it has fewer."""
     media = cycle(other.media)
 
     def swapped(part: Part) -> Part:

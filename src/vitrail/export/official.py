@@ -47,11 +47,11 @@ def export(
             f"the template '{encode.template.name}' ends answers with no special token; readers need one"
         )
     end = encode.tokenizer.special(stop.name)
-    described = ModelSpec(config, encode.prompt, _language_settings(model, end))
-    system = fitting(described, layout)
-    files = system.write(described, encode.tokenizer, dtype)
+    spec = ModelSpec(config, encode.prompt, _language_settings(model, end))
+    system = fitting(spec, layout)
+    files = system.write(spec, encode.tokenizer, dtype)
     ours = {name: tensor for name, tensor in unshared(model).items() if not name.startswith(UNUSED)}
-    tensors = to_official(system, described, ours)
+    tensors = to_official(system, spec, ours)
     making = folder.with_name(f"{folder.name}.part")
     shutil.rmtree(making, ignore_errors=True)
     try:

@@ -44,7 +44,7 @@ class Connection:
         return answer
 
     def makefile(self, *_: object, **__: object) -> io.BufferedReader:
-        """What HTTPResponse reads from: a file in place of the socket."""
+        """What HTTPResponse reads from: a file instead of the socket."""
         return io.BufferedReader(_Reader(self._line, self._deadline))
 
 
@@ -85,9 +85,9 @@ def _first(
     dial: Callable[[str, int, float], socket.socket], numbers: Sequence[str], port: int, deadline: Deadline
 ) -> socket.socket:
     """A machine without IPv6 must get on to the IPv4 address, so no address but the last may use up all the time."""
-    for place, number in enumerate(numbers[:-1]):
+    for index, number in enumerate(numbers[:-1]):
         try:
-            return dial(number, port, deadline.left() / (len(numbers) - place))
+            return dial(number, port, deadline.left() / (len(numbers) - index))
         except OSError:
             continue
     return dial(numbers[-1], port, deadline.left())

@@ -45,9 +45,9 @@ class Dice:
     def sample(self, items: Sequence[T], count: int) -> list[T]:
         """`count` different items in random order."""
         pool = list(items)
-        for place in range(count):
-            other = self.between(place, len(pool) - 1)
-            pool[place], pool[other] = pool[other], pool[place]
+        for index in range(count):
+            other = self.between(index, len(pool) - 1)
+            pool[index], pool[other] = pool[other], pool[index]
         return pool[:count]
 
     def sample_from(self, first: int, items: Sequence[T], count: int) -> list[T]:

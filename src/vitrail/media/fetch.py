@@ -73,7 +73,7 @@ def dialled(address: str, port: int, seconds: float) -> socket.socket:
 
 @dataclass(frozen=True)
 class Network:
-    """How names become addresses, and addresses connections; tests put their own in its place."""
+    """How names become addresses, and addresses connections; tests use their own instead."""
 
     resolve: Resolve = resolved
     dial: Dial = dialled

@@ -28,7 +28,7 @@ MAX_PIXELS = 100_000_000
 """Largest picture decoded, in pixels: a decompression bomb is refused by its header."""
 
 LONGEST_NAME = 200
-"""Characters of a picture's name that a message shows: data in the wrong place may be megabytes."""
+"""Characters of a picture's name that a message shows: data given instead of a name may be megabytes."""
 
 ORIENTATION = 0x0112
 TRANSPOSES = {
@@ -40,7 +40,7 @@ TRANSPOSES = {
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
-"""EXIF orientation to what makes the picture upright; from 5 on, width and height change places."""
+"""EXIF orientation to what makes the picture upright; from 5 on, width and height are exchanged."""
 
 
 def describe(image: object) -> str:
@@ -71,8 +71,8 @@ def load(image: object) -> NDArray[np.uint8]:
         return _checked(image)
     with _opened(image, whole=True) as (opened, orientation), _quiet():
         opened.load()  # which may still change mode and info
-        turn = TRANSPOSES.get(orientation)
-        return np.asarray(to_rgb(opened if turn is None else opened.transpose(turn)))
+        upright = TRANSPOSES.get(orientation)
+        return np.asarray(to_rgb(opened if upright is None else opened.transpose(upright)))
 
 
 def _checked(image: NDArray[Any]) -> NDArray[np.uint8]:
@@ -172,7 +172,7 @@ def _orientation(opened: Image.Image) -> int:
     Only what the header holds: asking Pillow for a PNG's EXIF would decode all of it, to look behind the pixels too.
     """
     if opened.format == "TIFF":
-        return 1  # Pillow turns these itself: `size` as soon as they are opened, pixels when they are decoded.
+        return 1  # Pillow rotates these itself: `size` as soon as they are opened, pixels when they are decoded.
     header = Image.new("L", (1, 1))
     header.info = opened.info
     with _quiet():

@@ -91,14 +91,14 @@ def levenshtein(a: str, b: str) -> int:
     pattern, text = (a, b) if len(a) <= len(b) else (b, a)
     if not pattern:
         return len(text)
-    places: dict[str, int] = {}
+    positions: dict[str, int] = {}
     for index, character in enumerate(pattern):
-        places[character] = places.get(character, 0) | 1 << index
+        positions[character] = positions.get(character, 0) | 1 << index
     full = (1 << len(pattern)) - 1
     last = 1 << (len(pattern) - 1)
     rises, falls, distance = full, 0, len(pattern)
     for character in text:
-        same = places.get(character, 0)
+        same = positions.get(character, 0)
         across = (((same & rises) + rises) ^ rises) | same
         up = falls | ~(across | rises) & full
         down = rises & across

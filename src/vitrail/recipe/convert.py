@@ -24,7 +24,7 @@ from vitrail.recipe.renamed import KEYS, VALUES, today
 from vitrail.recipe.yaml_lines import (
     KeyPath,
     Listing,
-    Mark,
+    Location,
     Node,
     Origin,
     Problems,
@@ -81,12 +81,12 @@ class Converter:
             return self._mapping(node, mapping, path)
         if sequences and node.step:
             message = f"{shown(path)} is not in the recipe, so its items cannot be set one by one"
-            self.problems.add(node.mark, f"{message}; give the whole list: {dotted(path)}=[...]")
+            self.problems.add(node.location, f"{message}; give the whole list: {dotted(path)}=[...]")
             return FAILED
         return self._wrong(node, hint, path)
 
-    def _fail(self, mark: Mark, path: KeyPath, message: str) -> Any:
-        self.problems.add(mark, f"{shown(path)}: {message}" if path else message)
+    def _fail(self, location: Location, path: KeyPath, message: str) -> Any:
+        self.problems.add(location, f"{shown(path)}: {message}" if path else message)
         return FAILED
 
     def _wrong(self, node: Node, hint: Any, path: KeyPath) -> Any:
@@ -94,13 +94,13 @@ class Converter:
         if isinstance(node, Scalar):
             names = [name for choice in _members(hint) for name in _literal_names(choice)]
             close = today(node.text, VALUES) or nearest(node.text, names)
-        return self._fail(node.mark, path, f"expected {_describe(hint)}, got {_got(node)}{close}")
+        return self._fail(node.location, path, f"expected {_describe(hint)}, got {_got(node)}{close}")
 
     def _scalar(self, node: Scalar, choices: Sequence[Any], hint: Any, path: KeyPath) -> Any:
         for choice in sorted(choices, key=lambda c: _NARROW_FIRST.index(c) if c in _NARROW_FIRST else -1):
             value = _parse(node, choice)
             if value is not FAILED:
-                self.origins[dotted(path)] = node.mark.origin
+                self.origins[dotted(path)] = node.location.origin
                 return value
         shorthands = [c for c in choices if dataclasses.is_dataclass(c) and hasattr(c, "from_scalar")]
         if node.is_null or len(shorthands) != 1:
@@ -108,8 +108,8 @@ class Converter:
         try:
             value = shorthands[0].from_scalar(node.text)
         except (ValueError, RecipeError) as error:
-            return self._fail(node.mark, path, str(error))
-        self._note(value, path, node.mark.origin)
+            return self._fail(node.location, path, str(error))
+        self._note(value, path, node.location.origin)
         return value
 
     def _note(self, value: Any, path: KeyPath, origin: Origin) -> None:
@@ -130,12 +130,12 @@ class Converter:
         if base is tuple and args[-1] is not Ellipsis:
             hints = list(args)
         if len(hints) != len(node.items):
-            return self._fail(node.mark, path, f"expected {_describe(hint)}, got a list of {len(node.items)}")
+            return self._fail(node.location, path, f"expected {_describe(hint)}, got a list of {len(node.items)}")
         pairs = enumerate(zip(node.items, hints, strict=True))
         values = [self.convert(item, item_hint, (*path, i)) for i, (item, item_hint) in pairs]
         if any(value is FAILED for value in values):
             return FAILED
-        self.origins[dotted(path)] = node.mark.origin
+        self.origins[dotted(path)] = node.location.origin
         return values if base is list else tuple(values)
 
     def _mapping(self, node: Table, hint: Any, path: KeyPath) -> Any:
@@ -143,19 +143,19 @@ class Converter:
         values: dict[Any, Any] = {}
         failed = False
         for text, item in node.entries.items():
-            key = text if key_hint is str else _parse_first(Scalar(text, False, item.mark), key_hint)
+            key = text if key_hint is str else _parse_first(Scalar(text, False, item.location), key_hint)
             if key is FAILED:
-                self._fail(item.mark, path, f"expected {_describe(key_hint)} as a key, got '{text}'")
+                self._fail(item.location, path, f"expected {_describe(key_hint)} as a key, got '{text}'")
             elif _cleared(item, value_hint):
                 continue
             else:
                 values[key] = self.convert(item, value_hint, (*path, text))
             failed = failed or key is FAILED or values[key] is FAILED
-        self.origins[dotted(path)] = node.mark.origin
+        self.origins[dotted(path)] = node.location.origin
         return FAILED if failed else values
 
     def _anything(self, node: Node, path: KeyPath) -> Any:
-        self.origins[dotted(path)] = node.mark.origin
+        self.origins[dotted(path)] = node.location.origin
         if isinstance(node, Scalar):
             return plain_scalar(node)
         if isinstance(node, Listing):
@@ -178,14 +178,14 @@ class Converter:
         if written is not None and kind is None:
             return self._wrong(written, str, (*path, "kind"))
         kind = usual if kind is None else kind
-        cls = self._class_of(kind, classes, (written or node).mark, path)
+        cls = self._class_of(kind, classes, (written or node).location, path)
         if cls is None:
             return FAILED
         if getattr(cls, "__custom__", False):
             return self._custom(cls, kind, dataclasses.replace(node, entries=entries), path, base)
         return self._build(cls, dataclasses.replace(node, entries=entries), path, base, f" of kind '{kind}'")
 
-    def _class_of(self, kind: Any, classes: Sequence[Any], mark: Mark, path: KeyPath) -> Any:
+    def _class_of(self, kind: Any, classes: Sequence[Any], location: Location, path: KeyPath) -> Any:
         """The member of a union that has this kind, or None with the mistake noted."""
         custom = next((cls for cls in classes if getattr(cls, "__custom__", False)), None)
         by_kind = {name: cls for cls in classes if cls is not custom for name in _kinds(cls)}
@@ -195,7 +195,7 @@ class Converter:
             return custom
         allowed = ", ".join([*by_kind, "package.module:Class"] if custom is not None else by_kind)
         problem = "missing" if kind is None else f"unknown kind '{kind}'{today(kind, VALUES) or nearest(kind, by_kind)}"
-        self._fail(mark, (*path, "kind"), f"{problem}; allowed: {allowed}")
+        self._fail(location, (*path, "kind"), f"{problem}; allowed: {allowed}")
         return None
 
     def _custom(self, cls: Any, kind: str, node: Table, path: KeyPath, base: Any) -> Any:
@@ -215,7 +215,7 @@ class Converter:
             if key not in fields:
                 where = f" in {shown(path)}{chosen}" if path else ""
                 guesses += (close := today(key, KEYS) or nearest(key, known))
-                self.problems.add(item.mark, f"unknown key '{key}'{where}{close}; allowed: {', '.join(known)}")
+                self.problems.add(item.location, f"unknown key '{key}'{where}{close}; allowed: {', '.join(known)}")
                 given[key] = FAILED
             elif not _cleared(item, hints[key]):
                 given[key] = self.convert(item, hints[key], (*path, key), _default(fields[key], base))
@@ -223,7 +223,7 @@ class Converter:
             required = base is None and field.default is field.default_factory is dataclasses.MISSING
             # A mistyped required key is one mistake, not two.
             if required and name not in given and f"'{name}'" not in guesses:
-                self._fail(node.mark, (*path, name), "missing; it is required and has no default")
+                self._fail(node.location, (*path, name), "missing; it is required and has no default")
                 given[name] = FAILED
             elif required and name not in given:
                 given[name] = FAILED
@@ -239,23 +239,23 @@ class Converter:
         try:
             value = cls(**arguments)
         except (ValueError, RecipeError) as error:
-            marks = dict.fromkeys(str(item.mark) for item in node.entries.values() if item.mark.is_override)
-            blamed = ", ".join(mark for mark in marks if mark != str(node.mark))
-            return self._fail(node.mark, path, f"{error} (with {blamed})" if blamed else str(error))
+            locations = dict.fromkeys(str(item.location) for item in node.entries.values() if item.location.is_override)
+            blamed = ", ".join(location for location in locations if location != str(node.location))
+            return self._fail(node.location, path, f"{error} (with {blamed})" if blamed else str(error))
         if not _fields(cls):
-            self.origins[dotted(path)] = node.mark.origin
+            self.origins[dotted(path)] = node.location.origin
         return value
 
     def _note_fields(self, value: Any, given: Mapping[str, Any], path: KeyPath, base: Any) -> None:
         """Notes the origin of what the recipe did not give: defaults, and what `__post_init__` changed."""
-        place = type(value).__name__
+        owner = type(value).__name__
         for name, field in _fields(type(value)).items():
             after = getattr(value, name)
             before = given[name] if name in given else _default(field, base)
             if after is not before and after != before:
-                self._note(after, (*path, name), Origin("derived", place))
+                self._note(after, (*path, name), Origin("derived", owner))
             elif name not in given:
-                self._note(after, (*path, name), Origin("default", f"{place}.{name}"))
+                self._note(after, (*path, name), Origin("default", f"{owner}.{name}"))
 
 
 @functools.cache

@@ -19,7 +19,7 @@ from vitrail.recipe.yaml_lines import (
     MAX_DEPTH,
     KeyPath,
     Listing,
-    Mark,
+    Location,
     Node,
     Problems,
     Scalar,
@@ -49,7 +49,7 @@ def read_layers(path: Path, find: Finder | None, problems: Problems) -> Table:
         layers.append(replace(table, entries={k: v for k, v in table.entries.items() if k != "extends"}))
         if extends is None:
             break
-        asked = f"{extends.mark}: extends: "
+        asked = f"{extends.location}: extends: "
         path = _parent(extends, path, find)
         if path.resolve() in [file.resolve() for file in seen]:
             chain = " -> ".join(str(file) for file in [*seen, path])
@@ -65,25 +65,25 @@ def apply_override(tree: Table, text: str, problems: Problems) -> Table:
 
     A mapping given as the value replaces what was there: `=` assigns, it does not merge.
     """
-    mark = Mark(f"override {text!r}")
+    location = Location(f"override {text!r}")
     key, equals, value = text.partition("=")
     steps = re.sub(r"\[(\d+)\]", r".\1", key.strip()).split(".")
     if not equals or not all(steps):
-        problems.add(mark, "expected KEY=VALUE with a dotted key, for example stages.0.steps=50")
+        problems.add(location, "expected KEY=VALUE with a dotted key, for example stages.0.steps=50")
         return tree
     if len(steps) > MAX_DEPTH:
-        problems.add(mark, f"the key has {len(steps)} parts; allowed: {MAX_DEPTH}")
+        problems.add(location, f"the key has {len(steps)} parts; allowed: {MAX_DEPTH}")
         return tree
     if steps[0] == "extends":
-        problems.add(mark, "'extends' can only be given in the recipe file")
+        problems.add(location, "'extends' can only be given in the recipe file")
         return tree
     try:
-        node = read_value(value, mark, problems)
+        node = read_value(value, location, problems)
     except RecipeError as error:
-        problems.add(mark, str(error).removeprefix(f"{mark}: "))
+        problems.add(location, str(error).removeprefix(f"{location}: "))
         return tree
     for step in reversed(steps):
-        node = Table({step: node}, mark, step=True)
+        node = Table({step: node}, location, step=True)
     assert isinstance(node, Table), "a dotted key has at least one part"
     return _merge_tables(tree, node, (), problems)
 
@@ -95,21 +95,21 @@ def lay_over(under: Table, over: Table) -> Table:
 
 def _parent(extends: Node, path: Path, find: Finder | None) -> Path:
     if not isinstance(extends, Scalar) or extends.is_null:
-        raise RecipeError(f"{extends.mark}: extends: expected one recipe file or name")
+        raise RecipeError(f"{extends.location}: extends: expected one recipe file or name")
     beside = Path(os.path.normpath(path.parent / extends.text))
     if beside.is_file() or find is None:
         return beside
     try:
         return find(extends.text, path)
     except RecipeError as error:
-        raise RecipeError(f"{extends.mark}: extends: {error}") from None
+        raise RecipeError(f"{extends.location}: extends: {error}") from None
 
 
 def _merge(under: Node, over: Node, path: KeyPath, problems: Problems) -> Node:
     """What stands at `path` when `over` is laid on `under`."""
     if isinstance(over, Scalar) and over.is_null:
         return replace(over, clears=isinstance(under, Table) or (isinstance(under, Scalar) and under.clears))
-    assigned = isinstance(over, Table) and over.mark.is_override and not over.step
+    assigned = isinstance(over, Table) and over.location.is_override and not over.step
     if not isinstance(over, Table) or assigned:
         return over
     if isinstance(under, Table):
@@ -119,8 +119,8 @@ def _merge(under: Node, over: Node, path: KeyPath, problems: Problems) -> Node:
     if over.step and not (isinstance(under, Scalar) and under.is_null):
         what = repr(under.text) if isinstance(under, Scalar) else "a list"
         whole = f"{dotted(path)}={{{next(iter(over.entries))}: ...}}"
-        where = "" if under.mark.is_override else f" ({under.mark})"
-        problems.add(over.mark, f"{shown(path)} is {what}{where}, not a mapping; replace the whole of it: {whole}")
+        where = "" if under.location.is_override else f" ({under.location})"
+        problems.add(over.location, f"{shown(path)} is {what}{where}, not a mapping; replace the whole of it: {whole}")
         return under
     return over
 
@@ -134,9 +134,9 @@ def _merge_tables(under: Table, over: Table, path: KeyPath, problems: Problems) 
     elif new is not None and not _same_text(old, new):
         base, alone = _kept(base), None
     # An override must not move the blame: a mapping that lacks a key lacks it in the file that wrote the mapping.
-    mark = under.mark if over.step else over.mark
+    location = under.location if over.step else over.location
     entries = _lay(base, over.entries, path, problems)
-    return Table(entries, mark, None if alone is None else _lay(alone, over.entries, path, Problems()))
+    return Table(entries, location, None if alone is None else _lay(alone, over.entries, path, Problems()))
 
 
 def _lay(base: Mapping[str, Node], over: Mapping[str, Node], path: KeyPath, problems: Problems) -> dict[str, Node]:
@@ -148,7 +148,9 @@ def _kept(entries: Mapping[str, Node]) -> dict[str, Node]:
     """What of a mapping outlives a change of its kind: what overrides set, so that their order does not matter."""
     kept: dict[str, Node] = {}
     for key, node in entries.items():
-        if node.mark.is_override or (isinstance(node, Listing) and any(item.mark.is_override for item in node.items)):
+        if node.location.is_override or (
+            isinstance(node, Listing) and any(item.location.is_override for item in node.items)
+        ):
             kept[key] = node
         elif isinstance(node, Table) and (inner := _kept(node.entries)):
             kept[key] = replace(node, entries=inner, alone=None)
@@ -171,35 +173,37 @@ def _names(listing: Listing) -> list[str] | None:
 
 
 def _merge_items(under: Listing, over: Table, path: KeyPath, problems: Problems) -> Listing:
-    """Amends items by name, in their place; overrides also by position. A null takes a mapping out of the list."""
+    """Amends items by name where they stand; overrides also by position. A null takes a mapping out of the list."""
     items: list[Node | None] = list(under.items)
-    mark = under.mark
+    location = under.location
     for key, change in over.entries.items():
-        index = _index(under, key, over.step, change.mark, path, problems)
+        index = _index(under, key, over.step, change.location, path, problems)
         if index is None:
             continue
         old = under.items[index]
         new = _merge(old, change, (*path, index), problems)
         items[index] = None if isinstance(new, Scalar) and new.clears else new
         if not isinstance(old, Table):
-            mark = change.mark  # a list of plain values has one origin
-    return Listing(tuple(item for item in items if item is not None), mark)
+            location = change.location  # a list of plain values has one origin
+    return Listing(tuple(item for item in items if item is not None), location)
 
 
-def _index(under: Listing, key: str, step: bool, mark: Mark, path: KeyPath, problems: Problems) -> int | None:
+def _index(under: Listing, key: str, step: bool, location: Location, path: KeyPath, problems: Problems) -> int | None:
     names = _names(under) or []
     if names.count(key) == 1:
         return names.index(key)
     count = len(under.items)
     if names.count(key) > 1:
-        problems.add(mark, f"{shown(path)}: several items are named '{key}'; expected different names")
+        problems.add(location, f"{shown(path)}: several items are named '{key}'; expected different names")
     elif step and re.fullmatch(r"-?\d+", key):
         if 0 <= int(key) < count:
             return int(key)
         allowed = f"allowed: 0 to {count - 1}" if count else "the list is empty"
-        problems.add(mark, f"{shown(path)} has no item {key}; {allowed}")
+        problems.add(location, f"{shown(path)} has no item {key}; {allowed}")
     elif names:
-        problems.add(mark, f"{shown(path)} has no item named '{key}'{nearest(key, names)}; allowed: {', '.join(names)}")
+        problems.add(
+            location, f"{shown(path)} has no item named '{key}'{nearest(key, names)}; allowed: {', '.join(names)}"
+        )
     else:
-        problems.add(mark, f"{shown(path)} is a list of {count}; expected the position of an item, got '{key}'")
+        problems.add(location, f"{shown(path)} is a list of {count}; expected the position of an item, got '{key}'")
     return None

@@ -17,7 +17,7 @@ from vitrail.models.config import components_of
 from vitrail.recipe.dump import plain
 from vitrail.recipe.layers import lay_over
 from vitrail.recipe.renamed import upgraded
-from vitrail.recipe.yaml_lines import Listing, Mark, Node, Problems, Scalar, Table, plain_node, read_table
+from vitrail.recipe.yaml_lines import Listing, Location, Node, Problems, Scalar, Table, plain_node, read_table
 
 FROM = "from"
 
@@ -36,17 +36,17 @@ def over_model(tree: Table) -> Table:
     if isinstance(named, Scalar) and named.is_null:
         return tree
     if not isinstance(named, Scalar):
-        raise RecipeError(f"{named.mark}: model.from: expected a folder or a hub id")
+        raise RecipeError(f"{named.location}: model.from: expected a folder or a hub id")
     try:
         settings, source = settings_of(named.text)
     except WeightsError as error:
-        raise RecipeError(f"{named.mark}: model.from: {error}") from error
-    beneath = _node(settings, Mark(source, -1))
+        raise RecipeError(f"{named.location}: model.from: {error}") from error
+    beneath = _node(settings, Location(source, -1))
     assert isinstance(beneath, Table), "a model is a mapping"
     return lay_over(beneath, tree)
 
 
-def settings_of(place: str) -> tuple[dict[str, Any], str]:
+def settings_of(source: str) -> tuple[dict[str, Any], str]:
     """What a finished model says of `model` and `prompt`, as plain values, and the file that says it.
 
     Raises WeightsError.
@@ -56,30 +56,30 @@ def settings_of(place: str) -> tuple[dict[str, Any], str]:
     from vitrail.systems.folder import CONFIG, DESCRIPTION, is_official, own_folder
     from vitrail.systems.opening import official_settings
 
-    folder = local_folder(place, weights=False)
+    folder = local_folder(source, weights=False)
     own = own_folder(folder)
     if own is not None:
         model, prompt = _own(own / DESCRIPTION)
         tokenizer: str | None = str(own)
         name = DESCRIPTION
     elif is_official(folder):
-        described = official_settings(folder)
-        model, prompt = plain(described.model), plain(described.prompt)
+        spec = official_settings(folder)
+        model, prompt = plain(spec.model), plain(spec.prompt)
         name = CONFIG
         # In the recipe of the run stands the id that was given, not where it was fetched to.
-        tokenizer = place if described.model.backbone.tokenizer == str(folder) else None
+        tokenizer = source if spec.model.backbone.tokenizer == str(folder) else None
     else:
-        raise WeightsError(f"'{place}' holds no finished model: neither {DESCRIPTION} nor {CONFIG} is there")
+        raise WeightsError(f"'{source}' holds no finished model: neither {DESCRIPTION} nor {CONFIG} is there")
     backbone = {"config": model["backbone"]["config"], **({"tokenizer": tokenizer} if tokenizer else {})}
     streams = ([VISION] if model.get("encoder") else []) + list(model.get("streams") or ())
     # A fusion that splices has no weights.
     fuses = (model.get("fusion") or {}).get("kind", "splice") != "splice"
-    weights = {name: place for name in components_of(streams) if name != "fusion" or fuses}
-    return {"model": {**model, "backbone": backbone, "weights": weights}, "prompt": prompt}, f"{place}/{name}"
+    weights = {name: source for name in components_of(streams) if name != "fusion" or fuses}
+    return {"model": {**model, "backbone": backbone, "weights": weights}, "prompt": prompt}, f"{source}/{name}"
 
 
 def _own(description: Path) -> tuple[dict[str, Any], dict[str, Any]]:
-    """The model and prompt of a run's description, with the language model's settings in their place."""
+    """The model and prompt of a run's description, with the language model's settings within its backbone."""
     problems = Problems()
     tree = read_table(description, problems)
     problems.raise_if_any()
@@ -91,13 +91,13 @@ def _own(description: Path) -> tuple[dict[str, Any], dict[str, Any]]:
         raise WeightsError(f"'{description}' is no description of a model: it lacks {error}") from error
 
 
-def _node(value: Any, mark: Mark) -> Node:
+def _node(value: Any, location: Location) -> Node:
     """Plain values as the tree that a YAML file makes."""
     if isinstance(value, dict):
-        return Table({str(key): _node(item, mark) for key, item in value.items()}, mark)
+        return Table({str(key): _node(item, location) for key, item in value.items()}, location)
     if isinstance(value, list):
-        return Listing(tuple(_node(item, mark) for item in value), mark)
+        return Listing(tuple(_node(item, location) for item in value), location)
     if isinstance(value, str):
-        return Scalar(value, True, mark)
+        return Scalar(value, True, location)
     words = {None: "null", True: "true", False: "false"}
-    return Scalar(words[value] if value is None or isinstance(value, bool) else repr(value), False, mark)
+    return Scalar(words[value] if value is None or isinstance(value, bool) else repr(value), False, location)

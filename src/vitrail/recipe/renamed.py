@@ -61,7 +61,7 @@ def upgraded(tree: Table) -> Table:
     found = {**tree.entries, "layout": replace(layout, text=str(LAYOUT)), "model": replace(model, entries=entries)}
     objective = _with_heads(contrast, spotter, tree)
     if objective is not None:
-        found["objectives"] = Listing((objective,), tree.mark)
+        found["objectives"] = Listing((objective,), tree.location)
     return replace(tree, entries=found)
 
 
@@ -82,10 +82,10 @@ def _with_heads(contrast: Node | None, spotter: Node | None, tree: Table) -> Tab
         return None
 
     def said(text: str) -> Scalar:
-        return Scalar(text, False, tree.mark)
+        return Scalar(text, False, tree.location)
 
     entries: dict[str, Node] = {"kind": said("contrastive_caption"), "contrastive": said(str(float(compared)))}
     entries["characters"] = said(str(float(spotted)))
     if isinstance(contrast, Table) and "width" in contrast.entries:
         entries["width"] = contrast.entries["width"]
-    return Table(entries, tree.mark)
+    return Table(entries, tree.location)

@@ -41,7 +41,7 @@ class Origin:
 
 
 @dataclass(frozen=True)
-class Mark:
+class Location:
     """Where a value was written. source: the file as the user named it, or `override '...'`.
 
     line: 0 for overrides, -1 for a file that is no recipe.
@@ -57,7 +57,7 @@ class Mark:
 
     @property
     def origin(self) -> Origin:
-        """The same place as an origin."""
+        """The same, as an origin."""
         return Origin("override", "command line") if self.is_override else Origin("recipe", str(self))
 
     def __str__(self) -> str:
@@ -70,7 +70,7 @@ class Scalar:
 
     text: str
     quoted: bool
-    mark: Mark
+    location: Location
     clears: bool = False
 
     @property
@@ -84,19 +84,19 @@ class Listing:
     """A YAML sequence."""
 
     items: tuple[Node, ...]
-    mark: Mark
+    location: Location
 
 
 @dataclass(frozen=True)
 class Table:
-    """A YAML mapping; the mark of an entry is the line of its key.
+    """A YAML mapping; the location of an entry is the line of its key.
 
     alone: the entries that stay when `kind`, set by a later layer over a layer without one, is not the default kind.
     step: made from the dotted key of an override, not from a mapping that somebody wrote.
     """
 
     entries: Mapping[str, Node]
-    mark: Mark
+    location: Location
     alone: Mapping[str, Node] | None = None
     step: bool = False
 
@@ -109,19 +109,19 @@ KeyPath = tuple[str | int, ...]  # keys and list positions from the top of the r
 class Problems:
     """The mistakes found so far; reported together, in the order of the files' lines."""
 
-    found: list[tuple[Mark, str]] = field(default_factory=list)
+    found: list[tuple[Location, str]] = field(default_factory=list)
 
-    def add(self, mark: Mark, message: str) -> None:
+    def add(self, location: Location, message: str) -> None:
         """Notes one mistake; a message of several lines is folded into one."""
-        self.found.append((mark, " ".join(message.split())))
+        self.found.append((location, " ".join(message.split())))
 
     def raise_if_any(self) -> None:
         """Raises RecipeError with one line a mistake, the first mistake first."""
-        sources = {mark.source: 0 for mark, _ in self.found}
+        sources = {location.source: 0 for location, _ in self.found}
         order = {source: i for i, source in enumerate(sources)}
         ranked = sorted(self.found, key=lambda item: (order[item[0].source], item[0].line))
         if ranked:
-            raise RecipeError("\n".join(dict.fromkeys(f"{mark}: {message}" for mark, message in ranked)))
+            raise RecipeError("\n".join(dict.fromkeys(f"{location}: {message}" for location, message in ranked)))
 
 
 def dotted(path: KeyPath) -> str:
@@ -164,7 +164,7 @@ def plain_scalar(node: Scalar) -> Any:
 
 def must_quote(text: str) -> bool:
     """True where `text`, written without quotes, could be read as something other than text."""
-    value = plain_scalar(Scalar(text, False, Mark("")))
+    value = plain_scalar(Scalar(text, False, Location("")))
     return not isinstance(value, str) or as_bool(text) is not None
 
 
@@ -182,12 +182,12 @@ def read_table(path: Path, problems: Problems, asked: str = "") -> Table:
         raise RecipeError(asked + _missing(path)) from None
     except OSError as error:
         raise RecipeError(f"{asked}{path}: cannot be read: {error.strerror}; expected a YAML file") from None
-    node = _parse(text, str(path), lambda line: Mark(str(path), line), problems)
+    node = _parse(text, str(path), lambda line: Location(str(path), line), problems)
     if node is None or (isinstance(node, Scalar) and node.is_null):
         raise RecipeError(f"{asked}{path}:1: the file is empty; expected a mapping")
     if not isinstance(node, Table):
         what = "a list" if isinstance(node, Listing) else "one value"
-        raise RecipeError(f"{asked}{node.mark}: expected a mapping at the top of the file, got {what}")
+        raise RecipeError(f"{asked}{node.location}: expected a mapping at the top of the file, got {what}")
     return node
 
 
@@ -200,15 +200,15 @@ def plain_node(node: Node) -> Any:
     return {key: plain_node(item) for key, item in node.entries.items()}
 
 
-def read_value(text: str, mark: Mark, problems: Problems) -> Node:
+def read_value(text: str, location: Location, problems: Problems) -> Node:
     """Reads the value of an override. Only `[`, `{` and quotes start YAML: `Name: a plant` is text, not a mapping.
 
     Raises RecipeError where such YAML is broken.
     """
     stripped = text.strip()
     if not stripped.startswith(("[", "{", '"', "'")):
-        return Scalar(stripped, False, mark)
-    node = _parse(stripped, str(mark), lambda _: mark, problems)
+        return Scalar(stripped, False, location)
+    node = _parse(stripped, str(location), lambda _: location, problems)
     assert node is not None, "text that starts with a bracket or a quote holds a value"
     return node
 
@@ -220,25 +220,27 @@ def _missing(path: Path) -> str:
     return f"{path}: no such file{nearest(path.name, sorted(p.name for p in folder.iterdir()))}"
 
 
-def _parse(text: str, source: str, mark: Callable[[int], Mark], problems: Problems) -> Node | None:
+def _parse(text: str, source: str, locate: Callable[[int], Location], problems: Problems) -> Node | None:
     try:
-        return _Builder(yaml.parse(text, Loader=_Loader), source, mark, problems).document()
+        return _Builder(yaml.parse(text, Loader=_Loader), source, locate, problems).document()
     except yaml.MarkedYAMLError as error:
         at = error.problem_mark or error.context_mark
-        place = f"{source}:{at.line + 1}:{at.column + 1}" if at and mark(1).line else source
+        location = f"{source}:{at.line + 1}:{at.column + 1}" if at and locate(1).line else source
         context = f" ({error.context})" if error.context else ""
-        raise RecipeError(f"{place}: not valid YAML: {error.problem}{context}") from None
+        raise RecipeError(f"{location}: not valid YAML: {error.problem}{context}") from None
     except yaml.reader.ReaderError as error:
         before = text[: error.position]
-        place = f"{source}:{before.count(chr(10)) + 1}" if mark(1).line else source
-        raise RecipeError(f"{place}: not valid YAML: {error.reason}") from None
+        location = f"{source}:{before.count(chr(10)) + 1}" if locate(1).line else source
+        raise RecipeError(f"{location}: not valid YAML: {error.reason}") from None
 
 
 class _Builder:
     """Turns the events of one YAML text into nodes."""
 
-    def __init__(self, events: Iterator[Any], source: str, mark: Callable[[int], Mark], problems: Problems) -> None:
-        self.events, self.source, self.mark, self.problems = events, source, mark, problems
+    def __init__(
+        self, events: Iterator[Any], source: str, locate: Callable[[int], Location], problems: Problems
+    ) -> None:
+        self.events, self.source, self.locate, self.problems = events, source, locate, problems
         self.anchors: dict[
             str, tuple[Node, int, int]
         ] = {}  # name -> the node, how many values it holds, how deep it is
@@ -257,8 +259,8 @@ class _Builder:
                 node = self._node(next(self.events), 0)
         return node
 
-    def _at(self, event: Any) -> Mark:
-        return self.mark(event.start_mark.line + 1)
+    def _at(self, event: Any) -> Location:
+        return self.locate(event.start_mark.line + 1)
 
     def _node(self, event: Any, depth: int) -> Node:
         at = self._at(event)
@@ -267,7 +269,7 @@ class _Builder:
                 raise RecipeError(f"{at}: alias '*{event.anchor}' has no complete anchor '&{event.anchor}' before it")
             node, size, height = self.anchors[event.anchor]
             self._counted(size, depth + height, at)
-            return replace(node, mark=at)
+            return replace(node, location=at)
         if event.tag not in (None, "!", _STR_TAG):
             raise RecipeError(f"{at}: the tag '{event.tag}' is not allowed in a recipe; only !!str is")
         count, deepest, self.deepest = self.count, self.deepest, depth
@@ -278,7 +280,7 @@ class _Builder:
         self.deepest = max(deepest, self.deepest)
         return node
 
-    def _counted(self, size: int, depth: int, at: Mark) -> None:
+    def _counted(self, size: int, depth: int, at: Location) -> None:
         """Counts values down to `depth`; aliases count in full, since that is what converting them will cost."""
         self.count += size
         self.deepest = max(self.deepest, depth)
@@ -287,7 +289,7 @@ class _Builder:
         if self.count > MAX_VALUES:
             raise RecipeError(f"{at}: the file holds more than {MAX_VALUES} values, aliases counted in full")
 
-    def _fresh(self, event: Any, at: Mark, depth: int) -> Node:
+    def _fresh(self, event: Any, at: Location, depth: int) -> Node:
         if isinstance(event, yaml.ScalarEvent):
             return Scalar(event.value, not event.implicit[0], at)
         if isinstance(event, yaml.MappingStartEvent):
@@ -297,19 +299,19 @@ class _Builder:
             items.append(self._node(event, depth + 1))
         return Listing(tuple(items), at)
 
-    def _table(self, at: Mark, depth: int) -> Table:
+    def _table(self, at: Location, depth: int) -> Table:
         entries: dict[str, Node] = {}
         merged: list[Node] = []
         lines: dict[str, int] = {}
         while not isinstance(event := next(self.events), yaml.MappingEndEvent):
             key = self._node(event, depth + 1)
             if not isinstance(key, Scalar):
-                raise RecipeError(f"{key.mark}: a key must be text, got a list or a mapping")
-            value = replace(self._node(next(self.events), depth + 1), mark=key.mark)
+                raise RecipeError(f"{key.location}: a key must be text, got a list or a mapping")
+            value = replace(self._node(next(self.events), depth + 1), location=key.location)
             if key.text in lines:
-                self.problems.add(key.mark, f"key '{key.text}' is given twice (first in line {lines[key.text]})")
+                self.problems.add(key.location, f"key '{key.text}' is given twice (first in line {lines[key.text]})")
                 continue
-            lines[key.text] = key.mark.line
+            lines[key.text] = key.location.line
             if key.text == "<<" and not key.quoted:
                 merged += value.items if isinstance(value, Listing) else (value,)
             else:
@@ -318,5 +320,5 @@ class _Builder:
             if isinstance(table, Table):
                 entries |= {name: node for name, node in table.entries.items() if name not in entries}
             else:
-                self.problems.add(table.mark, "'<<' merges mappings only; expected an alias of a mapping")
+                self.problems.add(table.location, "'<<' merges mappings only; expected an alias of a mapping")
         return Table(entries, at)

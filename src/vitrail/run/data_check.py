@@ -24,7 +24,7 @@ from vitrail.prompts.templates import template
 from vitrail.recipe.convert import Converter
 from vitrail.recipe.read import read_recipe
 from vitrail.recipe.schema import Recipe
-from vitrail.recipe.yaml_lines import Mark, Problems, read_value
+from vitrail.recipe.yaml_lines import Location, Problems, read_value
 from vitrail.run.screen import Screen, Silent
 
 TABLES = (".parquet", ".arrow")
@@ -121,8 +121,8 @@ def data_of(text: str, where: str) -> TrainingData:
     if not text.strip().startswith(("{", "[")):
         return _by_path(Path(text))
     problems = Problems()
-    mark = Mark(f"{where} {text!r}")
-    found = Converter(problems).convert(read_value(text, mark, problems), TrainingData, ("data", "train"))
+    location = Location(f"{where} {text!r}")
+    found = Converter(problems).convert(read_value(text, location, problems), TrainingData, ("data", "train"))
     problems.raise_if_any()
     data: TrainingData = found
     return data

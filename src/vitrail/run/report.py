@@ -15,14 +15,14 @@ from vitrail.contracts.errors import DataError
 from vitrail.contracts.messages import Conversation
 from vitrail.data.opening import open_held_out
 from vitrail.evaluation import answers as asking
-from vitrail.evaluation import report as page
-from vitrail.evaluation.report import Example, Report
-from vitrail.evaluation.report_ledger import chosen
 from vitrail.media import image
 from vitrail.metrics.scoring import Answer, measure
 from vitrail.recipe.annotated import annotated
 from vitrail.recipe.schema import Recipe
 from vitrail.recipe.strict import Resolved
+from vitrail.report import page
+from vitrail.report.ledger import chosen
+from vitrail.report.page import Example, Report
 from vitrail.run.folder import RunFolder
 from vitrail.training import checkpoint, runlog
 from vitrail.training.checkpoint import State

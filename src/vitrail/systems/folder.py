@@ -15,8 +15,9 @@ from torch import Tensor
 
 from vitrail.contracts.errors import WeightsError, nearest
 from vitrail.models.weights import load_tensors
-from vitrail.systems import clip, internvl, internvl_1_5, mistral3, nvlm, qwen2_5_vl, qwen2_vl, siglip
-from vitrail.systems.system import D, EncoderSpec, Layout, ModelSpec, Official, System
+from vitrail.systems import internvl, internvl_1_5, mistral3, nvlm, qwen2_5_vl, qwen2_vl
+from vitrail.systems.encoders import clip, siglip
+from vitrail.systems.system import AnySpec, EncoderSpec, Layout, ModelSpec, Official, System
 
 SYSTEMS: dict[str, System] = {
     "mistral3": mistral3,
@@ -97,7 +98,7 @@ def read_settings(folder: Path) -> Official:
     return Official({name: _json(folder / name) for name in FILES if (folder / name).is_file()}, {})
 
 
-def describe(system: Layout[D], official: Official, folder: Path) -> D:
+def describe(system: Layout[AnySpec], official: Official, folder: Path) -> AnySpec:
     """The system's reading of a folder. Raises WeightsError for settings it does not have, or that make no sense."""
     try:
         return system.read(official)
@@ -118,9 +119,9 @@ def _json(path: Path) -> dict[str, Any]:
 
 
 def from_official(
-    system: Layout[D], described: D, tensors: Mapping[str, Tensor], names: Collection[str], place: Path
+    system: Layout[AnySpec], spec: AnySpec, tensors: Mapping[str, Tensor], names: Collection[str], source: Path
 ) -> dict[str, Tensor]:
-    """Official tensors as ours. names: of our tensors. place: where they are from, for messages.
+    """Official tensors as ours. names: of our tensors. source: the folder they are from, for messages.
 
     Raises WeightsError for a tensor that is missing, left over or of another shape.
     """
@@ -129,32 +130,32 @@ def from_official(
         canonical = system.canonical(name)
         if canonical is not None:
             if canonical in official:
-                raise WeightsError(f"'{place}' has '{canonical}' twice, under two names")
+                raise WeightsError(f"'{source}' has '{canonical}' twice, under two names")
             official[canonical] = tensor
     ours, taken = {}, set[str]()
     for name in names:
-        kept = system.key_map(name, described)
+        kept = system.key_map(name, spec)
         missing = next((part for part in kept.names if part not in official), None)
         if missing:
-            raise WeightsError(f"'{place}' lacks '{missing}'")
+            raise WeightsError(f"'{source}' lacks '{missing}'")
         parts = [official[part] for part in kept.names]
         taken.update(kept.names)
         try:
             ours[name] = kept.join(parts)
         except RuntimeError as error:
             shapes = ", ".join(f"'{part}' {list(one.shape)}" for part, one in zip(kept.names, parts, strict=True))
-            raise WeightsError(f"'{place}' has tensors of a shape its config.json does not give: {shapes}") from error
-    left = sorted(official.keys() - taken - described.redundant)
+            raise WeightsError(f"'{source}' has tensors of a shape its config.json does not give: {shapes}") from error
+    left = sorted(official.keys() - taken - spec.redundant)
     if left:
-        raise WeightsError(f"'{place}' has '{left[0]}', which {system.LAYOUT} has no place for")
+        raise WeightsError(f"'{source}' has '{left[0]}', which {system.LAYOUT} does not have")
     return ours
 
 
-def to_official(system: Layout[D], described: D, ours: Mapping[str, Tensor]) -> dict[str, Tensor]:
+def to_official(system: Layout[AnySpec], spec: AnySpec, ours: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """Our tensors under their official names, as new contiguous tensors."""
     official: dict[str, Tensor] = {}
     for name, tensor in ours.items():
-        kept = system.key_map(name, described)
+        kept = system.key_map(name, spec)
         for part, piece in zip(kept.names, kept.split(tensor), strict=True):
             assert part not in official or kept.shared, f"two of our tensors are kept as '{part}'"
             piece = piece.detach().clone(memory_format=torch.contiguous_format)
@@ -162,7 +163,7 @@ def to_official(system: Layout[D], described: D, ours: Mapping[str, Tensor]) -> 
     return official
 
 
-def fitting(described: ModelSpec, model_type: str | None = None) -> System:
+def fitting(spec: ModelSpec, model_type: str | None = None) -> System:
     """The first system whose layout can hold a model, or the one asked for.
 
     Raises WeightsError that says what stands in the way.
@@ -171,7 +172,7 @@ def fitting(described: ModelSpec, model_type: str | None = None) -> System:
         known = ", ".join(SYSTEMS)
         raise WeightsError(f"'{model_type}' is no layout that is known{nearest(model_type, SYSTEMS)}; known: {known}")
     asked = [SYSTEMS[model_type]] if model_type else list(SYSTEMS.values())
-    found = {system.LAYOUT: system.obstacles(described) for system in asked}
+    found = {system.LAYOUT: system.obstacles(spec) for system in asked}
     for system in asked:
         if not found[system.LAYOUT]:
             return system

@@ -15,16 +15,16 @@ from vitrail.contracts.protocols import Tokenizer
 from vitrail.media.config import TilesConfig
 from vitrail.models.config import DecoderConfig, MLPProjectorConfig, ModelConfig, VisionTransformerConfig
 from vitrail.prompts.config import PICTURES, PromptConfig
-from vitrail.systems import composite, intern_vit
+from vitrail.systems import composite
 from vitrail.systems.composite import HEAD, NOTES, ties_embeddings
+from vitrail.systems.encoders import intern_vit
 from vitrail.systems.system import (
     Json,
     KeyMap,
     ModelSpec,
     Official,
-    in_block,
+    by_name,
     refused,
-    rows,
     same,
     shaped,
     square,
@@ -61,9 +61,6 @@ IMAGES: dict[str, Any] = {
     "min_patches": 1,
     "max_patches": 12,
     "crop_to_patches": True,
-    "rescale_factor": 1 / 255,
-    "resample": 3,
-    **dict.fromkeys(("do_resize", "do_rescale", "do_normalize", "do_convert_rgb"), True),
 }
 QUERY_KEY_EPS = 1e-6
 """Fixed in transformers, whatever the other norms have."""
@@ -71,8 +68,8 @@ PROJECTOR = MLPProjectorConfig(norm="layer", norm_at="merged")
 TOWER, PROJECTION = "vision_tower.", "multi_modal_projector."
 UNUSED = f"{TOWER}embeddings.mask_token"
 OUTSIDE = {
-    "encoder.stem": f"{TOWER}embeddings.patch_embeddings.projection",
-    "encoder.final_norm": f"{TOWER}layernorm",
+    "stem": f"{TOWER}embeddings.patch_embeddings.projection",
+    "final_norm": f"{TOWER}layernorm",
     "projector.norm": f"{PROJECTION}layer_norm",
     "projector.first": f"{PROJECTION}linear_1",
     "projector.second": f"{PROJECTION}linear_2",
@@ -96,12 +93,12 @@ def read(official: Official) -> ModelSpec:
     config = official.config
     vision = {**VISION, **config.get("vision_config", {})}
     layer = _layer(config.get("vision_feature_layer", -1), vision["num_hidden_layers"])
-    unknown = [*_unknown(config, vision), *_unknown_pictures(_images(official))]
+    unknown = [*_unknown(config, vision), *composite.unknown_images(_images(official))]
     if layer is None:
         unknown.append(f"vision_feature_layer is {config['vision_feature_layer']}, supported: one of the blocks")
     if unknown:
         raise WeightsError(f"this model of {LAYOUT} has settings that are not supported: {'; '.join(unknown)}")
-    tied = ties_embeddings(official)
+    tied = ties_embeddings(official, config.get("tie_word_embeddings", True))
     text = {key: value for key, value in config.get("text_config", {}).items() if key not in NOTES}
     backbone = {"model_type": "qwen2", **text, "tie_word_embeddings": tied}
     assert layer is not None, "said above"
@@ -167,46 +164,32 @@ def _unknown(config: Json, vision: Json) -> list[str]:
     return refused(wanted)
 
 
-def _unknown_pictures(images: Json) -> list[str]:
-    """Settings of the image processor that our media rule does not have."""
-    return refused(
-        [
-            ("image processor's resample", images["resample"], (3,)),
-            ("image processor's rescale_factor", round(255 * images["rescale_factor"], 6), (1.0,)),
-            *((f"image processor's {name}", images[name], (True,)) for name in IMAGES if name.startswith("do_")),
-        ]
-    )
-
-
 def _images(official: Official) -> Json:
-    """Settings of the image processor: in a file of its own, or since transformers 5 within the processor's."""
-    within_ = official.files.get("processor_config.json", {}).get("image_processor") or {}
-    return {**IMAGES, **official.files.get("preprocessor_config.json", {}), **within_, "crop_to_patches": True}
+    """Its processor cuts tiles whatever the image processor's own setting is."""
+    return {**composite.image_settings(official, IMAGES), "crop_to_patches": True}
 
 
 def _media(official: Official, vision: Json, merge: int) -> TilesConfig:
-    """Its processor cuts tiles whatever the image processor's own setting is."""
     images = _images(official)
-    mean, std = (tuple(map(float, images[name])) for name in ("image_mean", "image_std"))
     return TilesConfig(
         patch=square(vision["patch_size"], LAYOUT),
         merge=merge,
         tile=square(images.get("size", vision["image_size"]), LAYOUT),
         min_tiles=images["min_patches"],
         max_tiles=images["max_patches"],
-        mean=(mean[0], mean[1], mean[2]),
-        std=(std[0], std[1], std[2]),
+        mean=composite.colours(images["image_mean"]),
+        std=composite.colours(images["image_std"]),
     )
 
 
-def obstacles(described: ModelSpec) -> list[str]:
+def obstacles(spec: ModelSpec) -> list[str]:
     """Why a model of ours cannot be written in this layout, each in a few words; empty when it can."""
-    model = described.model
+    model = spec.model
     found = intern_vit.obstacles(model, PROJECTOR)
     if isinstance(model.projector, MLPProjectorConfig):
         if model.projector.order != "rows":
             found.append(f"model.projector.order is {model.projector.order}, the layout has rows")
-        if model.projector.hidden not in (None, described.backbone["hidden_size"]):
+        if model.projector.hidden not in (None, spec.backbone["hidden_size"]):
             found.append(f"model.projector.hidden is {model.projector.hidden}, the layout has the backbone's width")
     if isinstance(model.encoder, VisionTransformerConfig):
         encoder = model.encoder
@@ -216,17 +199,17 @@ def obstacles(described: ModelSpec) -> list[str]:
             found.append(f"model.encoder.activation is {encoder.activation}, the layout has gelu")
         if encoder.position_table and encoder.position_table[0] != encoder.position_table[1]:
             found.append(f"model.encoder.position_table is {encoder.position_table}, the layout has a square one")
-    if not described.prompt.picture.token:
+    if not spec.prompt.picture.token:
         found.append("prompt.picture.token names no token, the layout has one")
     return found
 
 
-def write(described: ModelSpec, tokenizer: Tokenizer, dtype: str) -> dict[str, Json]:
+def write(spec: ModelSpec, tokenizer: Tokenizer, dtype: str) -> dict[str, Json]:
     """The JSON files of the official folder, for a model without obstacles. dtype: of the tensors."""
-    model, picture = described.model, described.prompt.picture
+    model, picture = spec.model, spec.prompt.picture
     encoder, media = model.encoder, model.media
-    assert isinstance(encoder, VisionTransformerConfig), obstacles(described)
-    assert isinstance(media, TilesConfig), obstacles(described)
+    assert isinstance(encoder, VisionTransformerConfig), obstacles(spec)
+    assert isinstance(media, TilesConfig), obstacles(spec)
     config = {
         "architectures": [LAYOUT],
         "downsample_ratio": 1 / media.merge,
@@ -235,15 +218,15 @@ def write(described: ModelSpec, tokenizer: Tokenizer, dtype: str) -> dict[str, J
         "image_token_id": tokenizer.special(picture.token),
         "model_type": "internvl",
         "projector_hidden_act": "gelu",
-        "text_config": {**described.backbone, "dtype": dtype},
-        "tie_word_embeddings": bool(described.backbone.get("tie_word_embeddings")),
+        "text_config": {**spec.backbone, "dtype": dtype},
+        "tie_word_embeddings": bool(spec.backbone.get("tie_word_embeddings")),
         "vision_config": _vision_settings(encoder, media),
         "vision_feature_layer": encoder.layer,
         "vision_feature_select_strategy": "default",
     }
-    end = composite.end_of_answer(described, tokenizer)
+    end = composite.end_of_answer(spec, tokenizer)
     images = {
-        **{name: True for name in IMAGES if name.startswith("do_")},
+        **composite.IMAGES,
         "crop_to_patches": True,
         "image_mean": list(media.mean),
         "image_processor_type": "GotOcr2ImageProcessor",
@@ -251,8 +234,6 @@ def write(described: ModelSpec, tokenizer: Tokenizer, dtype: str) -> dict[str, J
         "max_patches": media.max_tiles,
         "min_patches": media.min_tiles,
         "processor_class": "InternVLProcessor",
-        "resample": IMAGES["resample"],
-        "rescale_factor": IMAGES["rescale_factor"],
         "size": {"height": media.tile, "width": media.tile},
     }
     return {
@@ -287,9 +268,9 @@ def _vision_settings(encoder: VisionTransformerConfig, media: TilesConfig) -> di
 canonical = composite.canonical
 
 
-def key_map(name: str, described: ModelSpec) -> KeyMap:
+def key_map(name: str, spec: ModelSpec) -> KeyMap:
     """Where our tensor `name` is kept."""
-    patch = described.model.media.patch
+    patch = spec.model.media.patch
     if name.startswith("backbone.lm."):
         return same(name.replace("backbone.lm.", "language_model.", 1))
     match name:
@@ -298,13 +279,5 @@ def key_map(name: str, described: ModelSpec) -> KeyMap:
         case "encoder.position_table":
             return within(f"{TOWER}embeddings.position_embeddings", 1)
         case "encoder.stem.weight":
-            return shaped(f"{OUTSIDE['encoder.stem']}.weight", (3, patch, patch))
-    module, _, kind = name.rpartition(".")
-    if module in OUTSIDE:
-        return same(f"{OUTSIDE[module]}.{kind}")
-    number, part = in_block(name)
-    layer = f"{TOWER}encoder.layer.{number}"
-    if part in IN_BLOCK:
-        return same(f"{layer}.{IN_BLOCK[part][0]}")
-    inside, _, kind = part.rpartition(".")
-    return rows(*(f"{layer}.{official}.{kind}" for official in IN_BLOCK[inside]))
+            return shaped(f"{OUTSIDE['stem']}.weight", (3, patch, patch))
+    return by_name(name.removeprefix("encoder."), OUTSIDE, f"{TOWER}encoder.layer", IN_BLOCK)

@@ -20,8 +20,9 @@ from vitrail.contracts.errors import WeightsError
 from vitrail.contracts.protocols import Tokenizer
 from vitrail.models.config import DecoderConfig, MLPProjectorConfig, ModelConfig
 from vitrail.prompts.config import PICTURES, PromptConfig
-from vitrail.systems import composite, intern_vit
+from vitrail.systems import composite
 from vitrail.systems.composite import NOTES
+from vitrail.systems.encoders import intern_vit
 from vitrail.systems.system import Json, KeyMap, ModelSpec, Official, refused, same
 
 LAYOUT = "InternVLChatModel"
@@ -131,31 +132,31 @@ def _scaling(language: Json) -> dict[str, Any]:
     return {**({"rope_type": kind} if kind else {}), **scaling}
 
 
-def obstacles(described: ModelSpec) -> list[str]:
+def obstacles(spec: ModelSpec) -> list[str]:
     """Why a model of ours cannot be written in this layout, each in a few words; empty when it can."""
-    found = intern_vit.obstacles(described.model, PROJECTOR)
-    projector, width = described.model.projector, described.backbone["hidden_size"]
+    found = intern_vit.obstacles(spec.model, PROJECTOR)
+    projector, width = spec.model.projector, spec.backbone["hidden_size"]
     if isinstance(projector, MLPProjectorConfig) and projector.hidden not in (None, width):
         found.append(f"model.projector.hidden is {projector.hidden}, the layout has the backbone's width, {width}")
-    family = described.backbone.get("model_type")
+    family = spec.backbone.get("model_type")
     if family not in FAMILIES.values():
         found.append(f"the language model is a {family}, the layout has {', '.join(sorted(set(FAMILIES.values())))}")
-    if not described.prompt.picture.token:
+    if not spec.prompt.picture.token:
         found.append("prompt.picture.token names no token, the layout has one")
     return found
 
 
-def write(described: ModelSpec, tokenizer: Tokenizer, dtype: str) -> dict[str, Json]:
+def write(spec: ModelSpec, tokenizer: Tokenizer, dtype: str) -> dict[str, Json]:
     """The JSON files of the official folder, for a model without obstacles. dtype: of the tensors."""
     config = {
         "architectures": [LAYOUT],
-        "llm_config": written_language(described.backbone, dtype),
+        "llm_config": written_language(spec.backbone, dtype),
         "model_type": "internvl_chat",
         "template": "internlm2-chat",
         "torch_dtype": dtype,
-        **intern_vit.outer_settings(described.model),
+        **intern_vit.outer_settings(spec.model),
     }
-    end = composite.end_of_answer(described, tokenizer)
+    end = composite.end_of_answer(spec, tokenizer)
     return {"config.json": config, "generation_config.json": {"eos_token_id": end, "pad_token_id": end}}
 
 
@@ -164,12 +165,12 @@ def canonical(name: str) -> str | None:
     return None if name.endswith("inv_freq") else name
 
 
-def key_map(name: str, described: ModelSpec) -> KeyMap:
+def key_map(name: str, spec: ModelSpec) -> KeyMap:
     """Where our tensor `name` is kept."""
     if not name.startswith("backbone.lm."):
-        return intern_vit.key_map(name, described)
+        return intern_vit.key_map(name, spec)
     inside = name.removeprefix("backbone.lm.")
-    if described.backbone.get(WRITTEN_AS) != GROUPED:
+    if spec.backbone.get(WRITTEN_AS) != GROUPED:
         return same(f"language_model.{inside}")
     module, _, kind = inside.rpartition(".")
     if module in OUTSIDE:
@@ -178,7 +179,7 @@ def key_map(name: str, described: ModelSpec) -> KeyMap:
     layer = f"language_model.model.layers.{number}"
     if part in IN_LAYER:
         return same(f"{layer}.{IN_LAYER[part]}.{kind}")
-    heads, groups = described.backbone["num_attention_heads"], described.backbone["num_key_value_heads"]
+    heads, groups = spec.backbone["num_attention_heads"], spec.backbone["num_key_value_heads"]
     which = {
         QUERY: slice(None, heads // groups),
         KEY: slice(heads // groups, heads // groups + 1),

@@ -22,7 +22,6 @@ from vitrail.contracts.protocols import Tokenizer
 from vitrail.media.config import NativeResolutionConfig
 from vitrail.models.config import DecoderConfig, ModelConfig, PatchMergerConfig, VisionTransformerConfig
 from vitrail.prompts.config import PictureConfig, PromptConfig
-from vitrail.prompts.templates import template
 from vitrail.systems import composite
 from vitrail.systems.composite import HEAD, NOTES, ties_embeddings
 from vitrail.systems.system import (
@@ -30,11 +29,11 @@ from vitrail.systems.system import (
     KeyMap,
     ModelSpec,
     Official,
+    by_name,
     differences,
     kind_of,
     on_a_line,
     refused,
-    rows,
     same,
     shaped,
     square,
@@ -57,9 +56,6 @@ IMAGES: dict[str, Any] = {
     "image_mean": (0.48145466, 0.4578275, 0.40821073),
     "image_std": (0.26862954, 0.26130258, 0.27577711),
     "size": {"longest_edge": 1024},
-    "rescale_factor": 1 / 255,
-    "resample": 3,
-    **dict.fromkeys(("do_resize", "do_rescale", "do_normalize", "do_convert_rgb"), True),
 }
 SPECIALS = {"image_token": "[IMG]", "image_break_token": "[IMG_BREAK]", "image_end_token": "[IMG_END]"}
 ENCODER_EPS = 1e-5
@@ -71,7 +67,7 @@ PLAIN_ROPE = ("default", "axial")
 """Names of the rotary positions we have; transformers calls them axial since 5.2x."""
 
 OUTSIDE = {
-    "encoder.stem_norm": "vision_tower.ln_pre",
+    "stem_norm": "vision_tower.ln_pre",
     "projector.norm": "multi_modal_projector.norm",
     "projector.first": "multi_modal_projector.linear_1",
     "projector.second": "multi_modal_projector.linear_2",
@@ -91,10 +87,10 @@ def read(official: Official) -> ModelSpec:
     config = official.config
     vision = {**VISION, **config.get("vision_config", {})}
     text = dict(config.get("text_config", {}))
-    unknown = [*_unknown(config, vision), *_unknown_pictures(_images(official))]
+    unknown = [*_unknown(config, vision), *_unknown_pictures(composite.image_settings(official, IMAGES))]
     if unknown:
         raise WeightsError(f"this model of {LAYOUT} has settings that are not supported: {'; '.join(unknown)}")
-    tied = ties_embeddings(official)
+    tied = ties_embeddings(official, config.get("tie_word_embeddings", True))
     for key in NOTES:
         text.pop(key, None)
     backbone = {"model_type": "mistral", **text, "tie_word_embeddings": tied}
@@ -141,14 +137,9 @@ def _unknown(config: Json, vision: Json) -> Iterator[str]:
 def _unknown_pictures(images: Json) -> Iterator[str]:
     """Settings of the image processor that our media rule does not have."""
     sides = images["size"]
-    wanted: list[tuple[str, Any, Sequence[Any]]] = [
-        ("image processor's resample", images["resample"], (3,)),
-        ("image processor's rescale_factor", round(255 * images["rescale_factor"], 6), (1.0,)),
-        *((f"image processor's {name}", images[name], (True,)) for name in IMAGES if name.startswith("do_")),
-    ]
     if not (sides.get("longest_edge") or sides.get("height") == sides.get("width") is not None):
         yield f"image processor's size is {dict(sides)}, supported: longest_edge"
-    yield from refused(wanted)
+    yield from composite.unknown_images(images)
 
 
 def _rope(vision: Json) -> dict[str, Any]:
@@ -157,21 +148,14 @@ def _rope(vision: Json) -> dict[str, Any]:
     return {**outside, **(vision.get("rope_parameters") or {})}
 
 
-def _images(official: Official) -> Json:
-    """Settings of the image processor: in a file of its own, or since transformers 5 within the processor's."""
-    within = official.files.get("processor_config.json", {}).get("image_processor") or {}
-    return {**IMAGES, **official.files.get("preprocessor_config.json", {}), **within}
-
-
 def _media(official: Official, vision: Json, merge: int) -> NativeResolutionConfig:
     """Pixtral's rule: the longer side is held to a limit, then both are rounded up to whole tokens."""
-    images = _images(official)
+    images = composite.image_settings(official, IMAGES)
     if not any(name in official.files for name in ("preprocessor_config.json", "processor_config.json")):
         # Weights alone: the largest picture they were made for is in the configuration.
         images = {**images, "size": {"longest_edge": square(vision.get("image_size", 1024), LAYOUT)}}
     patch = square(vision["patch_size"], LAYOUT)
     longest = images["size"].get("longest_edge") or images["size"]["height"]
-    mean, std = (tuple(map(float, images[name])) for name in ("image_mean", "image_std"))
     return NativeResolutionConfig(
         patch=patch,
         merge=merge,
@@ -179,14 +163,14 @@ def _media(official: Official, vision: Json, merge: int) -> NativeResolutionConf
         max_tokens=math.ceil(longest / (patch * merge)) ** 2,
         sides="up",
         max_side=longest,
-        mean=(mean[0], mean[1], mean[2]),
-        std=(std[0], std[1], std[2]),
+        mean=composite.colours(images["image_mean"]),
+        std=composite.colours(images["image_std"]),
     )
 
 
-def obstacles(described: ModelSpec) -> list[str]:
+def obstacles(spec: ModelSpec) -> list[str]:
     """Why a model of ours cannot be written in this layout, each in a few words; empty when it can."""
-    model, picture, found = described.model, described.prompt.picture, on_a_line(described.model)
+    model, picture, found = spec.model, spec.prompt.picture, on_a_line(spec.model)
     if not isinstance(model.encoder, VisionTransformerConfig):
         found.append(f"model.encoder is {kind_of(model.encoder)}, the layout has vision_transformer")
     else:
@@ -198,7 +182,7 @@ def obstacles(described: ModelSpec) -> list[str]:
     if not isinstance(model.projector, PatchMergerConfig):
         found.append(f"model.projector is {model.projector.kind}, the layout has patch_merger")
     # The settings of some language models went through float32 (GGUF): nearly the same number is the same number.
-    elif not math.isclose(model.projector.norm_eps, eps := described.backbone["rms_norm_eps"], rel_tol=1e-6):
+    elif not math.isclose(model.projector.norm_eps, eps := spec.backbone["rms_norm_eps"], rel_tol=1e-6):
         found.append(
             f"model.projector.norm_eps is {model.projector.norm_eps:g}, the layout takes the backbone's rms_norm_eps, "
             f"which is {eps:g}"
@@ -209,14 +193,14 @@ def obstacles(described: ModelSpec) -> list[str]:
     return found
 
 
-def write(described: ModelSpec, tokenizer: Tokenizer, dtype: str) -> dict[str, Json]:
+def write(spec: ModelSpec, tokenizer: Tokenizer, dtype: str) -> dict[str, Json]:
     """The JSON files of the official folder, for a model without obstacles. dtype: of the tensors."""
-    model, picture = described.model, described.prompt.picture
-    assert isinstance(model.encoder, VisionTransformerConfig), obstacles(described)
-    assert isinstance(model.projector, PatchMergerConfig), obstacles(described)
-    assert isinstance(model.media, NativeResolutionConfig), obstacles(described)
+    model, picture = spec.model, spec.prompt.picture
+    assert isinstance(model.encoder, VisionTransformerConfig), obstacles(spec)
+    assert isinstance(model.projector, PatchMergerConfig), obstacles(spec)
+    assert isinstance(model.media, NativeResolutionConfig), obstacles(spec)
     encoder, media, longest = model.encoder, model.media, _longest_side(model.media)
-    tied = bool(described.backbone.get("tie_word_embeddings"))
+    tied = bool(spec.backbone.get("tie_word_embeddings"))
     config = {
         "architectures": [LAYOUT],
         "dtype": dtype,
@@ -225,7 +209,7 @@ def write(described: ModelSpec, tokenizer: Tokenizer, dtype: str) -> dict[str, J
         "multimodal_projector_bias": model.projector.bias,
         "projector_hidden_act": "gelu",
         "spatial_merge_size": media.merge,
-        "text_config": {**described.backbone, "dtype": dtype},
+        "text_config": {**spec.backbone, "dtype": dtype},
         "tie_word_embeddings": tied,
         # Readers take a folder of this layout that does not say so for one with a faulty tokenizer of before 5.0.
         "transformers_version": version("transformers"),
@@ -246,10 +230,7 @@ def write(described: ModelSpec, tokenizer: Tokenizer, dtype: str) -> dict[str, J
         },
         "vision_feature_layer": -1,
     }
-    stop = template(described.prompt.template).stop
-    if stop is None:
-        raise WeightsError(f"the template '{described.prompt.template}' ends answers with no special token")
-    end = tokenizer.special(stop.name)
+    end = composite.end_of_answer(spec, tokenizer)
     return {
         "config.json": config,
         "generation_config.json": {"eos_token_id": end, "pad_token_id": end},
@@ -260,15 +241,13 @@ def write(described: ModelSpec, tokenizer: Tokenizer, dtype: str) -> dict[str, J
 def _processor(media: NativeResolutionConfig, picture: PictureConfig, longest: int) -> dict[str, Json]:
     """Two files, as readers of before transformers 5 expect them; those of after read both."""
     images = {
-        **{name: True for name in IMAGES if name.startswith("do_")},
+        **composite.IMAGES,
         "do_pad": True,
         "image_mean": list(media.mean),
         "image_processor_type": "PixtralImageProcessor",
         "image_std": list(media.std),
         "patch_size": {"height": media.patch, "width": media.patch},
         "processor_class": "PixtralProcessor",
-        "resample": IMAGES["resample"],
-        "rescale_factor": IMAGES["rescale_factor"],
         "size": {"longest_edge": longest},
     }
     processor = {
@@ -291,10 +270,10 @@ def _longest_side(media: NativeResolutionConfig) -> int:
 canonical = composite.canonical
 
 
-def key_map(name: str, described: ModelSpec) -> KeyMap:
+def key_map(name: str, spec: ModelSpec) -> KeyMap:
     """Where our tensor `name` is kept."""
-    module, _, kind = name.rpartition(".")
-    media, encoder = described.model.media, described.model.encoder
+    module = name.rpartition(".")[0]
+    media, encoder = spec.model.media, spec.model.encoder
     if name.startswith("backbone.lm."):
         return same(name.replace("backbone.lm.", "language_model.", 1))
     if module == "encoder.stem":
@@ -304,12 +283,7 @@ def key_map(name: str, described: ModelSpec) -> KeyMap:
         official = "multi_modal_projector.patch_merger.merging_layer.weight"
         join, split = partial(_by_patch, width=encoder.width), partial(_by_channel, width=encoder.width)
         return KeyMap((official,), join, split)
-    if module in OUTSIDE:
-        return same(f"{OUTSIDE[module]}.{kind}")
-    start, number, inside = module.split(".", 3)[1:]
-    assert (module.split(".")[0], start) == ("encoder", "blocks"), f"'{name}' is no tensor of this structure"
-    layer = f"vision_tower.transformer.layers.{number}"
-    return rows(*(f"{layer}.{part}.{kind}" for part in IN_BLOCK[inside]))
+    return by_name(name.removeprefix("encoder."), OUTSIDE, "vision_tower.transformer.layers", IN_BLOCK)
 
 
 def _by_patch(tensors: Sequence[Tensor], width: int) -> Tensor:

@@ -12,7 +12,8 @@ from vitrail.contracts.errors import WeightsError
 from vitrail.contracts.protocols import Tokenizer
 from vitrail.models.config import DecoderConfig, MLPProjectorConfig, ModelConfig, VisionTransformerConfig
 from vitrail.prompts.config import PICTURES, PromptConfig
-from vitrail.systems import composite, intern_vit, internvl_1_5
+from vitrail.systems import composite, internvl_1_5
+from vitrail.systems.encoders import intern_vit
 from vitrail.systems.system import Json, KeyMap, ModelSpec, Official, same
 
 LAYOUT = "NVLM_D_Model"
@@ -41,43 +42,43 @@ def read(official: Official) -> ModelSpec:
     return ModelSpec(model, PromptConfig(picture=PICTURES["nvlm"]), backbone)
 
 
-def obstacles(described: ModelSpec) -> list[str]:
+def obstacles(spec: ModelSpec) -> list[str]:
     """Why a model of ours cannot be written in this layout, each in a few words; empty when it can."""
-    found = intern_vit.obstacles(described.model, PROJECTOR)
-    projector, inner = described.model.projector, described.backbone.get("intermediate_size")
+    found = intern_vit.obstacles(spec.model, PROJECTOR)
+    projector, inner = spec.model.projector, spec.backbone.get("intermediate_size")
     if isinstance(projector, MLPProjectorConfig) and projector.hidden != inner:
         found.append(
             f"model.projector.hidden is {projector.hidden}, the layout has the backbone's inner width, {inner}"
         )
-    if described.backbone.get("model_type") != "qwen2":
-        found.append(f"the language model is a {described.backbone.get('model_type')}, the layout has a qwen2")
-    if not described.prompt.picture.token:
+    if spec.backbone.get("model_type") != "qwen2":
+        found.append(f"the language model is a {spec.backbone.get('model_type')}, the layout has a qwen2")
+    if not spec.prompt.picture.token:
         found.append("prompt.picture.token names no token, the layout has one")
     return found
 
 
-def write(described: ModelSpec, tokenizer: Tokenizer, dtype: str) -> dict[str, Json]:
+def write(spec: ModelSpec, tokenizer: Tokenizer, dtype: str) -> dict[str, Json]:
     """The JSON files of the official folder, for a model without obstacles. dtype: of the tensors."""
-    encoder, outer = described.model.encoder, intern_vit.outer_settings(described.model)
-    assert isinstance(encoder, VisionTransformerConfig), obstacles(described)
+    encoder, outer = spec.model.encoder, intern_vit.outer_settings(spec.model)
+    assert isinstance(encoder, VisionTransformerConfig), obstacles(spec)
     config = {
         **outer,
         "architectures": [LAYOUT],
-        "llm_config": internvl_1_5.written_language(described.backbone, dtype),
+        "llm_config": internvl_1_5.written_language(spec.backbone, dtype),
         "model_type": "NVLM_D",
         "template": "chatml",
         "torch_dtype": dtype,
         "vision_config": {**outer["vision_config"], "num_dummy_heads": encoder.dummy_heads},
     }
-    end = composite.end_of_answer(described, tokenizer)
+    end = composite.end_of_answer(spec, tokenizer)
     return {"config.json": config, "generation_config.json": {"eos_token_id": end, "pad_token_id": end}}
 
 
 canonical = internvl_1_5.canonical
 
 
-def key_map(name: str, described: ModelSpec) -> KeyMap:
+def key_map(name: str, spec: ModelSpec) -> KeyMap:
     """Where our tensor `name` is kept."""
     if name.startswith("backbone.lm."):
         return same(name.replace("backbone.lm.", "language_model.", 1))
-    return intern_vit.key_map(name, described)
+    return intern_vit.key_map(name, spec)

@@ -41,15 +41,15 @@ def open_official(folder: Path, assemble: Assemble) -> tuple[MultimodalModel, Mo
     Where it cannot be asked, the tokenizer is one that says why.
     """
     system, official = system_of(folder), read_folder(folder)
-    described = describe(system, official, folder)
+    spec = describe(system, official, folder)
     try:
-        model = assemble(described.model, described.backbone)
+        model = assemble(spec.model, spec.backbone)
     except RecipeError as error:
         raise WeightsError(f"'{folder}': {error}") from error
-    fill_model(model, from_official(system, described, official.tensors, unshared(model), folder), folder)
-    tokenizer, prompt = _prompt(folder, official.files, described.prompt.picture)
-    components = replace(described.model, backbone=replace(described.model.backbone, tokenizer=str(folder)))
-    return model, replace(described, model=components, prompt=prompt), tokenizer
+    fill_model(model, from_official(system, spec, official.tensors, unshared(model), folder), folder)
+    tokenizer, prompt = _prompt(folder, official.files, spec.prompt.picture)
+    components = replace(spec.model, backbone=replace(spec.model.backbone, tokenizer=str(folder)))
+    return model, replace(spec, model=components, prompt=prompt), tokenizer
 
 
 def official_settings(folder: Path) -> ModelSpec:
@@ -58,14 +58,15 @@ def official_settings(folder: Path) -> ModelSpec:
     The tokenizer is the folder itself; null where it holds none, or none that our prompts can be made with.
     """
     official = read_settings(folder)
-    described = describe(system_of(folder), official, folder)
-    picture = described.prompt.picture
+    spec = describe(system_of(folder), official, folder)
+    picture = spec.prompt.picture
     tokenizer, prompt = _prompt(folder, official.files, picture)
     if isinstance(tokenizer, NoTokenizer):
         prompt = PromptConfig(picture=picture)
-    place = None if isinstance(tokenizer, NoTokenizer) else str(folder)
-    backbone = DecoderConfig(config=described.backbone, tokenizer=place or "bytes")
-    return replace(described, model=replace(described.model, backbone=backbone), prompt=prompt)
+    backbone = DecoderConfig(
+        config=spec.backbone, tokenizer="bytes" if isinstance(tokenizer, NoTokenizer) else str(folder)
+    )
+    return replace(spec, model=replace(spec.model, backbone=backbone), prompt=prompt)
 
 
 def official_weights(
@@ -85,14 +86,14 @@ def official_weights(
         names = [f"encoder.{name}" for name in tower.state_dict()]
         return from_official(layout, alone, official.tensors, names, folder)
     system = system_of(folder)
-    described = describe(system, official, folder)
-    _same_encoder(encoder, described.model.encoder, folder)
+    spec = describe(system, official, folder)
+    _same_encoder(encoder, spec.model.encoder, folder)
     with torch.device("meta"):
-        model = assemble(described.model, described.backbone)
-    # Tied tensors once: tensors without storage cannot be told apart by their place in memory.
+        model = assemble(spec.model, spec.backbone)
+    # Tied tensors once: tensors without storage cannot be told apart by their address.
     own = {name for name, _ in (*model.named_parameters(), *model.named_buffers())}
     names = [name for name in model.state_dict() if name in own]
-    return from_official(system, described, official.tensors, names, folder)
+    return from_official(system, spec, official.tensors, names, folder)
 
 
 READ_OUT = ("layer", "pooling", "pooled_width", "dummy_heads")

@@ -9,7 +9,8 @@ from __future__ import annotations
 from vitrail.contracts.protocols import Tokenizer
 from vitrail.models.config import VisionTransformerConfig
 from vitrail.prompts.config import MRopePositionsConfig
-from vitrail.systems import qwen2_vl, qwen_vit
+from vitrail.systems import qwen2_vl
+from vitrail.systems.encoders import qwen_vit
 from vitrail.systems.system import Json, ModelSpec, Official
 
 LAYOUT = "Qwen2_5_VLForConditionalGeneration"
@@ -21,13 +22,13 @@ FREE = (*qwen2_vl.SIZES, "window", "full_blocks")
 def read(official: Official) -> ModelSpec:
     """The official description in our words. Raises WeightsError for what we have no component for."""
     vision = {**qwen_vit.VISION_2_5, **official.config.get("vision_config", {})}
-    return qwen2_vl.described_by(official, LAYOUT, vision, qwen_vit.encoder_2_5(vision))
+    return qwen2_vl.spec_of(official, LAYOUT, vision, qwen_vit.encoder_2_5(vision))
 
 
-def obstacles(described: ModelSpec) -> list[str]:
+def obstacles(spec: ModelSpec) -> list[str]:
     """Why a model of ours cannot be written in this layout, each in a few words; empty when it can."""
-    found = qwen2_vl.obstacles_to(described, qwen_vit.encoder_2_5(qwen_vit.VISION_2_5), FREE)
-    encoder, positions = described.model.encoder, described.model.positions
+    found = qwen2_vl.obstacles_to(spec, qwen_vit.encoder_2_5(qwen_vit.VISION_2_5), FREE)
+    encoder, positions = spec.model.encoder, spec.model.positions
     if isinstance(encoder, VisionTransformerConfig) and not encoder.window:
         found.append("model.encoder.window is null, the layout has one")
     if isinstance(positions, MRopePositionsConfig) and not positions.tokens_per_second:
@@ -35,21 +36,21 @@ def obstacles(described: ModelSpec) -> list[str]:
     return found
 
 
-def write(described: ModelSpec, tokenizer: Tokenizer, dtype: str) -> dict[str, Json]:
+def write(spec: ModelSpec, tokenizer: Tokenizer, dtype: str) -> dict[str, Json]:
     """The JSON files of the official folder, for a model without obstacles. dtype: of the tensors."""
-    encoder, positions = described.model.encoder, described.model.positions
-    assert isinstance(encoder, VisionTransformerConfig), obstacles(described)
-    assert isinstance(positions, MRopePositionsConfig), obstacles(described)
-    assert encoder.window is not None, obstacles(described)
+    encoder, positions = spec.model.encoder, spec.model.positions
+    assert isinstance(encoder, VisionTransformerConfig), obstacles(spec)
+    assert isinstance(positions, MRopePositionsConfig), obstacles(spec)
+    assert encoder.window is not None, obstacles(spec)
     vision = {
         "fullatt_block_indexes": list(encoder.full_blocks),
         "hidden_size": encoder.width,
         "intermediate_size": encoder.mlp_width,
-        "out_hidden_size": described.backbone["hidden_size"],
+        "out_hidden_size": spec.backbone["hidden_size"],
         qwen2_vl.SPEED: positions.tokens_per_second,
-        "window_size": encoder.window * described.model.media.patch,
+        "window_size": encoder.window * spec.model.media.patch,
     }
-    return qwen2_vl.written(described, tokenizer, dtype, (LAYOUT, "qwen2_5_vl"), vision)
+    return qwen2_vl.written(spec, tokenizer, dtype, (LAYOUT, "qwen2_5_vl"), vision)
 
 
 canonical = qwen2_vl.canonical

@@ -21,8 +21,9 @@ from vitrail.models.config import (
     VisionTransformerConfig,
 )
 from vitrail.prompts.config import PICTURES, MRopePositionsConfig, PictureConfig, PromptConfig
-from vitrail.systems import composite, qwen_vit
+from vitrail.systems import composite
 from vitrail.systems.composite import NOTES
+from vitrail.systems.encoders import qwen_vit
 from vitrail.systems.system import (
     Json,
     KeyMap,
@@ -72,18 +73,19 @@ SPECIALS = {"image_token_id": "<|image_pad|>", "video_token_id": "<|video_pad|>"
 def read(official: Official) -> ModelSpec:
     """The official description in our words. Raises WeightsError for what we have no component for."""
     vision = {**qwen_vit.VISION_2, **official.config.get("vision_config", {})}
-    return described_by(official, LAYOUT, vision, qwen_vit.encoder_2(vision))
+    return spec_of(official, LAYOUT, vision, qwen_vit.encoder_2(vision))
 
 
-def described_by(official: Official, layout: str, vision: Json, encoder: VisionTransformerConfig) -> ModelSpec:
+def spec_of(official: Official, layout: str, vision: Json, encoder: VisionTransformerConfig) -> ModelSpec:
     """What Qwen2-VL and Qwen2.5-VL say in the same words. Raises WeightsError for what we have no component for."""
-    config, images = official.config, images_of(official)
+    config, images = official.config, composite.image_settings(official, qwen_vit.IMAGES)
     text = {**TEXT, **{key: value for key, value in config.items() if key in TEXT}, **config.get("text_config", {})}
     rope = _rope(config)
-    unknown = [*qwen_vit.unknown(vision), *qwen_vit.unknown_pictures(images), *_unknown_language(text, rope)]
+    unknown = [*qwen_vit.unknown(vision), *composite.unknown_images(images), *_unknown_language(text, rope)]
     if unknown:
         raise WeightsError(f"this model of {layout} has settings that are not supported: {'; '.join(unknown)}")
-    tied = ties_embeddings(official)
+    setting = config.get("tie_word_embeddings", config.get("text_config", {}).get("tie_word_embeddings", False))
+    tied = composite.ties_embeddings(official, setting, HEAD, EMBEDDINGS, MODULES)
     patch, merge = vision["patch_size"], vision["spatial_merge_size"]
     language = {key: value for key, value in text.items() if key not in (*NOTES, *ROPE) and value is not None}
     backbone = {
@@ -136,33 +138,18 @@ def _unknown_language(text: Json, rope: Json) -> list[str]:
     return found
 
 
-def ties_embeddings(official: Official) -> bool:
-    """As transformers decides: its setting holds unless the checkpoint has a head that differs from the embeddings."""
-    config = official.config
-    if not config.get("tie_word_embeddings", config.get("text_config", {}).get("tie_word_embeddings", False)):
-        return False
-    named = {canonical(name): tensor for name, tensor in official.tensors.items()}
-    return HEAD not in named or (EMBEDDINGS in named and bool((named[HEAD] == named[EMBEDDINGS]).all()))
-
-
-def images_of(official: Official) -> Json:
-    """Settings of the image processor: in a file of its own, or since transformers 5 within the processor's."""
-    within = official.files.get("processor_config.json", {}).get("image_processor") or {}
-    return {**qwen_vit.IMAGES, **official.files.get("preprocessor_config.json", {}), **within}
-
-
-def obstacles(described: ModelSpec) -> list[str]:
+def obstacles(spec: ModelSpec) -> list[str]:
     """Why a model of ours cannot be written in this layout, each in a few words; empty when it can."""
-    found = obstacles_to(described, qwen_vit.encoder_2(qwen_vit.VISION_2), SIZES)
-    positions = described.model.positions
+    found = obstacles_to(spec, qwen_vit.encoder_2(qwen_vit.VISION_2), SIZES)
+    positions = spec.model.positions
     if isinstance(positions, MRopePositionsConfig) and positions.tokens_per_second:
         found.append(f"model.positions.{SPEED} is {positions.tokens_per_second}, the layout has none")
     return found
 
 
-def obstacles_to(described: ModelSpec, layout: VisionTransformerConfig, free: tuple[str, ...]) -> list[str]:
+def obstacles_to(spec: ModelSpec, layout: VisionTransformerConfig, free: tuple[str, ...]) -> list[str]:
     """The same for an encoder of that structure. free: its settings that may be others."""
-    model, found = described.model, spliced_vision(described.model)
+    model, found = spec.model, spliced_vision(spec.model)
     if not isinstance(model.encoder, VisionTransformerConfig):
         found.append(f"model.encoder is {kind_of(model.encoder)}, the layout has vision_transformer")
     else:
@@ -181,37 +168,37 @@ def obstacles_to(described: ModelSpec, layout: VisionTransformerConfig, free: tu
             found.append(f"model.media.sides is {model.media.sides}, the layout has nearest")
     if not isinstance(model.positions, MRopePositionsConfig):
         found.append(f"model.positions is {model.positions.kind}, the layout has mrope")
-    if described.backbone.get("model_type") != "qwen2":
-        found.append(f"the language model is a {described.backbone.get('model_type')}, the layout has qwen2")
-    if described.prompt.picture != PICTURES["qwen2_vl"]:
-        found += differences(described.prompt.picture, PICTURES["qwen2_vl"], (), "prompt.picture")
+    if spec.backbone.get("model_type") != "qwen2":
+        found.append(f"the language model is a {spec.backbone.get('model_type')}, the layout has qwen2")
+    if spec.prompt.picture != PICTURES["qwen2_vl"]:
+        found += differences(spec.prompt.picture, PICTURES["qwen2_vl"], (), "prompt.picture")
     return found
 
 
-def write(described: ModelSpec, tokenizer: Tokenizer, dtype: str) -> dict[str, Json]:
+def write(spec: ModelSpec, tokenizer: Tokenizer, dtype: str) -> dict[str, Json]:
     """The JSON files of the official folder, for a model without obstacles. dtype: of the tensors."""
-    encoder = described.model.encoder
-    assert isinstance(encoder, VisionTransformerConfig), obstacles(described)
+    encoder = spec.model.encoder
+    assert isinstance(encoder, VisionTransformerConfig), obstacles(spec)
     vision = {
         "embed_dim": encoder.width,
-        "hidden_size": described.backbone["hidden_size"],
+        "hidden_size": spec.backbone["hidden_size"],
         "mlp_ratio": encoder.mlp_width / encoder.width,
     }
     if vision["mlp_ratio"] == int(vision["mlp_ratio"]):
         vision["mlp_ratio"] = int(vision["mlp_ratio"])
-    return written(described, tokenizer, dtype, (LAYOUT, "qwen2_vl"), vision)
+    return written(spec, tokenizer, dtype, (LAYOUT, "qwen2_vl"), vision)
 
 
 def written(
-    described: ModelSpec, tokenizer: Tokenizer, dtype: str, names: tuple[str, str], vision: dict[str, Any]
+    spec: ModelSpec, tokenizer: Tokenizer, dtype: str, names: tuple[str, str], vision: dict[str, Any]
 ) -> dict[str, Json]:
     """The files of both layouts. names: the class and its model_type. vision: what is not the same of the encoder."""
-    encoder, media, picture = described.model.encoder, described.model.media, described.prompt.picture
+    encoder, media, picture = spec.model.encoder, spec.model.media, spec.prompt.picture
     assert isinstance(encoder, VisionTransformerConfig), "obstacles come first"
     assert isinstance(media, NativeResolutionConfig), "obstacles come first"
-    positions = described.model.positions
+    positions = spec.model.positions
     assert isinstance(positions, MRopePositionsConfig), "obstacles come first"
-    backbone = dict(described.backbone)
+    backbone = dict(spec.backbone)
     theta = (backbone.pop("rope_parameters", None) or {"rope_theta": backbone.get("rope_theta", THETA)})["rope_theta"]
     rotary = {"rope_theta": theta, "rope_scaling": {"type": "mrope", SECTIONS: list(positions.sections)}}
     config = {
@@ -237,9 +224,9 @@ def written(
         "vision_end_token_id": tokenizer.special(picture.end),
         "vision_start_token_id": tokenizer.special(picture.start),
     }
-    end, token = composite.end_of_answer(described, tokenizer), (media.patch * media.merge) ** 2
+    end, token = composite.end_of_answer(spec, tokenizer), (media.patch * media.merge) ** 2
     images = {
-        **{name: True for name in qwen_vit.IMAGES if name.startswith("do_")},
+        **composite.IMAGES,
         "image_mean": list(media.mean),
         "image_processor_type": "Qwen2VLImageProcessor",
         "image_std": list(media.std),
@@ -248,8 +235,6 @@ def written(
         "min_pixels": media.min_tokens * token,
         "patch_size": media.patch,
         "processor_class": "Qwen2VLProcessor",
-        "resample": qwen_vit.IMAGES["resample"],
-        "rescale_factor": qwen_vit.IMAGES["rescale_factor"],
         "size": {"longest_edge": media.max_tokens * token, "shortest_edge": media.min_tokens * token},
         "temporal_patch_size": encoder.frames,
     }
@@ -269,17 +254,14 @@ def _video_token(tokenizer: Tokenizer, picture: PictureConfig) -> int:
 
 
 def canonical(name: str) -> str | None:
-    """The name on disk. None for frequencies of rotary positions, which everyone computes."""
-    if name.endswith("inv_freq"):
-        return None
-    start = next((start for start in MODULES if name.startswith(start)), None)
-    return name if start is None else MODULES[start] + name.removeprefix(start)
+    """The name on disk; see `composite.canonical`."""
+    return composite.canonical(name, MODULES)
 
 
-def key_map(name: str, described: ModelSpec) -> KeyMap:
+def key_map(name: str, spec: ModelSpec) -> KeyMap:
     """Where our tensor `name` is kept."""
     if name.startswith("backbone.lm."):
         return same(name.removeprefix("backbone.lm."))
-    encoder = described.model.encoder
+    encoder = spec.model.encoder
     assert isinstance(encoder, VisionTransformerConfig), "obstacles come first"
-    return qwen_vit.key_map(name, encoder, described.model.media.patch)
+    return qwen_vit.key_map(name, encoder, spec.model.media.patch)

@@ -59,14 +59,14 @@ class EncoderSpec:
     redundant: frozenset[str] = field(default=frozenset())
 
 
-D = TypeVar("D", ModelSpec, EncoderSpec)
+AnySpec = TypeVar("AnySpec", ModelSpec, EncoderSpec)
 
 
 @dataclass(frozen=True)
 class KeyMap:
     """Where the official checkpoint keeps one of our tensors: names, and how their tensors make ours and back.
 
-    shared: others of ours are kept in the same official tensor; each splits into one with zeros in the others' place.
+    shared: others of ours are kept in the same official tensor; each splits into one with zeros where the others are.
     """
 
     names: tuple[str, ...]
@@ -75,21 +75,21 @@ class KeyMap:
     shared: bool = False
 
 
-class Layout(Protocol[D]):
+class Layout(Protocol[AnySpec]):
     """A published layout, of a whole system or of an encoder alone."""
 
     LAYOUT: str
     """The official class."""
 
-    def read(self, official: Official) -> D:
+    def read(self, official: Official) -> AnySpec:
         """The official description in our words. Raises WeightsError for what we have no component for."""
         ...
 
     def canonical(self, name: str) -> str | None:
-        """The name that `place` uses for an official tensor, whichever way of writing it is; None to pass it over."""
+        """The name that `key_map` uses for an official tensor, whichever way of writing it is; None to pass it over."""
         ...
 
-    def key_map(self, name: str, described: D) -> KeyMap:
+    def key_map(self, name: str, spec: AnySpec) -> KeyMap:
         """Where our tensor `name` is kept."""
         ...
 
@@ -97,11 +97,11 @@ class Layout(Protocol[D]):
 class System(Layout[ModelSpec], Protocol):
     """The layout of a system, which models of ours can be written in."""
 
-    def obstacles(self, described: ModelSpec) -> list[str]:
+    def obstacles(self, spec: ModelSpec) -> list[str]:
         """Why a model of ours cannot be written in this layout, each in a few words; empty when it can."""
         ...
 
-    def write(self, described: ModelSpec, tokenizer: Tokenizer, dtype: str) -> dict[str, Json]:
+    def write(self, spec: ModelSpec, tokenizer: Tokenizer, dtype: str) -> dict[str, Json]:
         """The JSON files of the official folder, for a model without obstacles. dtype: of the tensors."""
         ...
 
@@ -148,7 +148,9 @@ def same(name: str) -> KeyMap:
 
 
 def rows(*names: str) -> KeyMap:
-    """Equal parts, one below the other in ours."""
+    """Equal parts, one below the other in ours; one alone is kept as it is."""
+    if len(names) == 1:
+        return same(*names)
     return KeyMap(names, lambda tensors: torch.cat(list(tensors)), lambda tensor: tensor.chunk(len(names)))
 
 
@@ -170,9 +172,26 @@ def within(name: str, axes: int) -> KeyMap:
     return KeyMap((name,), join, split)
 
 
-def before(prefix: str, place: KeyMap) -> KeyMap:
-    """The same place, under a longer name."""
-    return replace(place, names=tuple(prefix + name for name in place.names))
+def by_name(name: str, outside: Mapping[str, str], blocks: str, inside: Mapping[str, str | tuple[str, ...]]) -> KeyMap:
+    """Where a tensor is kept that differs from ours in its name alone, or in several that lie below each other in ours.
+
+    name: without `encoder.`. outside: our names of tensors (`class_token`) and modules (`stem`) beside the blocks, to
+    theirs. blocks: what theirs begin with, but for the number. inside: the same as `outside`, within a block.
+    """
+    module, _, kind = name.rpartition(".")
+    if name in outside:
+        return same(outside[name])
+    if module in outside:
+        return same(f"{outside[module]}.{kind}")
+    number, part = in_block(name)
+    theirs, ending = (inside[part], "") if part in inside else (inside[part.rpartition(".")[0]], f".{kind}")
+    names = [theirs] if isinstance(theirs, str) else theirs
+    return rows(*(f"{blocks}.{number}.{one}{ending}" for one in names))
+
+
+def before(prefix: str, kept: KeyMap) -> KeyMap:
+    """The same, under longer names."""
+    return replace(kept, names=tuple(prefix + name for name in kept.names))
 
 
 def refused(wanted: Sequence[tuple[str, Any, Sequence[Any]]]) -> list[str]:

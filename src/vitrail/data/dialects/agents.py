@@ -5,7 +5,7 @@ calls     {"role": "assistant", "content": null, "tool_calls": [{"type": "functi
 results   {"role": "tool", "content": ...}, after the turn that calls
 tools     {"messages": [...], "tools": [{"type": "function", "function": {"name": ..., "parameters": ...}}]}
 
-and, among the parts of a turn, places in a picture: {"type": "box", "box": [x1, y1, x2, y2], "scale": 1000} or several
+and, among the parts of a turn, boxes in a picture: {"type": "box", "box": [x1, y1, x2, y2], "scale": 1000} or several
 in "boxes", and the words for them: {"type": "ref", "text": "the dog"}. scale: what the whole width and height are in
 those numbers, or [width, height] for pixels; there is no default, since none can be told from the numbers.
 """
@@ -65,7 +65,7 @@ def _json(given: Any, what: str, row: Row) -> Any:
 
 
 def boxes(piece: Mapping[str, Any], row: Row) -> BoxPart:
-    """A part of places in a picture."""
+    """A part of boxes in a picture."""
     given: Any = piece.get("boxes", [piece.get("box")])
     scale: Any = piece.get("scale")
     pair = isinstance(scale, list) and len(scale) == 2

@@ -38,14 +38,14 @@ def interleaved(row: Row) -> Read:
 
 
 def _parallel(row: Row) -> list[Part]:
-    """Two lists with holes: at each place either a text or a picture."""
+    """Two lists with holes: at each position either a text or a picture."""
     texts, images = _list(row, "texts"), _list(row, "images")
     if len(texts) != len(images):
         raise DataError(f"{where(row)}: {len(texts)} texts but {len(images)} images, holes counted")
     parts: list[Part] = []
-    for place, (said, shown) in enumerate(zip(texts, images, strict=True)):
+    for number, (said, shown) in enumerate(zip(texts, images, strict=True)):
         if (said is None) == (shown is None):
-            raise DataError(f"{where(row)}: place {place} needs either a text or a picture")
+            raise DataError(f"{where(row)}: position {number} needs either a text or a picture")
         parts.append(_text(said, row) if shown is None else image(shown, row))
     return _apart(parts, PARAGRAPH)
 
@@ -60,7 +60,7 @@ def _matched(row: Row) -> list[Part]:
             raise DataError(f"{where(row)}: 'matched_text_index' must be from 0 to {len(texts) - 1}, got {index!r:.60}")
         given = next((info[name] for name in ("image", "image_name", "raw_url") if info.get(name) is not None), None)
         before.setdefault(index, []).append(image(given, row))
-    return _apart([one for place, said in enumerate(texts) for one in (*before.get(place, ()), said)], SENTENCE)
+    return _apart([one for number, said in enumerate(texts) for one in (*before.get(number, ()), said)], SENTENCE)
 
 
 def _item(item: Any, row: Row) -> Part:

@@ -6,7 +6,7 @@
 {"conversations": [...], "chosen": {...}, "rejected": {...}} LLaMA-Factory
 {"messages": [...], "rejected_response": "..."}              ms-swift
 
-The conversation ends with the chosen answer; what was rejected in its place goes with it.
+The conversation ends with the chosen answer; what was rejected in its stead goes with it.
 """
 
 from __future__ import annotations

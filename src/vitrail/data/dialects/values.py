@@ -1,4 +1,4 @@
-"""Checked pieces of a row: its turns, their roles and their text. What is wrong becomes a line with the row's place."""
+"""Checked pieces of a row: its turns, their roles and text. What is wrong becomes a line with the row's location."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class Read:
 
 
 def where(row: Row) -> str:
-    """The row's place, for messages; its name when it has none."""
+    """The row's location, for messages; its name when it has none."""
     return row.location or row.id
 
 

@@ -128,10 +128,10 @@ class _Csv:
 
     def row(self, index: int) -> Row:
         line, fields = self._rows[index]
-        place = f"{self.path}:{line}"
+        location = f"{self.path}:{line}"
         if "" in fields or None in fields.values():
-            raise DataError(f"{place}: has another number of cells than the first line")
-        return Row(str(fields.get("id") or f"{self.path.name}:{line}"), fields, self.path.parent, place)
+            raise DataError(f"{location}: has another number of cells than the first line")
+        return Row(str(fields.get("id") or f"{self.path.name}:{line}"), fields, self.path.parent, location)
 
 
 def files_in(folder: Path) -> list[str]:

@@ -1,7 +1,7 @@
 """Rows of the Hugging Face hub, or of files too many to index, streamed by the `datasets` library.
 
 Shards (files, as a rule) are read one after the other, in an order that follows from the seed and the epoch; there is
-no shuffle buffer whose content a stop could lose. To go on from a place, the shards before it are not touched; within
+no shuffle buffer whose content a stop could lose. To go on from a cursor, the shards before it are not touched; within
 its own shard a parquet file goes on at the row group, any other file is read again up to the row (a second for 100,000
 rows of JSON).
 """
@@ -41,15 +41,15 @@ READERS = {
 
 
 @dataclass(frozen=True)
-class Place:
+class StreamCursor:
     """What a stream goes on from, as plain data.
 
-    shards: how many there were. turn: which of them, in the epoch's order, is being read. group: row group of a
-    parquet file, 0 in any other. row: rows read of the group. taken: rows read of the epoch.
+    shards: how many there were. shard_index: which of them is being read, counted in the epoch's order. group: row
+    group of a parquet file, 0 in any other. row: rows read of the group. taken: rows read of the epoch.
     """
 
     shards: int
-    turn: int = 0
+    shard_index: int = 0
     group: int = 0
     row: int = 0
     taken: int = 0
@@ -68,29 +68,29 @@ class HubSource:
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "_dataset": None}
 
-    def rows(self, epoch: int, place: Any) -> Iterator[tuple[Row | DataError, Any]]:
-        """The rows of an epoch from a place on, each with the place after it; see `StreamedSource`.
+    def rows(self, epoch: int, cursor: Any) -> Iterator[tuple[Row | DataError, Any]]:
+        """The rows of an epoch from a cursor on, each with the cursor after it; see `StreamedSource`.
 
         Raises DataError when the stream itself breaks off: the rows behind the break are not known to be bad.
         """
         shards = self._opened()
-        here = Place(shards.num_shards) if place is None else Place(**place)
+        here = StreamCursor(shards.num_shards) if cursor is None else StreamCursor(**cursor)
         if here.shards != shards.num_shards:
             raise DataError(
                 f"{self.config.path}: has {shards.num_shards} shards and had {here.shards} when it was last read; "
                 "a stream goes on in the same data only"
             )
         order = self._order(epoch, here.shards)
-        while here.turn < here.shards and not self._enough(here):
-            for fields, after in self._shard(order[here.turn], here):
-                yield self._row(fields, order[here.turn], here), asdict(after)
+        while here.shard_index < here.shards and not self._enough(here):
+            for fields, after in self._shard(order[here.shard_index], here):
+                yield self._row(fields, order[here.shard_index], here), asdict(after)
                 here = after
                 if self._enough(here):
                     return
-            here = replace(here, turn=here.turn + 1, group=0, row=0)
+            here = replace(here, shard_index=here.shard_index + 1, group=0, row=0)
 
-    def _enough(self, place: Place) -> bool:
-        return 0 < self.config.rows <= place.taken
+    def _enough(self, cursor: StreamCursor) -> bool:
+        return 0 < self.config.rows <= cursor.taken
 
     def _order(self, epoch: int, shards: int) -> list[int]:
         if not self.config.shuffle:
@@ -98,35 +98,35 @@ class HubSource:
         order: list[int] = np.random.default_rng((self.config.seed, epoch)).permutation(shards).tolist()
         return order
 
-    def _shard(self, number: int, place: Place) -> Iterator[tuple[dict[str, Any], Place]]:
-        """The rows of a shard from a place on, each with the place after it."""
+    def _shard(self, number: int, cursor: StreamCursor) -> Iterator[tuple[dict[str, Any], StreamCursor]]:
+        """The rows of a shard from a cursor on, each with the cursor after it."""
         try:
-            shard = self._opened().shard(num_shards=place.shards, index=number).reshard()
-            for group in range(place.group, shard.num_shards):
-                place = place if group == place.group else replace(place, group=group, row=0)
-                for fields in shard.shard(num_shards=shard.num_shards, index=group).skip(place.row):
-                    place = replace(place, row=place.row + 1, taken=place.taken + 1)
-                    yield fields, place
+            shard = self._opened().shard(num_shards=cursor.shards, index=number).reshard()
+            for group in range(cursor.group, shard.num_shards):
+                cursor = cursor if group == cursor.group else replace(cursor, group=group, row=0)
+                for fields in shard.shard(num_shards=shard.num_shards, index=group).skip(cursor.row):
+                    cursor = replace(cursor, row=cursor.row + 1, taken=cursor.taken + 1)
+                    yield fields, cursor
         except Exception as error:  # of the network, of any file format, of the library
             reason = one_line(error.__cause__ or error)
-            where = self._where(number, place)
+            where = self._location(number, cursor)
             raise DataError(f"{where}: the stream breaks off: {reason}") from error
 
-    def _where(self, shard: int, place: Place) -> str:
-        group = f", group {place.group}" if place.group else ""
-        return f"{self.config.path}, shard {shard}{group}, row {place.row}"
+    def _location(self, shard: int, cursor: StreamCursor) -> str:
+        group = f", group {cursor.group}" if cursor.group else ""
+        return f"{self.config.path}, shard {shard}{group}, row {cursor.row}"
 
-    def _row(self, fields: dict[str, Any], shard: int, at: Place) -> Row | DataError:
-        place = self._where(shard, at)
+    def _row(self, fields: dict[str, Any], shard: int, at: StreamCursor) -> Row | DataError:
+        location = self._location(shard, at)
         if "__key__" in fields:
             members = {name: value for name, value in fields.items() if not name.startswith("__") and value is not None}
             try:
-                fields = fields_of(members, place)
+                fields = fields_of(members, location)
             except DataError as error:
                 return error
         name = fields.get("id")
         row_id = f"{self.name}/{shard}/{at.group}/{at.row}" if name is None else str(name)
-        return Row(row_id, fields, self.config.pictures, place)
+        return Row(row_id, fields, self.config.pictures, location)
 
     def _opened(self) -> Any:
         if self._dataset is None:

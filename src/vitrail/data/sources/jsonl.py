@@ -1,6 +1,6 @@
 """Rows by number from a .jsonl file, or from a .json list, which is read as a whole.
 
-Of a .jsonl file, the place of every 16th row is kept: a megabyte for a million rows, found in about a second. Sixteen
+Of a .jsonl file, the offset of every 16th row is kept: a megabyte for a million rows, found in about a second. Sixteen
 neighbours are read together, in some tens of microseconds.
 """
 
@@ -20,7 +20,7 @@ from vitrail.data.sources.config import JsonlConfig
 from vitrail.data.sources.recent import Recent
 
 BLOCK = 16
-"""Rows whose place is known together."""
+"""Rows that share one known offset."""
 
 KEPT_BLOCKS, KEPT_BYTES = 64, 8 << 20
 
@@ -56,15 +56,15 @@ class JsonlSource:
         if not 0 <= index < self._count:
             raise IndexError(f"row {index} of {self._count}")
         if self._list is not None:
-            fields, place = self._list[index], f"{self.path}[{index}]"
+            fields, location = self._list[index], f"{self.path}[{index}]"
         else:
             number, line = self._line(index)
-            place = f"{self.path}:{number}"
-            fields = _parse(line, place)
+            location = f"{self.path}:{number}"
+            fields = _parse(line, location)
         if not isinstance(fields, dict):
-            raise DataError(f"{place}: a row must be a JSON object, got {type(fields).__name__}")
+            raise DataError(f"{location}: a row must be a JSON object, got {type(fields).__name__}")
         name = fields.get("id")
-        return Row(str(place.rpartition("/")[2] if name is None else name), fields, self.folder, place)
+        return Row(str(location.rpartition("/")[2] if name is None else name), fields, self.folder, location)
 
     def matching(self, pattern: re.Pattern[bytes]) -> Iterator[int]:
         """Numbers of the rows whose line holds the pattern, in one pass over the file; of a list, every row's."""
@@ -128,11 +128,11 @@ def _read_list(path: Path) -> list[Any]:
     return rows
 
 
-def _parse(line: bytes, place: str) -> Any:
+def _parse(line: bytes, location: str) -> Any:
     try:
         return json.loads(line)
     except json.JSONDecodeError as error:
         # The decoder counts lines from the row's own: its "line 1" would only confuse.
-        raise DataError(f"{place}: not JSON: {error.msg} (column {error.colno})") from error
+        raise DataError(f"{location}: not JSON: {error.msg} (column {error.colno})") from error
     except (ValueError, RecursionError) as error:
-        raise DataError(f"{place}: not JSON: {error}") from error
+        raise DataError(f"{location}: not JSON: {error}") from error

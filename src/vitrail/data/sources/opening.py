@@ -5,14 +5,12 @@ Readers that need other libraries are imported here, when they are asked for.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any
+
 from vitrail.contracts.protocols import Source, StreamedSource
 from vitrail.data.config import SourceConfig
 from vitrail.data.dialects import dialect_of
-from vitrail.data.drawn.config import DrawnConfig, LinesConfig
-from vitrail.data.drawn.documents.config import DocumentsConfig
-from vitrail.data.drawn.documents.source import DocumentsSource
-from vitrail.data.drawn.lines import LinesSource
-from vitrail.data.drawn.source import DrawnSource
 from vitrail.data.sources.config import (
     DialectName,
     FilesConfig,
@@ -25,37 +23,44 @@ from vitrail.data.sources.config import (
 from vitrail.data.sources.folder import FolderSource
 from vitrail.data.sources.jsonl import JsonlSource
 from vitrail.data.sources.webdataset import WebDatasetSource
+from vitrail.synthetic.config import DrawnConfig, LinesConfig
+from vitrail.synthetic.documents.config import DocumentsConfig
+from vitrail.synthetic.documents.source import DocumentsSource
+from vitrail.synthetic.lines import LinesSource
+from vitrail.synthetic.source import DrawnSource
+
+
+def _parquet(config: ParquetConfig) -> Source:
+    from vitrail.data.sources.parquet import ParquetSource
+
+    return ParquetSource(config)
+
+
+def _hub(config: HubConfig) -> StreamedSource:
+    from vitrail.data.sources.hub import HubSource
+
+    return HubSource(config)
+
+
+_OPENERS: dict[type[SourceConfig], Callable[[Any], Source | StreamedSource]] = {
+    JsonlConfig: JsonlSource,
+    FolderConfig: FolderSource,
+    WebDatasetConfig: WebDatasetSource,
+    ParquetConfig: _parquet,
+    HubConfig: _hub,
+    DrawnConfig: DrawnSource,
+    LinesConfig: LinesSource,
+    DocumentsConfig: DocumentsSource,
+}
+"""Every kind of source; a new one is a line here and one in `data/config.py`."""
 
 
 def open_source(config: SourceConfig) -> tuple[Source | StreamedSource, DialectName]:
-    """The source, and the dialect of its rows where none is named: that of the first ones.
+    """The source, and the dialect of its rows where none is named: that of the first ones. Drawn rows are `tags`.
 
     Raises DataError when it cannot be opened, or its rows are in no dialect; MissingExtraError without the library.
     """
-    match config:
-        case DrawnConfig():
-            return DrawnSource(config), "tags"
-        case LinesConfig():
-            return LinesSource(config), "tags"
-        case DocumentsConfig():
-            return DocumentsSource(config), "tags"
-    source = _files(config)
+    source = _OPENERS[type(config)](config)
+    if not isinstance(config, FilesConfig):
+        return source, "tags"
     return source, config.dialect if config.dialect != "auto" else dialect_of(source)
-
-
-def _files(config: FilesConfig) -> Source | StreamedSource:
-    match config:
-        case JsonlConfig():
-            return JsonlSource(config)
-        case FolderConfig():
-            return FolderSource(config)
-        case WebDatasetConfig():
-            return WebDatasetSource(config)
-        case ParquetConfig():
-            from vitrail.data.sources.parquet import ParquetSource
-
-            return ParquetSource(config)
-        case HubConfig():
-            from vitrail.data.sources.hub import HubSource
-
-            return HubSource(config)

@@ -1,7 +1,7 @@
 """Rows by number from .parquet and .arrow files.
 
 A parquet file is read row group by row group: a group is decoded as a whole, tens of milliseconds for a thousand
-pictures of 100 kB, and then lies in memory until others take its place. An .arrow file is mapped into memory and
+pictures of 100 kB, and then lies in memory until others take its room. An .arrow file is mapped into memory and
 costs next to nothing. A row becomes Python objects when it is asked for, in about 50 us.
 """
 
@@ -83,14 +83,14 @@ class ParquetSource:
         at = bisect_right(self._starts, index) - 1
         group, within = self._groups[at], index - self._starts[at]
         path, number = self.files[group.file], group.first + within
-        place = f"{path}, row {number}"
+        location = f"{path}, row {number}"
         try:
             fields = self._table(group).slice(within, 1).to_pylist()[0]
         except (OSError, ValueError, pa.ArrowException, IndexError) as error:
-            raise DataError(f"{place}: cannot be read: {one_line(error)}") from error
+            raise DataError(f"{location}: cannot be read: {one_line(error)}") from error
         name = fields.get("id")
         row_id = f"{path.name}:{number}" if name is None else str(name)
-        return Row(row_id, fields, self.config.pictures or path.parent, place)
+        return Row(row_id, fields, self.config.pictures or path.parent, location)
 
     def _groups_of(self, file: int) -> list[Group]:
         path = self.files[file]

@@ -1,4 +1,4 @@
-"""The members of an uncompressed tar file from any of its headers on: names, places and sizes, without their content.
+"""The members of an uncompressed tar file from any of its headers on: names, offsets and sizes, without their content.
 
 A header costs about 10 us, a tenth of what the standard library takes, which makes an object with owner and rights of
 each: a data set may have a million of them. Read are the layouts that exist in earnest: ustar, GNU's and POSIX's with
@@ -61,7 +61,7 @@ def members(file: BinaryIO, position: int = 0) -> Iterator[Member]:
             yield Member(name or _short_name(header), first, start, length)
         elif kind == b"S":
             raise TarError("a sparse file, which is not read")
-        # Global records and long links go with the next member, but say nothing about its name, place or size.
+        # Global records and long links go with the next member, but say nothing about its name, offset or size.
         if kind not in (b"g", b"K"):
             first, name, size = position, "", -1
 

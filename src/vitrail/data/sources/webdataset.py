@@ -68,13 +68,13 @@ class WebDatasetSource:
                     parts[ending] = opened.read(member.size)
         except (OSError, TarError) as error:
             raise DataError(f"{path}, row {index - self._starts[file]}: cannot be read: {one_line(error)}") from error
-        place = f"{path}: {stem}"
-        fields = fields_of(parts, place)
+        location = f"{path}: {stem}"
+        fields = fields_of(parts, location)
         name = fields.get("id")
-        return Row(f"{path.stem}/{stem}" if name is None else str(name), fields, path.parent, place)
+        return Row(f"{path.stem}/{stem}" if name is None else str(name), fields, path.parent, location)
 
 
-def fields_of(parts: Mapping[str, Any], place: str) -> dict[str, Any]:
+def fields_of(parts: Mapping[str, Any], location: str) -> dict[str, Any]:
     """The members of a row as one record. parts: what stands under each ending, as bytes or already read.
 
     The object of a .json is the record; pictures become its `image`, or `images` where there are several (in the order
@@ -85,9 +85,9 @@ def fields_of(parts: Mapping[str, Any], place: str) -> dict[str, Any]:
     for ending, value in parts.items():
         kind = ending.rpartition(".")[2].lower()
         if kind == "json":
-            fields = _record(value, place) | fields
+            fields = _record(value, location) | fields
         elif kind in TEXTS:
-            fields["text"] = _text(value, place).strip()
+            fields["text"] = _text(value, location).strip()
         elif is_picture(kind):
             pictures.append((len(ending), ending))
         else:
@@ -101,22 +101,22 @@ def fields_of(parts: Mapping[str, Any], place: str) -> dict[str, Any]:
     return fields
 
 
-def _record(value: Any, place: str) -> dict[str, Any]:
+def _record(value: Any, location: str) -> dict[str, Any]:
     if isinstance(value, bytes):
         try:
             value = json.loads(value)
         except (ValueError, RecursionError) as error:
-            raise DataError(f"{place}: its .json is not JSON: {one_line(error)}") from error
+            raise DataError(f"{location}: its .json is not JSON: {one_line(error)}") from error
     if not isinstance(value, dict):
-        raise DataError(f"{place}: its .json must be a JSON object, got {type(value).__name__}")
+        raise DataError(f"{location}: its .json must be a JSON object, got {type(value).__name__}")
     return value
 
 
-def _text(value: Any, place: str) -> str:
+def _text(value: Any, location: str) -> str:
     try:
         return value.decode("utf-8-sig") if isinstance(value, bytes) else str(value)
     except UnicodeDecodeError as error:
-        raise DataError(f"{place}: its text is not UTF-8: {error.reason} at byte {error.start}") from error
+        raise DataError(f"{location}: its text is not UTF-8: {error.reason} at byte {error.start}") from error
 
 
 def _scan(path: Path, most: int) -> array[int]:

@@ -2,7 +2,7 @@
 
 All views of a pack run through as one stream of patches; segments keep them apart, and nothing is padded.
 Source: as configured by default the block is Pixtral's (arXiv 2410.07073): RMSNorm before attention and before a
-SwiGLU, no biases, axial rotary positions. `systems/vision_presets.py` has the others.
+SwiGLU, no biases, axial rotary positions. `systems/encoders/presets.py` has the others.
 """
 
 from __future__ import annotations
