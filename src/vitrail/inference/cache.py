@@ -78,6 +78,11 @@ class PackedCache:
         for number, keys, values in parts:
             self._media[number, layer] = keys, values
 
+    def has_media(self) -> tuple[bool, ...]:
+        """Of each sequence, which has one position now, whether media of it were kept."""
+        seen = {number for (number, _), (keys, _) in self._media.items() if keys.shape[1]}
+        return tuple(number in seen for number in self.sequences)
+
     def attend_media(self, layer: int, query: Tensor, *, scale: float | None = None) -> Tensor:
         """What one query float[H, 1, d] of each sequence sees of the sequence's own media; zeros where it has none."""
         kept = [self._media[number, layer] for number in self.sequences]

@@ -194,6 +194,51 @@ class SpliceConfig:
 
 
 @dataclass(frozen=True)
+class GatedCrossAttentionConfig:
+    """Text sees media by cross-attention in blocks between the decoder layers; gates let nothing through at first.
+
+    every, first: a block stands before decoder layer `first` (from 0; null for every - 1), and before every n-th from
+    there on. sees: of its own sample's views, text sees all of them (`sample`), those that stand before it (`before`),
+    or those that stand last before it (`tag`: text from a tile's tag to the next tag sees that tile alone).
+    heads, key_value_heads, head_width, mlp_width, norm_eps: null means those of the decoder layers.
+    norm: before attention and before the MLP, of text. query_key_norm: RMSNorm of every head's queries and keys.
+    mlp, activation: as of `VisionTransformerConfig`.
+    Sources: the block and its gates, Flamingo, arXiv 2204.14198, section 2.2; RMSNorm and SwiGLU as the layers of today's
+    language models have them, Llama 3.2 Vision (transformers `MllamaCrossAttentionDecoderLayer`); `first`, OpenFlamingo,
+    flamingo_lm.py; `tag`, NVLM-X, arXiv 2409.11402, section 4.2.
+    """
+
+    kind: Literal["gated_cross_attention"] = "gated_cross_attention"
+    every: int = 4
+    first: int | None = None
+    sees: Literal["sample", "before", "tag"] = "before"
+    heads: int | None = None
+    key_value_heads: int | None = None
+    head_width: int | None = None
+    norm: Literal["rms", "layer"] = "rms"
+    norm_eps: float | None = None
+    query_key_norm: bool = False
+    mlp: Literal["gated", "plain"] = "gated"
+    mlp_width: int | None = None
+    activation: Literal["silu", "gelu", "gelu_tanh", "quick_gelu"] = "silu"
+
+    spliced: ClassVar[bool] = False
+
+    def __post_init__(self) -> None:
+        if self.every < 1 or (self.first is not None and self.first < 0):
+            raise ValueError("every must be at least 1, first at least 0")
+        for name in ("heads", "key_value_heads", "head_width", "mlp_width"):
+            if (getattr(self, name) or 1) < 1:
+                raise ValueError(f"{name} must be at least 1")
+        if self.heads and self.heads % (self.key_value_heads or 1):
+            raise ValueError(f"heads ({self.heads}) must be a multiple of key_value_heads ({self.key_value_heads})")
+
+    def layers(self, depth: int) -> range:
+        """Numbers of the decoder layers, of so many, that a block stands before."""
+        return range(self.every - 1 if self.first is None else self.first, depth, self.every)
+
+
+@dataclass(frozen=True)
 class CustomConfig:
     """A component of the user's own: `kind: package.module:Class`; every other key is handed to it."""
 
@@ -205,7 +250,7 @@ class CustomConfig:
 MediaConfig = NativeResolutionConfig | TilesConfig
 EncoderConfig = VisionTransformerConfig | CustomConfig
 ProjectorConfig = MLPProjectorConfig | LinearProjectorConfig | PatchMergerConfig | CustomConfig
-FusionConfig = SpliceConfig | CustomConfig
+FusionConfig = SpliceConfig | GatedCrossAttentionConfig | CustomConfig
 
 
 @dataclass(frozen=True)
@@ -264,6 +309,11 @@ def components_of(streams: Iterable[str]) -> tuple[str, ...]:
     """Names of the components of a model with these media streams."""
     towers = (component(stream, part) for stream in streams for part in ("encoder", "projector"))
     return (*towers, "fusion", "backbone")
+
+
+def blocks(fusion: FusionConfig, layers: int) -> int:
+    """Blocks that a fusion puts between so many decoder layers; of a fusion of the user's own none are known."""
+    return len(fusion.layers(layers)) if isinstance(fusion, GatedCrossAttentionConfig) else 0
 
 
 def spliced(fusion: FusionConfig) -> bool:
