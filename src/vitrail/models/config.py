@@ -203,9 +203,9 @@ class GatedCrossAttentionConfig:
     heads, key_value_heads, head_width, mlp_width, norm_eps: null means those of the decoder layers.
     norm: before attention and before the MLP, of text. query_key_norm: RMSNorm of every head's queries and keys.
     mlp, activation: as of `VisionTransformerConfig`.
-    Sources: the block and its gates, Flamingo, arXiv 2204.14198, section 2.2; RMSNorm and SwiGLU as the layers of today's
-    language models have them, Llama 3.2 Vision (transformers `MllamaCrossAttentionDecoderLayer`); `first`, OpenFlamingo,
-    flamingo_lm.py; `tag`, NVLM-X, arXiv 2409.11402, section 4.2.
+    Sources: the block and its gates, Flamingo, arXiv 2204.14198, section 2.2; RMSNorm and SwiGLU, as the decoder layers
+    themselves have them, Llama 3.2 Vision (transformers `MllamaCrossAttentionDecoderLayer`); where blocks stand,
+    OpenFlamingo, flamingo_lm.py; `tag`, NVLM-X, arXiv 2409.11402, section 4.2.
     """
 
     kind: Literal["gated_cross_attention"] = "gated_cross_attention"

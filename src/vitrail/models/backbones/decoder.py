@@ -94,9 +94,7 @@ class Decoder(nn.Module):
         config: Any = self.lm.config
         heads: int = config.num_attention_heads
         head_width: int = getattr(config, "head_dim", None) or self.width // heads
-        return LayerSizes(
-            heads, config.num_key_value_heads, head_width, config.intermediate_size, config.rms_norm_eps
-        )
+        return LayerSizes(heads, config.num_key_value_heads, head_width, config.intermediate_size, config.rms_norm_eps)
 
     def use_mrope(self, sections: tuple[int, ...]) -> None:
         """Positions are on a grid from now on: so many rotary frequencies go with time, with row and with column.

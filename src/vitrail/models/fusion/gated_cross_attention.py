@@ -26,7 +26,7 @@ from vitrail.models.ops.attention import packed_attention
 from vitrail.models.ops.norms import norm
 
 Attend = Callable[[Tensor, Tensor, Tensor], Tensor]
-"""Queries float[H, R, d], keys and values float[K, M, d] of all media tokens, to what the queries see, float[H, R, d]."""
+"""Queries float[H, R, d], and keys and values float[K, M, d] of all media tokens, to what queries see, float[H, R, d]."""
 
 
 class Widths(NamedTuple):
@@ -138,7 +138,8 @@ class Block(nn.Module):
 
     def _heads(self, x: Tensor) -> Tensor:
         """float[N, heads * d] to float[heads, N, d]."""
-        return x.unflatten(1, (-1, self.head_width)).transpose(0, 1)
+        heads: Tensor = x.unflatten(1, (-1, self.head_width)).transpose(0, 1)
+        return heads
 
 
 @dataclass(frozen=True)
