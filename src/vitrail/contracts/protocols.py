@@ -183,7 +183,10 @@ class Projector(Protocol):
 
 
 class Cache(Protocol):
-    """The past of several sequences; it owns its memory, and attends to it."""
+    """The past of several sequences; it owns its memory, and attends to it.
+
+    Which sequences a pass of the model covers, and how many new positions of each, is told to it before the pass.
+    """
 
     def attend(
         self,
@@ -202,7 +205,8 @@ class Cache(Protocol):
         ...
 
     def keep_media(self, layer: int, key: torch.Tensor, value: torch.Tensor, segments: Segments) -> None:
-        """Keeps keys and values float[K, S, d] of media for the layers between. segments: one per new sequence."""
+        """Keeps keys and values float[K, S, d] of media for the layers between. segments: one per sequence of the pass,
+        what its last position sees."""
         ...
 
     def attend_media(self, layer: int, query: torch.Tensor, *, scale: float | None = None) -> torch.Tensor:
