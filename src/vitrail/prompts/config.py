@@ -27,7 +27,7 @@ class PictureConfig:
     """What stands around a picture's tokens; "" for nothing. In a recipe, the name of a style stands for a whole one.
 
     In order of writing:
-    label: text; `{number}` in it is the picture's place in the conversation, from 1. start: a special token.
+    label: text; `{number}` in it is the picture's number in the conversation, from 1. start: a special token.
     inside: text. content: a special token. token: the special token that stands where the picture's tokens will be.
     row_break: a special token after every row but the last. end: a special token. after: text; where it ends in white
     space, white space that follows in the message gives way to it.
@@ -75,7 +75,7 @@ PICTURES: Mapping[str, PictureConfig] = {
     "pixtral": PictureConfig(token="[IMG]", row_break="[IMG_BREAK]", end="[IMG_END]"),
     # `<Img>` and `</Img>` are ordinary text. Source: Vision-CAIR/MiniGPT-4, conversation/conversation.py.
     "minigpt4": PictureConfig(label="<Img>", after="</Img> "),
-    # Source: the hub's Qwen-VL-Chat, tokenization_qwen.py, from_list_format. There the places between `<img>` and
+    # Source: the hub's Qwen-VL-Chat, tokenization_qwen.py, from_list_format. There the positions between `<img>` and
     # `</img>` hold the bytes of a path and then `<imgpad>`; the model overwrites all of them.
     "qwen_vl": PictureConfig(token="<imgpad>", start="<img>", label="Picture {number}: ", end="</img>", after="\n"),
     # Source: the chat template of Qwen/Qwen2-VL-7B-Instruct.
