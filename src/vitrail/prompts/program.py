@@ -1,7 +1,7 @@
 """The chat template that comes with a tokenizer (`prompt.template: tokenizer`), and what of its output is learnt.
 
 Such a template is a program (jinja): what it writes can be seen, why it writes it cannot. So nothing is guessed. Each
-conversation is written twice: as it is, and with a sentinel in the position of every text. The sentinels show where each text went;
+conversation is written twice: as it is, and with a sentinel instead of every text. These show where each text went;
 if the two do not agree to the letter, the template has changed what it was given, and the conversation is refused.
 Whatever the sentinels stand for is text, so nobody can type a special token; what is around them is the template's.
 

@@ -1,4 +1,4 @@
-"""Conversations with a sentinel in the place of every text: what tells, in a program's output, whose words are whose."""
+"""Conversations with a sentinel instead of every text: what tells, in a program's output, whose words are whose."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ def messages_of(turns: Sequence[Turn], *, parts: bool, listed: bool, sentinels: 
 
 
 def spelled_out(text: str, contents: Sequence[Content]) -> str:
-    """A text of sentinels with the contents in their position, pictures excepted."""
+    """A text of sentinels with the contents instead of them, pictures excepted."""
     return SENTINEL.sub(lambda found: _name(contents[int(found[1])], int(found[1])), text)
 
 
@@ -78,7 +78,7 @@ def checked_calls(turns: Sequence[Turn], tools: Tools, known: Sequence[str]) -> 
 def found_in(
     text: str, contents: Sequence[Content], known: Sequence[str], picture: PictureConfig | None
 ) -> list[Found]:
-    """Special tokens, contents and pictures in a text of sentinels. Raises DataError when contents are not there in order.
+    """Special tokens, contents and pictures in a text of sentinels. Raises DataError when contents are not in order.
 
     picture: where the template writes pictures itself, what it writes for one.
     """
