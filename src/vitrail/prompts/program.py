@@ -147,9 +147,9 @@ class ProgramTemplate(Template):
     def _closed(self, turns: Sequence[Turn], tools: Tools, whole: str, start: int, last: int | None) -> int:
         """Where the token ends that closes the last of these turns. last: the number of its last text, if any."""
         text = self._write(turns, tools, sentinels=True).replace(GENERATED, "").replace(GENERATED_END, "")
-        after = (
-            text.find(sentinel(last)) + len(sentinel(last)) if last is not None and sentinel(last) in text else start
-        )
+        after = start
+        if last is not None and sentinel(last) in text:
+            after = text.find(sentinel(last)) + len(sentinel(last))
         if turns[-1].calls:
             position = text.find(self.end.name, after)
             end = position + len(self.end.name) if position >= 0 else -1
