@@ -19,7 +19,7 @@ class EvaluationConfig:
     blind: bool = True
     """Also train and measure the blind baseline, the same recipe with all media left out."""
     text: bool | Path = False
-    """Also the loss on plain text before and after training, which says what the language lost; true takes the text that
+    """Also the loss on plain text before and after training: what the language lost; true takes the text that
     comes with the package, a path one of your own; needs no data.held_out."""
     max_tokens: int = 64
     """Of an answer."""

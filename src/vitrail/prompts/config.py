@@ -24,7 +24,7 @@ BOX_SPECIALS: Mapping[BoxStyle, tuple[str, ...]] = {
 
 @dataclass(frozen=True)
 class PictureConfig:
-    """What stands around a medium's tokens, in order of writing; "" for nothing. In a recipe, the name of a style stands
+    """What stands around a medium's tokens, in order of writing; "" for nothing. In a recipe a style's name stands
     for a whole one.
 
     Source: Pixtral, arXiv 2410.07073, section 2.2 ([IMG], [IMG_BREAK], [IMG_END]), for `token`, `row_break` and `end`;
