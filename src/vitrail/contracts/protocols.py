@@ -183,7 +183,10 @@ class Projector(Protocol):
 
 
 class Cache(Protocol):
-    """The past of several sequences; it owns its memory, and attends to it."""
+    """The past of several sequences; it owns its memory, and attends to it.
+
+    Which sequences a pass of the model covers, and how many new positions of each, is told to it before the pass.
+    """
 
     def attend(
         self,
@@ -205,7 +208,7 @@ class Cache(Protocol):
         """Keeps keys and values float[K, S, d] of media for what stands before decoder layer `layer`.
 
         segments: one per sequence of the pass, what its last position sees; empty where it sees none. It is called for
-        the same layers in every pass that has media, and in a pass without media for none: those see nothing then.
+        the same layers in every pass that has media, and for none in a pass without: its sequences have none then.
         """
         ...
 

@@ -26,7 +26,7 @@ from vitrail.models.ops.attention import packed_attention
 from vitrail.models.ops.norms import norm
 
 Attend = Callable[[Tensor, Tensor, Tensor], Tensor]
-"""Queries float[H, R, d], and keys and values float[K, M, d] of all media tokens, to what queries see, float[H, R, d]."""
+"""Queries float[H, R, d], keys and values float[K, M, d] of all media tokens; what the queries see, float[H, R, d]."""
 
 
 class Widths(NamedTuple):
