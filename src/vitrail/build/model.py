@@ -27,6 +27,7 @@ from vitrail.models.config import (
     CustomConfig,
     EncoderConfig,
     FusionConfig,
+    GatedCrossAttentionConfig,
     LinearProjectorConfig,
     MLPProjectorConfig,
     ModelConfig,
@@ -36,6 +37,7 @@ from vitrail.models.config import (
     VisionTransformerConfig,
 )
 from vitrail.models.encoders.vision_transformer import VisionTransformer
+from vitrail.models.fusion.gated_cross_attention import GatedCrossAttention
 from vitrail.models.fusion.splice import Splice
 from vitrail.models.projectors.linear import LinearProjector
 from vitrail.models.projectors.mlp import MLPProjector
@@ -53,7 +55,10 @@ PROJECTORS: Mapping[type, Callable[..., Projector]] = {
 }
 """Settings to class, called with the settings, encoder_width, backbone_width and merge: patches a side of a token."""
 
-FUSIONS: Mapping[type, Callable[..., Fusion]] = {SpliceConfig: Splice}
+FUSIONS: Mapping[type, Callable[..., Fusion]] = {
+    SpliceConfig: Splice,
+    GatedCrossAttentionConfig: GatedCrossAttention,
+}
 """Settings to class, called with the settings and the backbone."""
 
 

@@ -201,6 +201,55 @@ class SpliceConfig:
 
 
 @dataclass(frozen=True)
+class GatedCrossAttentionConfig:
+    """Text sees media by cross-attention in blocks between the decoder layers; gates let nothing through at first.
+
+    Sources: the block and its gates, Flamingo, arXiv 2204.14198, section 2.2; RMSNorm and SwiGLU, as the decoder layers
+    themselves have them, Llama 3.2 Vision (transformers `MllamaCrossAttentionDecoderLayer`); where blocks stand,
+    OpenFlamingo, flamingo_lm.py; text that sees the tile of its tag, NVLM-X, arXiv 2409.11402, section 4.2.
+    """
+
+    kind: Literal["gated_cross_attention"] = "gated_cross_attention"
+    every: int = 4
+    """A block stands before every n-th decoder layer."""
+    first: int | None = None
+    """The layer, counted from 0, that the first block stands before; null for `every` - 1."""
+    sees: Literal["sample", "before", "tag"] = "before"
+    """What text sees of its own sample's views: all; those that stand before it; or those alone that stand last before
+    it, which are, from a tile's tag to the next tag, that tile."""
+    heads: int | None = None
+    """Null for as many as the decoder layers have, and so for the other sizes."""
+    key_value_heads: int | None = None
+    """Null for as many as `heads`, where those are given."""
+    head_width: int | None = None
+    norm: Literal["rms", "layer"] = "rms"
+    """Of text, before attention and before the MLP."""
+    norm_eps: float | None = None
+    query_key_norm: bool = False
+    """RMSNorm of every head's queries and keys."""
+    mlp: Literal["gated", "plain"] = "gated"
+    """As of a vision transformer."""
+    mlp_width: int | None = None
+    activation: Literal["silu", "gelu", "gelu_tanh", "quick_gelu"] = "silu"
+
+    spliced: ClassVar[bool] = False
+
+    def __post_init__(self) -> None:
+        if self.every < 1 or (self.first is not None and self.first < 0):
+            raise ValueError("every must be at least 1, first at least 0")
+        for name in ("heads", "key_value_heads", "head_width", "mlp_width"):
+            value = getattr(self, name)
+            if value is not None and value < 1:
+                raise ValueError(f"{name} is {value}, must be at least 1")
+        if self.heads and self.heads % (self.key_value_heads or 1):
+            raise ValueError(f"heads ({self.heads}) must be a multiple of key_value_heads ({self.key_value_heads})")
+
+    def layers(self, depth: int) -> range:
+        """Numbers of the decoder layers, of so many, that a block stands before."""
+        return range(self.every - 1 if self.first is None else self.first, depth, self.every)
+
+
+@dataclass(frozen=True)
 class CustomConfig:
     """A component of the user's own: `kind: package.module:Class`; every other key is handed to it."""
 
@@ -212,7 +261,7 @@ class CustomConfig:
 MediaConfig = NativeResolutionConfig | TilesConfig
 EncoderConfig = VisionTransformerConfig | CustomConfig
 ProjectorConfig = MLPProjectorConfig | LinearProjectorConfig | PatchMergerConfig | CustomConfig
-FusionConfig = SpliceConfig | CustomConfig
+FusionConfig = SpliceConfig | GatedCrossAttentionConfig | CustomConfig
 
 
 @dataclass(frozen=True)
@@ -272,6 +321,11 @@ def components_of(streams: Iterable[str]) -> tuple[str, ...]:
     """Names of the components of a model with these media streams."""
     towers = (component(stream, part) for stream in streams for part in ("encoder", "projector"))
     return (*towers, "fusion", "backbone")
+
+
+def blocks(fusion: FusionConfig, layers: int) -> int:
+    """Blocks that a fusion puts between so many decoder layers; of a fusion of the user's own none are known."""
+    return len(fusion.layers(layers)) if isinstance(fusion, GatedCrossAttentionConfig) else 0
 
 
 def spliced(fusion: FusionConfig) -> bool:

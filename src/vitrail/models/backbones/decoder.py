@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from contextlib import nullcontext
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from safetensors import SafetensorError
@@ -61,6 +61,16 @@ def _attention(
 AttentionInterface.register(ATTENTION, _attention)
 
 
+class LayerSizes(NamedTuple):
+    """Of the decoder layers, for what stands between them and is to be like them."""
+
+    heads: int
+    key_value_heads: int
+    head_width: int
+    mlp_width: int
+    norm_eps: float
+
+
 class Decoder(nn.Module):
     """Embeddings float[T, D] to hidden states float[T, D]. `lm` keeps the official key names."""
 
@@ -72,6 +82,19 @@ class Decoder(nn.Module):
         self.lora: LoraConfig | None = None
         self.sections: tuple[int, ...] = ()
         self.recompute = False
+
+    @property
+    def depth(self) -> int:
+        """Decoder layers."""
+        return len(self.lm.model.layers)
+
+    @property
+    def sizes(self) -> LayerSizes:
+        """Of its layers."""
+        config: Any = self.lm.config
+        heads: int = config.num_attention_heads
+        head_width: int = getattr(config, "head_dim", None) or self.width // heads
+        return LayerSizes(heads, config.num_key_value_heads, head_width, config.intermediate_size, config.rms_norm_eps)
 
     def use_mrope(self, sections: tuple[int, ...]) -> None:
         """Positions are on a grid from now on: so many rotary frequencies go with time, with row and with column.
