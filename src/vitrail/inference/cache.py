@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from vitrail.contracts.protocols import PositionBias
 from vitrail.contracts.samples import Segments
 from vitrail.models.ops.attention import packed_attention
 
@@ -60,6 +61,7 @@ class PackedCache:
         *,
         scale: float | None = None,
         window: int | None = None,
+        bias: PositionBias | None = None,
     ) -> Tensor:
         """Keeps keys and values float[K, T, d]; what queries float[H, T, d] see of past and present."""
         new = key.shape[1]
@@ -69,7 +71,7 @@ class PackedCache:
         keys, values = seen[0] if len(seen) == 1 else (torch.cat(some, 1) for some in zip(*seen, strict=True))
         past = Segments(tuple(keys.shape[1] for keys, _ in seen))
         return packed_attention(
-            query, keys, values, Segments(tuple(spans)), past, causal=True, scale=scale, window=window
+            query, keys, values, Segments(tuple(spans)), past, causal=True, scale=scale, window=window, bias=bias
         )
 
     def keep_media(self, layer: int, key: Tensor, value: Tensor, segments: Segments) -> None:

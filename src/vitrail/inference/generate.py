@@ -23,10 +23,11 @@ class Answering:
         """prompts: one a segment, no padding, on the model's device."""
         assert prompts.padding == 0, "padding is not answered"
         self._model, self._prompts, self._stop, self._config = model, prompts, stop, config
-        lengths = prompts.text.segments.lengths
+        # What goes on is the text, or what the decoder of an encoder-decoder says.
+        lengths = prompts.learnt.segments.lengths
         self._cache = PackedCache(lengths)
         # Text goes on behind the largest position, whichever axis of a picture's grid it is on.
-        spans = prompts.text.positions.split(lengths, dim=-1)
+        spans = prompts.learnt.positions.split(lengths, dim=-1)
         self._following = {number: int(span.max()) + 1 for number, span in enumerate(spans)}
         self._chance = {number: torch.Generator(self._device).manual_seed(config.seed) for number in self._following}
         self._last: dict[int, int] = {}
@@ -55,7 +56,7 @@ class Answering:
             self._last.pop(number, None)
 
     def _begin(self) -> Tensor:
-        ends = torch.tensor(self._prompts.text.segments.lengths, device=self._device).cumsum(0) - 1
+        ends = torch.tensor(self._prompts.learnt.segments.lengths, device=self._device).cumsum(0) - 1
         hidden: Tensor = self._model(self._prompts, self._cache)
         return hidden[ends]
 
