@@ -187,7 +187,10 @@ PositionBias = Callable[[int, int], "torch.Tensor"]
 
 
 class Cache(Protocol):
-    """The past of several sequences; it owns its memory, and attends to it."""
+    """The past of several sequences; it owns its memory, and attends to it.
+
+    Which sequences a pass of the model covers, and how many new positions of each, is told to it before the pass.
+    """
 
     def attend(
         self,
@@ -202,12 +205,14 @@ class Cache(Protocol):
     ) -> torch.Tensor:
         """Keeps key and value float[K, T, d] of the new positions; what queries float[H, T, d] see of past and present.
 
-        bias: of positions; the cache knows how many there are. The T positions are those of the sequences under way, one after the other. Returns float[H, T, d].
+        bias: of positions; how many there are is the cache's to know. The T positions are those of the sequences under
+        way, one after the other. Returns float[H, T, d].
         """
         ...
 
     def keep_media(self, layer: int, key: torch.Tensor, value: torch.Tensor, segments: Segments) -> None:
-        """Keeps keys and values float[K, S, d] of media for the layers between. segments: one per new sequence."""
+        """Keeps keys and values float[K, S, d] of media for the layers between. segments: one per sequence of the pass,
+        what its last position sees."""
         ...
 
     def attend_media(self, layer: int, query: torch.Tensor, *, scale: float | None = None) -> torch.Tensor:

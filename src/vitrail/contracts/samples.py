@@ -241,8 +241,8 @@ Stream = TextStream | MediaStream
 class Batch:
     """One pack as tensors: streams by name. sample_ids and sources: one per text segment (padding excluded).
 
-    label_weight: the loss weights summed. padding: tokens of text and target streams. targets: by name, what the objective compares with; each
-    is the targets of the samples, one after the other.
+    label_weight: the loss weights summed. padding: tokens, of text and target. targets: by name, what the objective
+    compares with; each is the targets of the samples, one after the other.
     """
 
     streams: Mapping[str, Stream]

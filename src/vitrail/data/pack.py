@@ -33,9 +33,9 @@ def best_fit(samples: Sequence[Sample], length: int, patches: int) -> list[Pack]
         tokens, views = samples[number].tokens, samples[number].patches
         assert tokens <= length, f"sample {samples[number].id} has more tokens than a pack"
         assert views <= patches, f"sample {samples[number].id} has more patches than a pack"
-        fitting = [place for place, (free, free_views) in enumerate(room) if free >= tokens and free_views >= views]
+        fitting = [pack for pack, (free, free_views) in enumerate(room) if free >= tokens and free_views >= views]
         if fitting:
-            best = min(fitting, key=lambda place: room[place])
+            best = min(fitting, key=lambda pack: room[pack])
         else:
             best = len(bins)
             bins.append([])
