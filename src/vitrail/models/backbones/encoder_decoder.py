@@ -19,6 +19,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from transformers import AutoModelForSeq2SeqLM, PretrainedConfig, PreTrainedModel
+from transformers.utils import logging
 
 from vitrail.contracts.errors import RecipeError
 from vitrail.contracts.protocols import Cache, Context
@@ -216,7 +217,13 @@ def t5_from_pretrained(folder: str, dtype: torch.dtype = torch.float32) -> T5:
 
     Raises WeightsError, and RecipeError for an untested family.
     """
-    lm: Any = trained(AutoModelForSeq2SeqLM, folder, ATTENTION, dtype, dropout_rate=0.0)
+    before = logging.get_verbosity()
+    # Of a head of its own transformers says that it does not fit settings which it has made up itself.
+    logging.set_verbosity_error()
+    try:
+        lm: Any = trained(AutoModelForSeq2SeqLM, folder, ATTENTION, dtype, dropout_rate=0.0)
+    finally:
+        logging.set_verbosity(before)
     _supported(lm.config)
     lm.config.tie_word_embeddings = lm.lm_head.weight is lm.shared.weight
     return T5(lm)
