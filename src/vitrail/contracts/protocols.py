@@ -182,6 +182,10 @@ class Projector(Protocol):
         ...
 
 
+PositionBias = Callable[[int, int], "torch.Tensor"]
+"""(queries, keys) to float[H, queries, keys], added to the scores of attention: the queries are the last positions."""
+
+
 class Cache(Protocol):
     """The past of several sequences; it owns its memory, and attends to it.
 
@@ -197,10 +201,12 @@ class Cache(Protocol):
         *,
         scale: float | None = None,
         window: int | None = None,
+        bias: PositionBias | None = None,
     ) -> torch.Tensor:
         """Keeps key and value float[K, T, d] of the new positions; what queries float[H, T, d] see of past and present.
 
-        The T positions are those of the sequences under way, one after the other. Returns float[H, T, d].
+        bias: of positions; how many there are is the cache's to know. The T positions are those of the sequences under
+        way, one after the other. Returns float[H, T, d].
         """
         ...
 

@@ -53,7 +53,7 @@ class ChatModel:
         prompt = self.prompt(asked)
         ids: list[int] = []
         text = "".join(self._pieces(prompt, generation, ids))
-        return Reply((TextPart(text),), prompt.tokens, len(ids), len(ids) < generation.max_tokens)
+        return Reply((TextPart(text),), prompt.text.segments.total, len(ids), len(ids) < generation.max_tokens)
 
     def replies(
         self, asked: Iterable[Conversation], generation: GenerationConfig | None = None, together: int = 16

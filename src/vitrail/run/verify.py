@@ -244,7 +244,7 @@ def _compare(model: MultimodalModel, batch: Batch, alone: Sequence[Batch], sampl
     found = PackDifference(
         samples=len(samples),
         pictured=sum(bool(sample.slots) for sample in samples),
-        tokens=sum(map(len, samples)),
+        tokens=sum(sample.tokens for sample in samples),
         patches=sum(sample.patches for sample in samples),
         loss=losses[worst],
         sample=samples[worst].id,
