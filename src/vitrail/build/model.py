@@ -32,6 +32,7 @@ from vitrail.models.config import (
     ModelConfig,
     PatchMergerConfig,
     ProjectorConfig,
+    ResamplerConfig,
     SpliceConfig,
     VisionTransformerConfig,
 )
@@ -40,6 +41,7 @@ from vitrail.models.fusion.splice import Splice
 from vitrail.models.projectors.linear import LinearProjector
 from vitrail.models.projectors.mlp import MLPProjector
 from vitrail.models.projectors.patch_merger import PatchMerger
+from vitrail.models.projectors.resampler import Resampler
 from vitrail.prompts.config import MRopePositionsConfig
 from vitrail.training.objectives import Objective
 
@@ -50,6 +52,7 @@ PROJECTORS: Mapping[type, Callable[..., Projector]] = {
     MLPProjectorConfig: MLPProjector,
     LinearProjectorConfig: LinearProjector,
     PatchMergerConfig: PatchMerger,
+    ResamplerConfig: Resampler,
 }
 """Settings to class, called with the settings, encoder_width, backbone_width and merge: patches a side of a token."""
 

@@ -79,7 +79,7 @@ class ResolutionConfig:
     """How large pictures may become within a stage, where that is less than model.media.max_tokens.
 
     kind: `random` draws a limit for every sample, evenly between the two; `growing` goes from the first to the second
-    over the stage. least, most: tokens of one picture.
+    over the stage. least, most: tokens of one picture; patches, where a projector makes as many tokens of any view.
     """
 
     kind: Literal["random", "growing"]
