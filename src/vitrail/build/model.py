@@ -34,6 +34,7 @@ from vitrail.models.config import (
     ModelConfig,
     PatchMergerConfig,
     ProjectorConfig,
+    ResamplerConfig,
     SpliceConfig,
     VisionTransformerConfig,
 )
@@ -43,6 +44,7 @@ from vitrail.models.fusion.splice import Splice
 from vitrail.models.projectors.linear import LinearProjector
 from vitrail.models.projectors.mlp import MLPProjector
 from vitrail.models.projectors.patch_merger import PatchMerger
+from vitrail.models.projectors.resampler import Resampler
 from vitrail.prompts.config import MRopePositionsConfig
 from vitrail.training.objectives import Objective
 
@@ -53,6 +55,7 @@ PROJECTORS: Mapping[type, Callable[..., Projector]] = {
     MLPProjectorConfig: MLPProjector,
     LinearProjectorConfig: LinearProjector,
     PatchMergerConfig: PatchMerger,
+    ResamplerConfig: Resampler,
 }
 """Settings to class, called with the settings, encoder_width, backbone_width and merge: patches a side of a token."""
 

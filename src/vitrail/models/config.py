@@ -133,6 +133,52 @@ class PatchMergerConfig:
 
 
 @dataclass(frozen=True)
+class ResamplerConfig:
+    """Learnt queries look once at the patches of a view: the same number of tokens for a view of any size.
+
+    The encoder's patches do not merge (`model.media.merge: 1`). Linear layers before and behind the attention have no
+    bias; without one of them the widths must agree.
+    Sources: Qwen-VL (arXiv 2308.12966), 256 queries, keys `resized`; MiniCPM-V 2.5 (arXiv 2408.01800), 96 queries
+    without positions, keys `own`; both as released, with 32 heads of 128.
+    """
+
+    kind: Literal["resampler"] = "resampler"
+    queries: tuple[int, int] = (8, 8)
+    """Rows and columns of the tokens."""
+    width: int | None = None
+    """Of the attention, a multiple of heads and of 4; null means the backbone's."""
+    heads: int = 8
+    query_positions: bool = True
+    """Whether sines of their row and column are added to the queries."""
+    key_positions: Literal["resized", "own", "none"] = "resized"
+    """Added to the patches, as keys alone: the sines of the queries' grid, resized to the view's; those of the view's own
+    rows and columns; or none."""
+    kv_projection: bool = True
+    """A linear layer from the encoder's width."""
+    out_projection: bool = True
+    """A linear layer to the backbone's width."""
+    bias: bool = True
+    """Of the attention's own four layers."""
+    query_norm: bool = True
+    key_norm: bool = True
+    """Of keys and values, behind `kv_projection`."""
+    out_norm: bool = True
+    """Of what comes out of the attention."""
+    norm: Literal["rms", "layer"] = "layer"
+    """Of all three."""
+    norm_eps: float = 1e-6
+
+    def __post_init__(self) -> None:
+        if min(self.queries) < 1 or self.heads < 1:
+            raise ValueError("queries, [rows, columns], and heads must be at least 1")
+
+    @property
+    def token_grid(self) -> tuple[int, int]:
+        """Rows and columns of the tokens of every view."""
+        return self.queries
+
+
+@dataclass(frozen=True)
 class LoraConfig:
     """Adapters beside the matrices of the language model: a stage that trains `backbone` moves these and nothing else.
 
@@ -280,7 +326,7 @@ class CustomConfig:
 BackboneConfig = DecoderConfig | EncoderDecoderConfig
 MediaConfig = NativeResolutionConfig | TilesConfig
 EncoderConfig = VisionTransformerConfig | CustomConfig
-ProjectorConfig = MLPProjectorConfig | LinearProjectorConfig | PatchMergerConfig | CustomConfig
+ProjectorConfig = MLPProjectorConfig | LinearProjectorConfig | PatchMergerConfig | ResamplerConfig | CustomConfig
 FusionConfig = SpliceConfig | GatedCrossAttentionConfig | CustomConfig
 
 
@@ -326,6 +372,8 @@ class ModelConfig:
                 raise ValueError(
                     f"streams: '{name}' must be small letters, digits and _, and none of {TEXT}, {TARGET}, {VISION}"
                 )
+        for name, tower in self.towers.items():
+            _check_grid(tower, "" if name == VISION else f"streams.{name}.")
 
     @property
     def towers(self) -> Mapping[str, StreamConfig]:
@@ -359,6 +407,21 @@ def token_grid(projector: ProjectorConfig) -> tuple[int, int] | None:
     """Rows and columns of the tokens that a projector makes of every view; None where patches merge into tokens."""
     grid = projector.options.get("token_grid") if isinstance(projector, CustomConfig) else projector.token_grid
     return None if grid is None else (int(grid[0]), int(grid[1]))
+
+
+def _check_grid(tower: StreamConfig, where: str) -> None:
+    """Raises ValueError for patches that merge before a projector that makes a grid of tokens of any number of them."""
+    grid = token_grid(tower.projector)
+    if grid is None:
+        return
+    if tower.media.merge != 1:
+        raise ValueError(
+            f"{where}media.merge is {tower.media.merge}, with {where}projector.kind {tower.projector.kind} it must be "
+            f"1: patches do not merge, every view becomes {grid[0]} x {grid[1]} tokens"
+        )
+    kept = isinstance(tower.encoder, VisionTransformerConfig) and tower.encoder.class_token == "kept"
+    if kept and isinstance(tower.projector, ResamplerConfig):
+        raise ValueError(f"{where}encoder.class_token: kept, but a resampler looks at patches alone: dropped or none")
 
 
 def component(stream: str, part: str) -> str:
