@@ -74,7 +74,8 @@ def to_conversation(row: Row, dialect: DialectName = "auto") -> Conversation:
         extra["answers"] = list(read.answers)
     kind = row.fields.get("kind")
     said = "" if kind is None else str(kind)
-    return Conversation(row.id, read.messages, said, row.location, extra, rejected=read.rejected, tools=tools(row))
+    pair = {"rejected": read.rejected, "shared": read.shared}
+    return Conversation(row.id, read.messages, said, row.location, extra, **pair, tools=tools(row))
 
 
 def to_messages(row: Row, dialect: DialectName = "auto") -> tuple[Message, ...]:
