@@ -11,14 +11,17 @@ class EvaluationConfig:
     """What is measured, on data.held_out for the most part.
 
     answers: ask every held-out question and score the answers. losses: loss of the held-out answers with the right
-    picture, with another row's and with none. before: also measure the untrained model. blind: also train and measure
-    the blind baseline, the same recipe with every picture withheld. text: also the loss on plain text before and after
-    training, which says what the language lost; true takes the text that comes with the package, a path one of your
-    own; needs no data.held_out. max_tokens: of an answer. examples: pictures shown in the report.
+    picture, with another row's and with none. pairs: after every stage, the share of held-out preference pairs whose
+    chosen answer the model finds likelier, with the picture and without. before: also measure the untrained model.
+    blind: also train and measure the blind baseline, the same recipe with every picture withheld. text: also the loss
+    on plain text before and after training, which says what the language lost; true takes the text that comes with the
+    package, a path one of your own; needs no data.held_out. max_tokens: of an answer. examples: pictures shown in the
+    report.
     """
 
     answers: bool = True
     losses: bool = False
+    pairs: bool = False
     before: bool = True
     blind: bool = True
     text: bool | Path = False

@@ -38,7 +38,7 @@ def preference(row: Row) -> Read:
 
 
 def chosen_and_rejected(conversation: Conversation) -> tuple[Conversation, Conversation]:
-    """The two ways a preference row may go on, each a whole conversation. Raises DataError for a row that is no pair."""
+    """The two ways a preference row may go on, each a whole conversation. Raises DataError for any other row."""
     if not conversation.rejected:
         where = conversation.location or conversation.id
         raise DataError(f"{where}: no preference pair; a row needs 'chosen' and 'rejected' answers")

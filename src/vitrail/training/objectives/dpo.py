@@ -76,7 +76,7 @@ class DPO(Objective):
         return (1 - self.label_smoothing) * right + self.label_smoothing * wrong, margins
 
 
-@dataclass
+@dataclass(eq=False)
 class LiveDPO(Objective):
     """The objective in one stage of a run.
 
@@ -204,7 +204,7 @@ def digests(batch: Batch) -> list[str]:
     """
     text = batch.text
     made = [blake2b(digest_size=12) for _ in batch.sample_ids]
-    for values in (text.ids, text.labels, text.weights, text.positions.T):
+    for values in (text.ids, text.labels, text.weights, text.positions.reshape(-1, len(text.ids)).mT):
         for digest, part in zip(made, values.split(text.segments.lengths), strict=False):
             digest.update(part.contiguous().cpu().numpy().tobytes())
     begins = [0]
