@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from hashlib import blake2b
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
+from vitrail.contracts.errors import RecipeError
 from vitrail.contracts.protocols import Needs
 from vitrail.data.dialects.pairs import chosen_and_rejected
 from vitrail.training.objectives.objective import Objective, Term, Terms
@@ -22,6 +23,8 @@ if TYPE_CHECKING:
 
     from vitrail.contracts.samples import Batch
     from vitrail.models.assembled import MultimodalModel
+    from vitrail.models.config import ModelConfig
+    from vitrail.training.config import StageConfig
 
 PAIR = 2
 """Segments of a sample: the chosen answer, then the rejected one."""
@@ -33,8 +36,6 @@ class DPO(Objective):
 
     With r = log p(answer) - log p_start(answer), a pair's loss is -log sigmoid(beta * (r_chosen - r_rejected)). Media
     and the prompt's turns are read and not learnt. Rows must be preference pairs (`data.dialects.pairs`).
-    beta: how closely the model is held to its start. label_smoothing: share of the pairs whose order is taken to be
-    wrong, from 0 to below 0.5.
     Source: Rafailov et al., arXiv 2305.18290, equation 7; label smoothing is conservative DPO (Mitchell, "A note on DPO
     with noisy preferences", 2023).
     """
@@ -43,7 +44,9 @@ class DPO(Objective):
 
     kind: Literal["dpo"] = "dpo"
     beta: float = 0.1
+    """How closely the model is held to its start: less lets it go further."""
     label_smoothing: float = 0.0
+    """Share of the pairs whose order is taken to be wrong."""
 
     def __post_init__(self) -> None:
         if not self.beta > 0:
@@ -55,6 +58,13 @@ class DPO(Objective):
     def needs(self) -> Needs:
         """Both answers of every row, each a segment."""
         return Needs(variants=chosen_and_rejected)
+
+    def check(self, stage: StageConfig, stages: Sequence[StageConfig], model: ModelConfig) -> None:
+        """An encoder-decoder has one answer a sample."""
+        if model.backbone.kind == "encoder_decoder":
+            raise RecipeError(
+                f"stages.{stage.name}.objective: dpo compares two answers in one sample, an encoder-decoder has one"
+            )
 
     def live(self) -> Objective:
         """With the start that it remembers."""
