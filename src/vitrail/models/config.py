@@ -16,7 +16,7 @@ from vitrail.prompts.config import LinePositionsConfig, MRopePositionsConfig
 class VisionTransformerConfig:
     """A vision transformer over packed pictures of any size. Unless said otherwise Pixtral's: no biases, SwiGLU.
 
-    Sources: `systems/encoders/vision_presets.py` has the published sizes.
+    Sources: `systems/encoders/presets.py` has the published sizes.
     """
 
     kind: Literal["vision_transformer"] = "vision_transformer"
@@ -151,8 +151,8 @@ class ResamplerConfig:
     query_positions: bool = True
     """Whether sines of their row and column are added to the queries."""
     key_positions: Literal["resized", "own", "none"] = "resized"
-    """Added to the patches, as keys alone: the sines of the queries' grid, resized to the view's; those of the view's own
-    rows and columns; or none."""
+    """Added to the patches, as keys alone: the sines of the queries' grid, resized to the view's;
+    those of the view's own rows and columns; or none."""
     kv_projection: bool = True
     """A linear layer from the encoder's width."""
     out_projection: bool = True
