@@ -86,7 +86,7 @@ class Reader:
             patches.append(torch.from_numpy(one))
             positions.append(torch.from_numpy(at))
         return MediaStream(
-            patches=torch.cat(patches),
+            values=torch.cat(patches),
             positions=torch.cat(positions),
             segments=Segments(tuple(map(len, patches))),
             token_index=ids.eq(self.picture_id).nonzero().squeeze(1),

@@ -85,7 +85,7 @@ SIZES = {
 def test_full_size_has_the_official_number_of_parameters(system: Any, config: dict[str, Any], count: int) -> None:
     spec = system.read(Official({"config.json": config}, {}))
     with torch.device("meta"):
-        model = build._to_fill(spec.model, spec.backbone)
+        model = unfilled(spec.model, spec.backbone)
     assert sum(parameter.numel() for parameter in model.parameters()) == count
 
 

@@ -33,6 +33,10 @@ class KeyValueCache:
         self._layers[layer] = all_keys, all_values, used + new
         return all_keys[:, : used + new], all_values[:, : used + new]
 
+    def holds(self, layer: int) -> bool:
+        """Whether the layer has a past."""
+        return layer in self._layers
+
     @property
     def length(self) -> int:
         """Positions seen so far."""
@@ -40,7 +44,7 @@ class KeyValueCache:
 
 
 class PackedCache:
-    """For several sequences side by side: first their prompts, then a position each.
+    """For several sequences side by side: first their prompts, then equally many positions each.
 
     sequences: by number; those that are deleted are no longer part of the stream.
     """
@@ -62,8 +66,9 @@ class PackedCache:
         window: int | None = None,
     ) -> Tensor:
         """Keeps keys and values float[K, T, d]; what queries float[H, T, d] see of past and present."""
-        new = key.shape[1]
-        spans = self._prompts if new == sum(self._prompts) else (1,) * len(self.sequences)
+        count = len(self.sequences)
+        follows = any(cache.holds(layer) for cache in self.sequences.values())
+        spans = (key.shape[1] // count,) * count if follows else self._prompts
         parts = zip(self.sequences.values(), key.split(spans, 1), value.split(spans, 1), strict=True)
         seen = [cache.update(keys, values, layer) for cache, keys, values in parts]
         keys, values = seen[0] if len(seen) == 1 else (torch.cat(some, 1) for some in zip(*seen, strict=True))
