@@ -42,10 +42,11 @@ def prompt(model: MultimodalModel, tiny_encode: Encode) -> Batch:
 def recomputed(model: MultimodalModel, prompt: Batch, count: int) -> list[int]:
     """Greedy, with everything computed anew at every step."""
     ids: list[int] = []
-    embeddings = model.embed(prompt)
+    embeddings, context = model.fused(prompt)
+    assert context is None
     for _ in range(count):
-        places = len(embeddings)
-        hidden = model.run(embeddings, torch.arange(places), Segments((places,)))
+        length = len(embeddings)
+        hidden = model.backbone(embeddings, torch.arange(length), Segments((length,)))
         ids.append(int(model.logits(hidden[-1:]).argmax()))
         embeddings = torch.cat([embeddings, model.backbone.embed(torch.tensor(ids[-1:]))])
     return ids
@@ -88,15 +89,7 @@ def test_chance_is_a_function_of_the_seed(model: MultimodalModel, prompt: Batch)
 
 
 def test_one_answer_is_of_one_prompt(model: MultimodalModel, prompt: Batch) -> None:
-    torn = Batch(
-        text=type(prompt.text)(
-            prompt.text.ids, prompt.text.labels, prompt.text.weights, prompt.text.positions, Segments((3, 4))
-        ),
-        vision=prompt.vision,
-        sample_ids=(),
-        sources=(),
-        label_weight=0.0,
-    )
+    torn = prompt.having("text", dataclasses.replace(prompt.text, segments=Segments((3, 4))))
     with pytest.raises(AssertionError, match="one prompt"):
         next(iter(generate(model, torn, frozenset(), GenerationConfig())))
 

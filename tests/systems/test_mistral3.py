@@ -21,6 +21,7 @@ from transformers.models.pixtral.image_processing_pil_pixtral import (
 
 import vitrail
 from vitrail import build
+from vitrail.build.starting import unfilled
 from vitrail.contracts.samples import Batch, MediaStream, Segments, TextStream
 from vitrail.media.config import NativeResolutionConfig
 from vitrail.media.native import NativeResolution, patchify

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 import torch
 
-from vitrail import build
+from vitrail.build.starting import unfilled
 from vitrail.models.config import VisionTransformerConfig
 from vitrail.models.encoders.vision_transformer import VisionTransformer
 from vitrail.models.projectors.mlp import MLPProjector
