@@ -113,7 +113,7 @@ def _own_model(folder: Path) -> tuple[MultimodalModel, Encode, ModelConfig]:
     backbone = unset_backbone(description.backbone)
     objectives = [objective_of(one, "objectives") for one in description.objectives]
     model = build_model(description.model, backbone.vocabulary, seed=0, backbone=backbone, objectives=objectives)
-    load_model(model, folder / WEIGHTS, renamed_tensor)
+    load_model(model, folder / WEIGHTS)
     encode = build_encode(description.model, description.prompt, tokenizer, start=model.start)
     return model, encode, description.model
 
