@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any, ClassVar, Literal
 
 from vitrail.contracts.samples import TARGET, TEXT, VISION
-from vitrail.media.config import NativeResolutionConfig, TilesConfig
+from vitrail.media.config import LogMelConfig, NativeResolutionConfig, TilesConfig
 from vitrail.prompts.config import LinePositionsConfig, MRopePositionsConfig
 
 
@@ -81,12 +81,39 @@ class VisionTransformerConfig:
 
 
 @dataclass(frozen=True)
+class WhisperEncoderConfig:
+    """Whisper's encoder over packed sounds: two convolutions, of which the second halves the frames, fixed sinusoidal
+    positions, pre-norm blocks, a last norm. Sizes unless said otherwise are those of `tiny`.
+
+    max_positions: features of the longest view; 1,500 are 30 seconds. mlp_width: inner width of the blocks' MLPs.
+    Source: Whisper, arXiv 2212.04356; sizes of the others: `systems/encoders/whisper.py`.
+    """
+
+    stride: ClassVar[int] = 2
+
+    kind: Literal["whisper"] = "whisper"
+    width: int = 384
+    depth: int = 4
+    heads: int = 6
+    mlp_width: int = 1536
+    max_positions: int = 1500
+    activation: Literal["gelu", "gelu_tanh", "quick_gelu", "silu"] = "gelu"
+
+    def __post_init__(self) -> None:
+        if self.width % (2 * self.heads):
+            raise ValueError(f"width ({self.width}) must be heads ({self.heads}) times an even number")
+        if self.max_positions < 1 or self.depth < 0:
+            raise ValueError("max_positions must be at least 1, depth 0 or more")
+
+
+@dataclass(frozen=True)
 class MLPProjectorConfig:
-    """Pixel shuffle (merge x merge patches become one token) and a two-layer MLP, with a norm before either.
+    """Pixel shuffle (merge x merge patches, or `merge` features of sound, become one token) and a two-layer MLP, with a
+    norm before either.
 
     hidden: width between the two layers; null means the backbone's width. bias: of the two layers.
     norm, norm_eps: of each patch before they merge, or of the merged ones (norm_at).
-    order: of a view's tokens, row by row, or column by column (InternVL's `ps_version` v2 and v1).
+    order: of a view's tokens, row by row, or column by column (InternVL's `ps_version` v2 and v1); sound has one row.
     """
 
     token_grid: ClassVar[None] = None
@@ -102,7 +129,10 @@ class MLPProjectorConfig:
 
 @dataclass(frozen=True)
 class LinearProjectorConfig:
-    """One linear layer over merge x merge patches. Source: MiniGPT-4 for Llama 2 (arXiv 2304.10592), LLaVA 1."""
+    """One linear layer over merge x merge patches, or `merge` features of sound.
+
+    Source: MiniGPT-4 for Llama 2 (arXiv 2304.10592), LLaVA 1.
+    """
 
     token_grid: ClassVar[None] = None
 
@@ -112,7 +142,7 @@ class LinearProjectorConfig:
 
 @dataclass(frozen=True)
 class PatchMergerConfig:
-    """Norm, a linear patch merger (merge x merge patches to the encoder's width), then a two-layer MLP.
+    """Norm, a linear merger of the patches of a token to the encoder's width, then a two-layer MLP.
 
     bias: of the two layers. norm_eps: of the norm; transformers takes the backbone's rms_norm_eps, vLLM always 1e-5.
     Source: Mistral Small 3.1, transformers `Mistral3MultiModalProjector`.
@@ -202,8 +232,8 @@ class CustomConfig:
     options: Mapping[str, Any] = field(default_factory=dict)
 
 
-MediaConfig = NativeResolutionConfig | TilesConfig
-EncoderConfig = VisionTransformerConfig | CustomConfig
+MediaConfig = NativeResolutionConfig | TilesConfig | LogMelConfig
+EncoderConfig = VisionTransformerConfig | WhisperEncoderConfig | CustomConfig
 ProjectorConfig = MLPProjectorConfig | LinearProjectorConfig | PatchMergerConfig | CustomConfig
 FusionConfig = SpliceConfig | CustomConfig
 
@@ -215,6 +245,9 @@ class StreamConfig:
     media: MediaConfig
     encoder: EncoderConfig
     projector: ProjectorConfig
+
+    def __post_init__(self) -> None:
+        check_encoder(self.encoder, self.media)
 
 
 @dataclass(frozen=True)
@@ -247,6 +280,8 @@ class ModelConfig:
                 raise ValueError(
                     f"streams: '{name}' must be small letters, digits and _, and none of {TEXT}, {TARGET}, {VISION}"
                 )
+        if self.encoder is not None:
+            check_encoder(self.encoder, self.media)
 
     @property
     def towers(self) -> Mapping[str, StreamConfig]:
@@ -258,6 +293,23 @@ class ModelConfig:
     def components(self) -> tuple[str, ...]:
         """Names of the model's components, as stages and `weights` name them."""
         return components_of(self.towers)
+
+
+def check_encoder(encoder: EncoderConfig, media: MediaConfig) -> None:
+    """Raises ValueError for an encoder of ours that cannot read what the media become."""
+    heard = isinstance(media, LogMelConfig)
+    if isinstance(encoder, CustomConfig) or (isinstance(encoder, VisionTransformerConfig) and not heard):
+        return
+    if not isinstance(media, LogMelConfig) or not isinstance(encoder, WhisperEncoderConfig):
+        reads = "media.kind: native or tiles" if isinstance(encoder, VisionTransformerConfig) else "media.kind: log_mel"
+        raise ValueError(f"encoder.kind is {encoder.kind}, which reads {reads}; got {media.kind}")
+    if media.stride != encoder.stride:
+        raise ValueError(f"media.stride is {media.stride}, the encoder makes one feature of {encoder.stride} frames")
+    if media.view_frames > encoder.stride * encoder.max_positions:
+        raise ValueError(
+            f"media.seconds ({media.seconds:g}) are {media.view_frames // encoder.stride} features, "
+            f"encoder.max_positions is {encoder.max_positions}"
+        )
 
 
 def components_of(streams: Iterable[str]) -> tuple[str, ...]:

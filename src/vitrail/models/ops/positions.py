@@ -49,11 +49,13 @@ def by_sections(rope: Tensor, sections: Sequence[int]) -> Tensor:
 
 
 def sinusoidal(positions: Tensor, width: int) -> Tensor:
-    """int64[P, 2] rows and columns to float32[P, width]: sines and cosines of each at width / 4 frequencies.
+    """int64[P, axes], rows and columns or frames, to float32[P, width]: sines, then cosines of each axis at
+    width / (2 * axes) frequencies.
 
-    Source: the fixed 2-D embedding of "Better plain ViT baselines for ImageNet-1k" (arXiv 2205.01580).
+    Sources: the fixed 2-D embedding of "Better plain ViT baselines for ImageNet-1k" (arXiv 2205.01580); on one axis,
+    Whisper's (arXiv 2212.04356).
     """
-    count = width // 4
+    count = width // (2 * positions.shape[1])
     exponents = torch.arange(count, device=positions.device, dtype=torch.float32) / max(1, count - 1)
     angles = positions.float()[:, :, None] / 10_000.0**exponents
     return torch.cat([angles.sin(), angles.cos()], dim=2).flatten(1)
