@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from vitrail.contracts.errors import MediaError, MissingExtraError
 from vitrail.contracts.messages import AudioPart
 from vitrail.media import wav
+from vitrail.media.config import SOUND_SUFFIXES
 
 MAX_SECONDS = 3600.0
 """Longest sound that is opened."""
@@ -32,8 +33,8 @@ MAX_CHANNELS = 64
 SHORT = 0.1
 """A file may hold fewer samples than its header says by this share of them; silence then stands for the rest."""
 
-SUFFIXES = frozenset((".wav", ".flac", ".ogg", ".oga", ".opus", ".mp3"))
-"""By which a file is taken for a sound where nothing else says so."""
+EXCERPT, EXCERPT_RATE = 8.0, 16_000
+"""Seconds of a sound that a page plays, and at most so many samples of each."""
 
 ALLOWED = "no WAV, FLAC, Ogg or MP3 file"
 EXTRA = "pip install 'vitrail[audio]'"
@@ -56,7 +57,7 @@ def is_audio(given: object) -> bool:
     """Whether a caller's file is one, by its suffix, or an array: it has one axis."""
     if isinstance(given, np.ndarray):
         return given.ndim == 1
-    return isinstance(given, str | Path) and Path(given).suffix.lower() in SUFFIXES
+    return isinstance(given, str | Path) and Path(given).suffix.lower() in SOUND_SUFFIXES
 
 
 def describe(part: AudioPart) -> str:
@@ -87,6 +88,12 @@ def load(part: AudioPart, rate: int) -> NDArray[np.float32]:
     if not np.isfinite(samples).all():
         raise MediaError(f"{describe(part)} holds samples that are no numbers")
     return resampled(samples, found.rate, rate)
+
+
+def excerpt(part: AudioPart) -> bytes:
+    """How it begins, as a small WAV file for a page to play. Raises MediaError, MissingExtraError."""
+    rate = min(header(part).rate, EXCERPT_RATE)
+    return wav.wav_bytes(load(part, rate)[: round(EXCERPT * rate)], rate)
 
 
 def resampled(samples: NDArray[np.float32], rate: int, wanted: int) -> NDArray[np.float32]:

@@ -107,6 +107,9 @@ class TilesConfig:
         return (self.max_tiles + (self.thumbnail and self.max_tiles > 1)) * self.tile_tokens
 
 
+SOUND_SUFFIXES = (".wav", ".flac", ".ogg", ".oga", ".opus", ".mp3")
+"""By which a file is taken for a sound where nothing else says so."""
+
 FRAMES_A_SECOND = 100
 """Frames of a log-mel spectrogram: one every 160 samples of 16,000 a second."""
 

@@ -56,6 +56,11 @@ def media_part(given: Any) -> MediaPart:
     return VideoPart(given) if is_video(given) else ImagePart(given)
 
 
+def sound_tokens(config: LogMelConfig, seconds: float, token_grid: tuple[int, int] | None = None) -> int:
+    """Tokens of a sound of that length."""
+    return Sound(config, token_grid).tokens(seconds)
+
+
 def normalised(rule: PictureRule, view: NDArray[np.uint8]) -> NDArray[np.float32]:
     """A view uint8[h, w, 3] as the encoder sees it, float32[h, w, 3], before it is cut into patches."""
     mean, std = np.asarray(rule.mean, np.float32), np.asarray(rule.std, np.float32)

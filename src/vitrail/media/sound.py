@@ -76,6 +76,10 @@ class Sound:
         """As they are: a logarithm with its range around zero."""
         return np.asarray(values, np.float32)
 
+    def tokens(self, seconds: float) -> int:
+        """Of a sound of that length."""
+        return sum(self._view(length).tokens for length in self._lengths(round(seconds * RATE)))
+
     def _lengths(self, samples: int) -> list[int]:
         """Frames of each view of a sound of so many samples: whole tokens, two frames at least."""
         longest, unit = self.config.view_frames, self.config.stride * self.config.merge

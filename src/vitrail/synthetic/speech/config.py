@@ -45,7 +45,9 @@ class SpokenConfig:
         for name, least, most in (("rows", 0, None), ("grow", 0, None), ("questions", 1, len(KINDS))):
             value = getattr(self, name)
             if value < least or (most is not None and value > most):
-                raise DataError(f"spoken words: {name} is {value}, allowed: {least} " + (f"to {most}" if most else "or more"))
+                raise DataError(
+                    f"spoken words: {name} is {value}, allowed: {least} " + (f"to {most}" if most else "or more")
+                )
         if not 2 <= self.words <= LONGEST:
             raise DataError(f"spoken words: words is {self.words}, allowed: 2 to {LONGEST}")
         if not 0 <= self.noise <= 1:

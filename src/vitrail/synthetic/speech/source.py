@@ -50,7 +50,12 @@ class SpokenSource:
         dice = Dice("spoken", self.config.split, self.config.seed, index)
         words = self._words(dice, index)
         samples = speak(dice, _phones(dice, words), self._voice(dice), self.config.noise * dice.between(2, 100) / 1000)
-        answers = {"words": " ".join(words), "first word": words[0], "last word": words[-1], "how many": NUMBERS[len(words)]}
+        answers = {
+            "words": " ".join(words),
+            "first word": words[0],
+            "last word": words[-1],
+            "how many": NUMBERS[len(words)],
+        }
         messages = []
         kinds = self._kinds(dice, index)
         for number, kind in enumerate(kinds):
@@ -84,7 +89,9 @@ class SpokenSource:
             pitch, scale = dice.below(_PITCHES), dice.below(_SCALES)
             if split_of(("voice", pitch, scale)) == self.config.split:
                 break
-        return Voice(85 * 3 ** (pitch / (_PITCHES - 1)), 0.88 + 0.32 * scale / (_SCALES - 1), dice.between(85, 125) / 100)
+        return Voice(
+            85 * 3 ** (pitch / (_PITCHES - 1)), 0.88 + 0.32 * scale / (_SCALES - 1), dice.between(85, 125) / 100
+        )
 
     def _kinds(self, dice: Dice, index: int) -> list[str]:
         """One kind after the other for test; for train what is said, and others."""

@@ -59,7 +59,7 @@ def _tracks(dice: Dice, phones: Sequence[Phone], voice: Voice) -> Floats:
         rows += [phone[:6]] * max(2, round(length / STEP))
     given = np.array(rows, np.float64)
     edges = np.pad(given, ((SMOOTH // 2, SMOOTH // 2), (0, 0)), mode="edge")
-    smooth = np.lib.stride_tricks.sliding_window_view(edges, SMOOTH, axis=0).mean(-1)
+    smooth: Floats = np.lib.stride_tricks.sliding_window_view(edges, SMOOTH, axis=0).mean(-1)
     # A burst is sudden: what opens and closes moves less smoothly than what turns.
     smooth[:, 3:5] = (given[:, 3:5] + smooth[:, 3:5]) / 2
     return smooth
@@ -73,12 +73,14 @@ def _pulses(dice: Dice, tracks: Floats, voice: Voice, count: int) -> Floats:
     phase = np.cumsum(pitch / RATE)
     pulses = np.diff(np.floor(phase), prepend=0.0)
     # As loud whatever the pitch.
-    return pulses * np.sqrt(RATE / pitch)
+    found: Floats = pulses * np.sqrt(RATE / pitch)
+    return found
 
 
 def _hiss(dice: Dice, count: int) -> Floats:
     """Noise of deviation 1, from anywhere in a table."""
-    return _table().take(np.arange(count) + dice.below(_HISS), mode="wrap")
+    found: Floats = _table().take(np.arange(count) + dice.below(_HISS), mode="wrap")
+    return found
 
 
 @lru_cache(maxsize=1)
@@ -86,7 +88,8 @@ def _table() -> Floats:
     """Sums of uniform draws, which come out the same with every version of numpy."""
     dice = Dice("hiss")
     uniform = np.array([dice.spread(1.0) for _ in range(_HISS)])
-    return uniform + np.roll(uniform, 7919) + np.roll(uniform, 30011)
+    found: Floats = uniform + np.roll(uniform, 7919) + np.roll(uniform, 30011)
+    return found
 
 
 def _shaped(voiced: Floats, hissed: Floats, tracks: Floats, scale: float, count: int) -> Floats:
@@ -94,9 +97,9 @@ def _shaped(voiced: Floats, hissed: Floats, tracks: Floats, scale: float, count:
     frames = count // HOP + 1
     at = np.minimum(np.arange(frames) * HOP * 1000 // (RATE * STEP), len(tracks) - 1)
     first, second, third, loud, hiss, centre = tracks[at].T[:, :, None]
-    frequencies = np.fft.rfftfreq(POINTS, 1 / RATE)[None]
+    frequencies: Floats = np.linspace(0.0, RATE / 2, POINTS // 2 + 1)[None]
     mouth = np.ones((frames, frequencies.shape[1]))
-    for formant, width in ((first, 70.0), (second, 90.0), (third, 130.0), (np.full_like(first, FOURTH), 200.0)):
+    for formant, width in ((first, 70.0), (second, 90.0), (third, 130.0), (first * 0 + FOURTH, 200.0)):
         mouth *= _resonance(frequencies, formant * scale, width)
     # A glottis is softer the higher, lips brighter: together 6 dB an octave.
     mouth *= loud / (1 + frequencies / 300)

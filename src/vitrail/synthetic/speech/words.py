@@ -46,8 +46,18 @@ def _hum(first: int, second: int, third: int, voice: float = 0.45, length: int =
     return (Phone(first, second, third, voice, 0.0, 3000, length),)
 
 
-_IY, _IH, _EH, _AE = _vowel(270, 2290, 3010), _vowel(390, 1990, 2550, 80), _vowel(530, 1840, 2480), _vowel(660, 1720, 2410)
-_AA, _AO, _UH, _UW = _vowel(730, 1090, 2440), _vowel(570, 840, 2410), _vowel(440, 1020, 2240, 80), _vowel(300, 870, 2240)
+_IY, _IH, _EH, _AE = (
+    _vowel(270, 2290, 3010),
+    _vowel(390, 1990, 2550, 80),
+    _vowel(530, 1840, 2480),
+    _vowel(660, 1720, 2410),
+)
+_AA, _AO, _UH, _UW = (
+    _vowel(730, 1090, 2440),
+    _vowel(570, 840, 2410),
+    _vowel(440, 1020, 2240, 80),
+    _vowel(300, 870, 2240),
+)
 _AH = _vowel(640, 1190, 2390, 85)
 
 PHONES: Mapping[str, tuple[Phone, ...]] = {
