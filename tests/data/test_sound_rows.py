@@ -19,8 +19,8 @@ from vitrail.data.collate import collate
 from vitrail.data.dialects import recognise, to_conversation, to_messages
 from vitrail.data.encode import Encode, spans
 from vitrail.media import wav
-from vitrail.recipe.strict import read
 from vitrail.recipe.schema import Recipe
+from vitrail.recipe.strict import read
 
 HEARD, ALSO = AudioPart(Path("/rows/a.wav")), AudioPart(Path("/rows/b.wav"))
 YES = {"role": "assistant", "content": "yes"}
@@ -245,7 +245,7 @@ def test_a_damaged_sound_costs_its_own_row(both: tuple[Recipe, Encode], tmp_path
 
 
 def test_a_model_without_ears_says_so(tiny_encode: Encode) -> None:
-    with pytest.raises(MediaError, match="rows.jsonl:1: the model has no encoder for this kind of media: audio"):
+    with pytest.raises(MediaError, match=r"rows\.jsonl:1: the model has no encoder for this kind of media: audio"):
         tiny_encode(to_conversation(row(tags("<audio>", audios=[{"array": TONE, "sampling_rate": 16_000}]))))
 
 

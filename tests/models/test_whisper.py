@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from transformers import WhisperConfig, WhisperForConditionalGeneration, Whisper
 from vitrail import build
 from vitrail.contracts.errors import WeightsError
 from vitrail.contracts.samples import MediaStream, Segments
+from vitrail.media.config import LogMelConfig
 from vitrail.models.assembled import MultimodalModel
 from vitrail.models.config import (
     DecoderConfig,
@@ -22,11 +24,11 @@ from vitrail.models.config import (
     MLPProjectorConfig,
     ModelConfig,
     PatchMergerConfig,
+    ResamplerConfig,
     StreamConfig,
     WhisperEncoderConfig,
 )
 from vitrail.models.encoders.whisper import WhisperEncoder
-from vitrail.media.config import LogMelConfig
 from vitrail.systems import folder as systems
 from vitrail.systems.encoders import whisper
 from vitrail.systems.opening import official_settings
@@ -74,6 +76,21 @@ def test_every_frame_is_heard_by_its_own_view_alone() -> None:
         assert torch.equal(moved, owner[::2] == owner[frame])
 
 
+@pytest.mark.parametrize("key_positions", ["own", "none"])
+def test_queries_may_look_at_the_features_of_a_sound(key_positions: Any) -> None:
+    """The resampler is handed the stream of the features, half as long as that of the frames."""
+    projector = ResamplerConfig(queries=(1, 3), width=16, heads=2, key_positions=key_positions)
+    made = build.build_model(model(projector=projector), 20, seed=0)
+    lengths = (10, 4, 10)
+    values = torch.randn(24, BANDS)
+    tokens = made.tokens("audio", stream_of(lengths, values))
+    assert tokens.shape == (9, 16)
+    alone = [made.tokens("audio", stream_of((len(one),), one)) for one in values.split(lengths)]
+    assert torch.allclose(tokens, torch.cat(alone), atol=1e-5)
+    with pytest.raises(ValueError, match="resized is for grids of patches"):
+        model(projector=replace(projector, key_positions="resized"))
+
+
 def test_views_of_an_odd_number_of_frames_are_no_views() -> None:
     with pytest.raises(AssertionError, match="even number of frames"):
         encoder()(stream_of((3, 3), torch.randn(6, BANDS)))
@@ -101,7 +118,15 @@ def test_sizes_are_the_published_ones(size: str) -> None:
     assert counted == pytest.approx(millions[size] * 1e6, rel=0.01)
 
 
-@pytest.mark.parametrize("projector", [MLPProjectorConfig(), MLPProjectorConfig(order="columns", norm_at="merged"), LinearProjectorConfig(), PatchMergerConfig()])  # fmt: skip
+@pytest.mark.parametrize(
+    "projector",
+    [
+        MLPProjectorConfig(),
+        MLPProjectorConfig(order="columns", norm_at="merged"),
+        LinearProjectorConfig(),
+        PatchMergerConfig(),
+    ],
+)
 def test_some_features_become_one_token(projector: Any) -> None:
     """In a row, not in a square: the tokens of a view are those of its own features, in their order."""
     made = build.build_model(model(merge=5, projector=projector), 20, seed=0)
@@ -145,10 +170,22 @@ def official(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A tiny Whisper as transformers saves it."""
     torch.manual_seed(1)
     config = WhisperConfig(
-        vocab_size=60, d_model=24, encoder_layers=2, encoder_attention_heads=2, encoder_ffn_dim=40, decoder_layers=1,
-        decoder_attention_heads=2, decoder_ffn_dim=16, max_source_positions=8, num_mel_bins=BANDS, max_target_positions=9,
-        pad_token_id=0, bos_token_id=1, eos_token_id=2, decoder_start_token_id=1,
-    )  # fmt: skip
+        vocab_size=60,
+        d_model=24,
+        encoder_layers=2,
+        encoder_attention_heads=2,
+        encoder_ffn_dim=40,
+        decoder_layers=1,
+        decoder_attention_heads=2,
+        decoder_ffn_dim=16,
+        max_source_positions=8,
+        num_mel_bins=BANDS,
+        max_target_positions=9,
+        pad_token_id=0,
+        bos_token_id=1,
+        eos_token_id=2,
+        decoder_start_token_id=1,
+    )
     folder = tmp_path_factory.mktemp("whisper")
     WhisperForConditionalGeneration(config).save_pretrained(folder)
     return folder
@@ -202,8 +239,12 @@ def test_what_a_stream_trained_is_written_back(official: Path, tmp_path: Path) -
     }
     written = systems.to_official(layout, described, own)
     theirs = WhisperForConditionalGeneration.from_pretrained(official)
-    kept = {name: tensor for name, tensor in theirs.state_dict().items() if not name.startswith("model.encoder.")}
-    save_file({**{n: t.clone() for n, t in kept.items() if n != "proj_out.weight"}, **written}, tmp_path / "model.safetensors", metadata={"format": "pt"})  # fmt: skip
+    kept = {
+        name: tensor.clone()
+        for name, tensor in theirs.state_dict().items()
+        if not name.startswith(("model.encoder.", "proj_out."))
+    }
+    save_file({**kept, **written}, tmp_path / "model.safetensors", metadata={"format": "pt"})
     (tmp_path / "config.json").write_text((official / "config.json").read_text(encoding="utf-8"), encoding="utf-8")
     theirs = WhisperForConditionalGeneration.from_pretrained(tmp_path).model.encoder.eval()
     features = torch.randn(1, BANDS, 16)

@@ -10,14 +10,15 @@ import numpy as np
 import pytest
 import torch
 from typer.testing import CliRunner
+from vitrail.inference.engine import Engine
 
 import vitrail
 from vitrail import build
 from vitrail.cli.main import app
 from vitrail.contracts.errors import MediaError, RecipeError
+from vitrail.contracts.samples import Segments
 from vitrail.inference.chat_model import ChatModel, conversation
 from vitrail.inference.config import GenerationConfig
-from vitrail.inference.generate import generate
 from vitrail.media import wav
 from vitrail.media.config import SOUND_SUFFIXES
 from vitrail.recipe.read import read_recipe
@@ -125,13 +126,13 @@ def test_a_run_goes_on_bit_for_bit(recipe_file: Path, run: RunFolder, tmp_path: 
 @torch.inference_mode()
 def test_the_cache_changes_nothing(model: ChatModel) -> None:
     prompt = model.prompt(conversation((vitrail.AudioPart(TONE, 16_000), "What is said?")))
-    ours = list(generate(model.model, prompt, frozenset(), GenerationConfig(max_tokens=12)))
+    engine = Engine(model.model, frozenset())
+    (number,) = engine.add(prompt, GenerationConfig(max_tokens=12))
+    ours = [engine.step()[number] for _ in range(12)]
     media = model.model.media(prompt)
     embeddings, _ = model.model.fused(prompt, media)
     found: list[int] = []
     for _ in range(12):
-        from vitrail.contracts.samples import Segments
-
         length = len(embeddings)
         hidden = model.model.backbone(embeddings, torch.arange(length), Segments((length,)))
         found.append(int(model.model.logits(hidden[-1:]).argmax()))
@@ -212,7 +213,7 @@ def test_data_is_looked_at(recipe_file: Path, tmp_path: Path, with_recipe: bool)
     assert found.sound_tokens.most == (15 if with_recipe else 1500)
     assert found.names_again.count == 1
     assert [one.reason.split(": ", 1)[1] for one in found.told] == [
-        f"sound {ascii(str(tmp_path / 'torn.wav'))} is no WAV, FLAC, Ogg or MP3 file"
+        f"sound {str(tmp_path / 'torn.wav')!a} is no WAV, FLAC, Ogg or MP3 file"
     ]
     page = data_page.render(found)
     assert "Sounds" in page

@@ -92,7 +92,7 @@ def test_every_sound_is_loud_and_whole() -> None:
 
 def test_words_are_spelt_in_known_sounds() -> None:
     assert {name for spelt in WORDS.values() for name in spelt.split()} <= PHONES.keys()
-    assert len({spelt for spelt in WORDS.values()}) == len(WORDS)
+    assert len(set(WORDS.values())) == len(WORDS)
 
 
 @pytest.mark.parametrize(

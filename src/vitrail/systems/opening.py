@@ -14,7 +14,7 @@ from vitrail.contracts.errors import RecipeError, WeightsError
 from vitrail.contracts.protocols import Encoder
 from vitrail.models.assembled import MultimodalModel
 from vitrail.models.backbones.tokenizer import HFTokenizer, NoTokenizer, load_tokenizer
-from vitrail.models.config import DecoderConfig, EncoderConfig, ModelConfig
+from vitrail.models.config import EncoderConfig, ModelConfig
 from vitrail.models.weights import fill_model, unshared
 from vitrail.prompts.config import PictureConfig, PromptConfig
 from vitrail.prompts.program import tokenizer_template
@@ -66,9 +66,8 @@ def official_settings(folder: Path) -> ModelSpec:
     tokenizer, prompt = _prompt(folder, official.files, picture)
     if isinstance(tokenizer, NoTokenizer):
         prompt = PromptConfig(picture=picture)
-    backbone = DecoderConfig(
-        config=spec.backbone, tokenizer="bytes" if isinstance(tokenizer, NoTokenizer) else str(folder)
-    )
+    place = "bytes" if isinstance(tokenizer, NoTokenizer) else str(folder)
+    backbone = replace(spec.model.backbone, config=spec.backbone, tokenizer=place)
     return replace(spec, model=replace(spec.model, backbone=backbone), prompt=prompt)
 
 

@@ -27,7 +27,7 @@ class WhisperEncoder(nn.Module):
         """patch_values: numbers in one frame, the bands of the spectrogram."""
         super().__init__()
         self.config = config
-        self.width = config.width
+        self.width, self.stride = config.width, config.stride
         self.first = nn.Linear(KERNEL * patch_values, config.width)
         self.second = nn.Linear(KERNEL * config.width, config.width)
         self.blocks = nn.ModuleList(Block(_block(config)) for _ in range(config.depth))
@@ -48,7 +48,7 @@ class WhisperEncoder(nn.Module):
     def forward(self, stream: MediaStream) -> Tensor:
         """A feature of every two frames, normed."""
         assert all(length % 2 == 0 for length in stream.segments.lengths), "views hold an even number of frames"
-        halved = Segments(tuple(length // 2 for length in stream.segments.lengths))
+        halved = Segments(tuple(length // self.stride for length in stream.segments.lengths))
         begins, ends = _edges(stream.segments, stream.values.device)
         x = stream.values.to(self.first.weight.dtype)
         x = gelu(self.first(torch.cat([_beyond(x, begins, 1), x, _beyond(x, ends, -1)], 1)))
