@@ -7,6 +7,7 @@ from pathlib import Path
 
 from vitrail.contracts.errors import RecipeError, nearest
 from vitrail.data.config import PackConfig
+from vitrail.media.config import LogMelConfig
 from vitrail.models.config import ModelConfig, spliced, token_grid
 from vitrail.prompts.templates import known
 from vitrail.recipe.bundled import find
@@ -56,6 +57,9 @@ def check(recipe: Recipe) -> None:
         )
     if recipe.model.encoder is not None:
         _room_for_pictures(recipe.model, recipe.data.pack)
+    for name, stream in recipe.model.streams.items():
+        if isinstance(stream.media, LogMelConfig):
+            _room_for_sound(name, stream.media, recipe.data.pack)
 
 
 def _room_for_pictures(model: ModelConfig, pack: PackConfig) -> None:
@@ -76,6 +80,15 @@ def _room_for_pictures(model: ModelConfig, pack: PackConfig) -> None:
         raise RecipeError(
             f"data.pack.patches ({pack.patches}) holds no picture of model.media.max_tokens "
             f"({media.max_tokens} tokens are {media.max_tokens * media.merge**2} patches)"
+        )
+
+
+def _room_for_sound(name: str, media: LogMelConfig, pack: PackConfig) -> None:
+    """Raises RecipeError where a whole view fits no pack."""
+    if media.view_frames > pack.patches:
+        raise RecipeError(
+            f"data.pack.patches ({pack.patches}) holds no view of model.streams.{name}.media.seconds "
+            f"({media.seconds:g} s are {media.view_frames} frames)"
         )
 
 
