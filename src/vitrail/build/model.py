@@ -28,19 +28,23 @@ from vitrail.models.config import (
     CustomConfig,
     EncoderConfig,
     FusionConfig,
+    GatedCrossAttentionConfig,
     LinearProjectorConfig,
     MLPProjectorConfig,
     ModelConfig,
     PatchMergerConfig,
     ProjectorConfig,
+    ResamplerConfig,
     SpliceConfig,
     VisionTransformerConfig,
 )
 from vitrail.models.encoders.vision_transformer import VisionTransformer
+from vitrail.models.fusion.gated_cross_attention import GatedCrossAttention
 from vitrail.models.fusion.splice import Splice
 from vitrail.models.projectors.linear import LinearProjector
 from vitrail.models.projectors.mlp import MLPProjector
 from vitrail.models.projectors.patch_merger import PatchMerger
+from vitrail.models.projectors.resampler import Resampler
 from vitrail.prompts.config import MRopePositionsConfig
 from vitrail.training.objectives import Objective
 
@@ -51,10 +55,14 @@ PROJECTORS: Mapping[type, Callable[..., Projector]] = {
     MLPProjectorConfig: MLPProjector,
     LinearProjectorConfig: LinearProjector,
     PatchMergerConfig: PatchMerger,
+    ResamplerConfig: Resampler,
 }
 """Settings to class, called with the settings, encoder_width, backbone_width and merge: patches a side of a token."""
 
-FUSIONS: Mapping[type, Callable[..., Fusion]] = {SpliceConfig: Splice}
+FUSIONS: Mapping[type, Callable[..., Fusion]] = {
+    SpliceConfig: Splice,
+    GatedCrossAttentionConfig: GatedCrossAttention,
+}
 """Settings to class, called with the settings and the backbone."""
 
 

@@ -126,7 +126,8 @@ class Needs:
     """What an objective asks of the data.
 
     targets: made of every sample. variants: the ways a row may go on that the objective compares, each a conversation
-    and a segment of the same sample; None for the row's conversation alone. Raises DataError for a row without.
+    and a segment of the same sample, of which no turn of the prompt (`Conversation.shared`) is learnt; None for the
+    row's conversation alone. Raises DataError for a row without.
     """
 
     targets: tuple[TargetMaker, ...] = ()
@@ -211,12 +212,19 @@ class Cache(Protocol):
         ...
 
     def keep_media(self, layer: int, key: torch.Tensor, value: torch.Tensor, segments: Segments) -> None:
-        """Keeps keys and values float[K, S, d] of media for the layers between. segments: one per sequence of the pass,
-        what its last position sees."""
+        """Keeps keys and values float[K, S, d] of media for what stands before decoder layer `layer`.
+
+        segments: one per sequence of the pass, what its last position sees; empty where it sees none. It is called for
+        the same layers in every pass that has media, and for none in a pass without: its sequences have none then.
+        """
         ...
 
     def attend_media(self, layer: int, query: torch.Tensor, *, scale: float | None = None) -> torch.Tensor:
         """What queries float[H, T, d] see of the media of their own sequence; zeros where it has none."""
+        ...
+
+    def has_media(self) -> tuple[bool, ...]:
+        """Of each of the T positions of the pass, whether its sequence has media that were kept."""
         ...
 
 

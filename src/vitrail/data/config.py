@@ -79,7 +79,7 @@ class ResolutionConfig:
     """random draws a limit for every sample, evenly between the two; growing goes from the first to the second over the
     stage."""
     least: int
-    """Tokens of one picture."""
+    """Tokens of one picture; patches, where a projector makes as many tokens of any view."""
     most: int
 
     def __post_init__(self) -> None:

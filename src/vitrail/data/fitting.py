@@ -33,8 +33,8 @@ def fitted(
         found = cut(sample, pack.length) if sample.patches <= pack.patches else None
         reason += "" if found else "; cut there, no answer is left, or not all of its media"
     elif pack.overlong == "shrink_media":
-        found = _shrunk(encode, conversation, sample, pack)
-        reason += "" if found else "; too long with the smallest pictures too"
+        found, why = _shrunk(encode, conversation, sample, pack)
+        reason += why
     elif pack.overlong == "drop_media":
         found = _with_fewer(encode, conversation, sample, pack, most_tokens)
         reason += "" if found else "; too long with its first picture, or other medium, alone"
@@ -80,12 +80,19 @@ def _too_long(sample: Sample, pack: PackConfig) -> str:
     return f"{where}: {sample.patches} patches, a pack holds {pack.patches} (data.pack.patches)"
 
 
-def _shrunk(encode: Encode, conversation: Conversation, sample: Sample, pack: PackConfig) -> Sample | None:
-    """With a limit for its media under which it fits: the largest, but for how sides are rounded; by halving."""
+def _shrunk(encode: Encode, conversation: Conversation, sample: Sample, pack: PackConfig) -> tuple[Sample | None, str]:
+    """With the largest limit for its media under which it fits, by halving, and ""; or None, and why there is none.
+
+    With its smallest media first, so that where they cannot help no other limit is tried.
+    """
     if not sample.slots:
-        return None
-    low, high = 0, _largest(sample)
-    best = None
+        return None, "; it has no media to shrink"
+    best = encode(conversation, sample.source, 1)
+    if not _fits(best, pack):
+        if len(best) == len(sample) > pack.length:
+            return None, "; its media take as many tokens at any size"
+        return None, "; too long with the smallest pictures too"
+    low, high = 1, _largest(sample)
     while high - low > 1:
         limit = (low + high) // 2
         smaller = encode(conversation, sample.source, limit)
@@ -93,14 +100,14 @@ def _shrunk(encode: Encode, conversation: Conversation, sample: Sample, pack: Pa
             low, best = limit, smaller
         else:
             high = limit
-    return best and replace(best, outcome="media_shrunk")
+    return replace(best, outcome="media_shrunk"), ""
 
 
 def _largest(sample: Sample) -> int:
-    """Tokens of its largest medium."""
+    """A limit that its largest medium is under: no token, merged or made by a projector, has less than a patch."""
     totals: Counter[int] = Counter()
     for slot in sample.slots:
-        totals[slot.media] += slot.view.tokens
+        totals[slot.media] += max(slot.view.tokens, slot.view.patches)
     return max(totals.values())
 
 

@@ -86,6 +86,9 @@ class SlotCache:
         self.lengths += [0] * count
         self._media_lengths += [0] * count
         self._room = max(self._room, room)
+        for buffer in self._media.values():
+            # They may have no media, and no pass that keeps any: then nothing else makes them a place.
+            buffer.grow(len(self.lengths), 0)
         return range(first, first + count)
 
     def close(self, slot: int) -> int | None:
@@ -158,6 +161,12 @@ class SlotCache:
             length = keys.shape[1]
             buffer.keys[slot, :, :length], buffer.values[slot, :, :length] = keys, values
             self._media_lengths[slot] = length
+
+    def has_media(self) -> tuple[bool, ...]:
+        """Of each position of the pass, whether its sequence has media that were kept."""
+        now = self._now()
+        pairs = zip(now.slots, now.spans, strict=True)
+        return tuple(bool(self._media_lengths[slot]) for slot, span in pairs for _ in range(span))
 
     def attend_media(self, layer: int, query: Tensor, *, scale: float | None = None) -> Tensor:
         """What queries float[H, T, d] see of the media of their own sequence; zeros where it has none."""

@@ -16,7 +16,7 @@ from vitrail.prompts.config import LinePositionsConfig, MRopePositionsConfig
 class VisionTransformerConfig:
     """A vision transformer over packed pictures of any size. Unless said otherwise Pixtral's: no biases, SwiGLU.
 
-    Sources: `systems/encoders/vision_presets.py` has the published sizes.
+    Sources: `systems/encoders/presets.py` has the published sizes.
     """
 
     kind: Literal["vision_transformer"] = "vision_transformer"
@@ -133,6 +133,52 @@ class PatchMergerConfig:
 
 
 @dataclass(frozen=True)
+class ResamplerConfig:
+    """Learnt queries look once at the patches of a view: the same number of tokens for a view of any size.
+
+    The encoder's patches do not merge (`model.media.merge: 1`). Linear layers before and behind the attention have no
+    bias; without one of them the widths must agree.
+    Sources: Qwen-VL (arXiv 2308.12966), 256 queries, keys `resized`; MiniCPM-V 2.5 (arXiv 2408.01800), 96 queries
+    without positions, keys `own`; both as released, with 32 heads of 128.
+    """
+
+    kind: Literal["resampler"] = "resampler"
+    queries: tuple[int, int] = (8, 8)
+    """Rows and columns of the tokens."""
+    width: int | None = None
+    """Of the attention, a multiple of heads and of 4; null means the backbone's."""
+    heads: int = 8
+    query_positions: bool = True
+    """Whether sines of their row and column are added to the queries."""
+    key_positions: Literal["resized", "own", "none"] = "resized"
+    """Added to the patches, as keys alone: the sines of the queries' grid, resized to the view's;
+    those of the view's own rows and columns; or none."""
+    kv_projection: bool = True
+    """A linear layer from the encoder's width."""
+    out_projection: bool = True
+    """A linear layer to the backbone's width."""
+    bias: bool = True
+    """Of the attention's own four layers."""
+    query_norm: bool = True
+    key_norm: bool = True
+    """Of keys and values, behind `kv_projection`."""
+    out_norm: bool = True
+    """Of what comes out of the attention."""
+    norm: Literal["rms", "layer"] = "layer"
+    """Of all three."""
+    norm_eps: float = 1e-6
+
+    def __post_init__(self) -> None:
+        if min(self.queries) < 1 or self.heads < 1:
+            raise ValueError("queries, [rows, columns], and heads must be at least 1")
+
+    @property
+    def token_grid(self) -> tuple[int, int]:
+        """Rows and columns of the tokens of every view."""
+        return self.queries
+
+
+@dataclass(frozen=True)
 class LoraConfig:
     """Adapters beside the matrices of the language model: a stage that trains `backbone` moves these and nothing else.
 
@@ -220,6 +266,55 @@ class SpliceConfig:
 
 
 @dataclass(frozen=True)
+class GatedCrossAttentionConfig:
+    """Text sees media by cross-attention in blocks between the decoder layers; gates let nothing through at first.
+
+    Sources: the block and its gates, Flamingo, arXiv 2204.14198, section 2.2; RMSNorm and SwiGLU, as the decoder layers
+    themselves have them, Llama 3.2 Vision (transformers `MllamaCrossAttentionDecoderLayer`); where blocks stand,
+    OpenFlamingo, flamingo_lm.py; text that sees the tile of its tag, NVLM-X, arXiv 2409.11402, section 4.2.
+    """
+
+    kind: Literal["gated_cross_attention"] = "gated_cross_attention"
+    every: int = 4
+    """A block stands before every n-th decoder layer."""
+    first: int | None = None
+    """The layer, counted from 0, that the first block stands before; null for `every` - 1."""
+    sees: Literal["sample", "before", "tag"] = "before"
+    """What text sees of its own sample's views: all; those that stand before it; or those alone that stand last before
+    it, which are, from a tile's tag to the next tag, that tile."""
+    heads: int | None = None
+    """Null for as many as the decoder layers have, and so for the other sizes."""
+    key_value_heads: int | None = None
+    """Null for as many as `heads`, where those are given."""
+    head_width: int | None = None
+    norm: Literal["rms", "layer"] = "rms"
+    """Of text, before attention and before the MLP."""
+    norm_eps: float | None = None
+    query_key_norm: bool = False
+    """RMSNorm of every head's queries and keys."""
+    mlp: Literal["gated", "plain"] = "gated"
+    """As of a vision transformer."""
+    mlp_width: int | None = None
+    activation: Literal["silu", "gelu", "gelu_tanh", "quick_gelu"] = "silu"
+
+    spliced: ClassVar[bool] = False
+
+    def __post_init__(self) -> None:
+        if self.every < 1 or (self.first is not None and self.first < 0):
+            raise ValueError("every must be at least 1, first at least 0")
+        for name in ("heads", "key_value_heads", "head_width", "mlp_width"):
+            value = getattr(self, name)
+            if value is not None and value < 1:
+                raise ValueError(f"{name} is {value}, must be at least 1")
+        if self.heads and self.heads % (self.key_value_heads or 1):
+            raise ValueError(f"heads ({self.heads}) must be a multiple of key_value_heads ({self.key_value_heads})")
+
+    def layers(self, depth: int) -> range:
+        """Numbers of the decoder layers, of so many, that a block stands before."""
+        return range(self.every - 1 if self.first is None else self.first, depth, self.every)
+
+
+@dataclass(frozen=True)
 class CustomConfig:
     """A component of the user's own: `kind: package.module:Class`; every other key is handed to it."""
 
@@ -231,8 +326,8 @@ class CustomConfig:
 BackboneConfig = DecoderConfig | EncoderDecoderConfig
 MediaConfig = NativeResolutionConfig | TilesConfig
 EncoderConfig = VisionTransformerConfig | CustomConfig
-ProjectorConfig = MLPProjectorConfig | LinearProjectorConfig | PatchMergerConfig | CustomConfig
-FusionConfig = SpliceConfig | CustomConfig
+ProjectorConfig = MLPProjectorConfig | LinearProjectorConfig | PatchMergerConfig | ResamplerConfig | CustomConfig
+FusionConfig = SpliceConfig | GatedCrossAttentionConfig | CustomConfig
 
 
 @dataclass(frozen=True)
@@ -277,6 +372,8 @@ class ModelConfig:
                 raise ValueError(
                     f"streams: '{name}' must be small letters, digits and _, and none of {TEXT}, {TARGET}, {VISION}"
                 )
+        for name, tower in self.towers.items():
+            _check_grid(tower, "" if name == VISION else f"streams.{name}.")
 
     @property
     def towers(self) -> Mapping[str, StreamConfig]:
@@ -296,6 +393,11 @@ def components_of(streams: Iterable[str]) -> tuple[str, ...]:
     return (*towers, "fusion", "backbone")
 
 
+def blocks(fusion: FusionConfig, layers: int) -> int:
+    """Blocks that a fusion puts between so many decoder layers; of a fusion of the user's own none are known."""
+    return len(fusion.layers(layers)) if isinstance(fusion, GatedCrossAttentionConfig) else 0
+
+
 def spliced(fusion: FusionConfig) -> bool:
     """Whether media tokens stand in the text stream; of a fusion of the user's own, unless it says `spliced: false`."""
     return bool(fusion.options.get("spliced", True)) if isinstance(fusion, CustomConfig) else fusion.spliced
@@ -305,6 +407,21 @@ def token_grid(projector: ProjectorConfig) -> tuple[int, int] | None:
     """Rows and columns of the tokens that a projector makes of every view; None where patches merge into tokens."""
     grid = projector.options.get("token_grid") if isinstance(projector, CustomConfig) else projector.token_grid
     return None if grid is None else (int(grid[0]), int(grid[1]))
+
+
+def _check_grid(tower: StreamConfig, where: str) -> None:
+    """Raises ValueError for patches that merge before a projector that makes a grid of tokens of any number of them."""
+    grid = token_grid(tower.projector)
+    if grid is None:
+        return
+    if tower.media.merge != 1:
+        raise ValueError(
+            f"{where}media.merge is {tower.media.merge}, with {where}projector.kind {tower.projector.kind} it must be "
+            f"1: patches do not merge, every view becomes {grid[0]} x {grid[1]} tokens"
+        )
+    kept = isinstance(tower.encoder, VisionTransformerConfig) and tower.encoder.class_token == "kept"
+    if kept and isinstance(tower.projector, ResamplerConfig):
+        raise ValueError(f"{where}encoder.class_token: kept, but a resampler looks at patches alone: dropped or none")
 
 
 def component(stream: str, part: str) -> str:

@@ -28,7 +28,7 @@ from vitrail.data.collate import collate
 from vitrail.data.encode import Encode
 from vitrail.models.assembled import MultimodalModel
 from vitrail.models.backbones import construct
-from vitrail.models.config import CustomConfig, EncoderConfig, ModelConfig
+from vitrail.models.config import CustomConfig, EncoderConfig, GatedCrossAttentionConfig, ModelConfig, blocks
 from vitrail.models.ops import nf4
 from vitrail.prompts.positions import positions_of
 from vitrail.recipe.schema import Recipe
@@ -160,9 +160,11 @@ def _calibration(recipe: Recipe, vocabulary: int, batch: Batch, device: Device) 
     """About how many seconds `_cost_of_pack` will take at least: two passes over each of its three models."""
     with torch.device("meta"):
         stacks = construct.backbone_depths(recipe.model.backbone, vocabulary)
-        model = _shaped(recipe.model, vocabulary, dict.fromkeys(recipe.model.towers, 2), dict.fromkeys(stacks, 2))
+        towers = dict.fromkeys(recipe.model.towers, 2)
+        model = _shaped(_crossed(recipe.model, 1), vocabulary, towers, dict.fromkeys(stacks, 2))
     learnt = int(batch.learnt.weights.count_nonzero())
     products = sum(_count(stack) * _length(batch, name) for name, stack in model.language_model.stacks.items())
+    products += _count(model.fusion) * batch.text.segments.total
     products += sum(_count(model.encoder_of(name)) * stream.segments.total for name, stream in batch.media.items())
     products += model.backbone.head_weight().numel() * learnt
     square = torch.ones(1024, 1024, device=device.name, dtype=device.torch_dtype)
@@ -176,38 +178,65 @@ def _calibration(recipe: Recipe, vocabulary: int, batch: Batch, device: Device) 
 
 
 def _cost_of_pack(recipe: Recipe, stage: StageConfig, vocabulary: int, batch: Batch, device: Device) -> Cost:
-    """One layer of each, and what a second one of each adds, times the depth."""
+    """One layer of each, and what a second one of each adds, times the depth.
+
+    Before the first layer of the language model stands a block of its fusion, if it has any: what a second layer adds
+    is measured without another block, what another block adds is measured besides.
+    """
     depths = {name: _depth(stream.encoder) for name, stream in recipe.model.towers.items()}
     stacks = construct.backbone_depths(recipe.model.backbone, vocabulary)
     share = CALIBRATION_SECONDS / len(recipe.stages) / 3
 
-    def measured(tower: str = "", stack: str = "") -> Cost:
-        """One block of every encoder and one layer of every stack, two of those named."""
+    def measured(tower: str = "", stack: str = "", every: int = 2) -> Cost:
+        """One block of every encoder and one layer of every stack, two of those named; a block of fusion before every
+        n-th layer."""
         with torch.device(device.name):
             shallow = {name: 2 if name == tower else 1 for name in depths}
-            model = _shaped(recipe.model, vocabulary, shallow, {name: 2 if name == stack else 1 for name in stacks})
+            layers = {name: 2 if name == stack else 1 for name in stacks}
+            model = _shaped(_crossed(recipe.model, every), vocabulary, shallow, layers)
         model = model.to(device.name, device.torch_dtype)
         freeze_all_but(model, _without_heads(stage.train, model), stage.name)
         model.language_model.recompute = False
         return _measure(model, batch.to(device.name), share)
 
     one = measured()
-    blocks = [measured(tower=name).beyond(one).times(depth - 1) for name, depth in depths.items() if depth > 1]
+    parts = [measured(tower=name).beyond(one).times(depth - 1) for name, depth in depths.items() if depth > 1]
+    recompute = recipe.model.backbone.recompute
     for name, layers in stacks.items():
-        layer = measured(stack=name).beyond(one) if layers > 1 else Cost(0, 0)
-        if recipe.model.backbone.recompute:
-            # Of each layer its input alone is kept; all of it in the one that is on its way back. Forward once more: on
-            # top of three products for each matrix that learns, of two for one that does not.
-            again = 3 / 2 if recipe.model.backbone.lora else 4 / 3
-            taken = _length(batch, name) * _width(recipe, vocabulary) * device.torch_dtype.itemsize
-            layer = Cost(layer.seconds * again, taken, layer.flop * again)
-        blocks.append(layer.times(layers - 1))
-    return sum(blocks, one)
+        two = measured(stack=name) if layers > 1 else one
+        taken = _length(batch, name) * _width(recipe, vocabulary) * device.torch_dtype.itemsize
+        layer = two.beyond(one)
+        if recompute:
+            layer = _recomputed(layer, taken, frozen=recipe.model.backbone.lora is not None)
+        parts.append(layer.times(layers - 1))
+        crossing = blocks(recipe.model.fusion, layers)
+        if crossing > 1:
+            crossed = measured(stack=name, every=1).beyond(two)
+            if recompute:
+                crossed = _recomputed(crossed, taken, frozen="fusion" not in stage.train)
+            parts.append(crossed.times(crossing - 1))
+    return sum(parts, one)
 
 
 def _length(batch: Batch, stream: str) -> int:
     """Tokens of a stream of text, padding included."""
     return (batch.text if stream == TEXT else batch.learnt).segments.total
+
+
+def _recomputed(cost: Cost, taken: int, *, frozen: bool) -> Cost:
+    """Of each layer its input alone is kept, so many bytes; all of it in the one that is on its way back.
+
+    Forward once more: on top of three products for each matrix that learns, of two for one that does not.
+    """
+    again = 3 / 2 if frozen else 4 / 3
+    return Cost(cost.seconds * again, taken, cost.flop * again)
+
+
+def _crossed(config: ModelConfig, every: int) -> ModelConfig:
+    """With a block of its fusion before the first layer of the language model, and before every n-th after it."""
+    if not isinstance(config.fusion, GatedCrossAttentionConfig):
+        return config
+    return dataclasses.replace(config, fusion=dataclasses.replace(config.fusion, every=every, first=0))
 
 
 def _depth(encoder: EncoderConfig) -> int:

@@ -1,5 +1,9 @@
 """Drawn data: small seeded pictures with questions and answers, free of any licence, for learning, tests and trials.
 
+<<<<<<< HEAD
 `config` says what to draw and imports neither torch nor numpy; `source` draws scenes, `lines` lines of text,
+=======
+`config` says what to draw and imports neither torch nor numpy. `source` draws scenes, `lines` lines of text and
+>>>>>>> rooms
 `documents` receipts, charts and the like, each as a source of rows; `export` writes any of them to a folder.
 """

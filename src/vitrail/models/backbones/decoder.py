@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -56,6 +56,16 @@ def _attention(
 AttentionInterface.register(ATTENTION, _attention)
 
 
+class LayerSizes(NamedTuple):
+    """Of the decoder layers, for what stands between them and is to be like them."""
+
+    heads: int
+    key_value_heads: int
+    head_width: int
+    mlp_width: int
+    norm_eps: float
+
+
 class Decoder(LanguageModel):
     """Embeddings float[T, D] to hidden states float[T, D]."""
 
@@ -69,6 +79,19 @@ class Decoder(LanguageModel):
     def stacks(self) -> Mapping[str, nn.ModuleList]:
         """Its layers, by the stream that goes through them."""
         return {TEXT: self.lm.model.layers}
+
+    @property
+    def depth(self) -> int:
+        """Decoder layers."""
+        return len(self.lm.model.layers)
+
+    @property
+    def sizes(self) -> LayerSizes:
+        """Of its layers."""
+        config: Any = self.lm.config
+        heads: int = config.num_attention_heads
+        head_width: int = getattr(config, "head_dim", None) or self.width // heads
+        return LayerSizes(heads, config.num_key_value_heads, head_width, config.intermediate_size, config.rms_norm_eps)
 
     def use_mrope(self, sections: tuple[int, ...]) -> None:
         """Positions are on a grid from now on: so many rotary frequencies go with time, with row and with column.

@@ -97,6 +97,8 @@ def _pair(query: Tensor, key: Tensor, value: Tensor, count: int, kind: _Kind) ->
     query, key, value = (one.unflatten(1, (count, -1)).transpose(0, 1) for one in (query, key, value))
     queries, keys = query.shape[2], key.shape[2]
     masked = kind.causal and (queries > 1 or kind.window is not None)
+    if query.is_meta and not masked:
+        return _unstored(query, key, value, kind._replace(causal=False))
     out = scaled_dot_product_attention(
         query,
         key,
