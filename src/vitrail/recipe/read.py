@@ -55,6 +55,8 @@ def check(recipe: Recipe) -> None:
             f"prompt.picture.row_break is '{recipe.prompt.picture.row_break}', with model.positions.kind mrope there "
             "is none: rows are told apart by their positions"
         )
+    if recipe.evaluate.text and recipe.model.backbone.kind == "encoder_decoder":
+        raise RecipeError("evaluate.text: plain text asks nothing, and an encoder-decoder answers; it takes a decoder")
     if recipe.model.encoder is not None:
         _room_for_pictures(recipe.model, recipe.data.pack)
     for name, stream in recipe.model.streams.items():
