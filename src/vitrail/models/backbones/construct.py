@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from huggingface_hub.errors import StrictDataclassError
-from transformers import AutoConfig
+from transformers import AutoConfig, PretrainedConfig
 from transformers.utils import logging as transformers_logging
 
 from vitrail.contracts.errors import RecipeError, WeightsError
-from vitrail.models.backbones.decoder import Decoder, decoder_from_config, decoder_from_pretrained
+from vitrail.models.backbones.checks import unread_settings
+from vitrail.models.backbones.decoder import Decoder, decoder_from_config, decoder_from_pretrained, supported
 from vitrail.models.backbones.weights_source import local_or_hub
 from vitrail.models.config import DecoderConfig
+
+ADAPTER = "adapter_config.json"
+"""What a folder holds that is an adapter: transformers would open another model, its base, and lay it over."""
 
 # Progress is ours to show.
 transformers_logging.disable_progress_bar()
@@ -22,6 +27,11 @@ def build_backbone(config: DecoderConfig, vocabulary: int, *, initialise: bool =
     """The language model, with its trained weights or with random ones; with unset ones that the caller fills."""
     if not config.id:
         return decoder_from_config(backbone_config(config, vocabulary), initialise=initialise)
+    # Looked at before a file of weights is opened.
+    settings = backbone_config(config, vocabulary)
+    supported(settings)
+    if (Path(config.id) / ADAPTER).is_file():
+        raise WeightsError(f"model.backbone.id: '{config.id}' has an {ADAPTER}: merge the adapter into its base first")
     try:
         return decoder_from_pretrained(local_or_hub(config.id))
     except OSError as error:
@@ -49,10 +59,21 @@ def backbone_config(config: DecoderConfig, vocabulary: int) -> Any:
                 "leave it out to have it set"
             )
         return settings
+    place = local_or_hub(config.id)
     try:
-        return AutoConfig.from_pretrained(local_or_hub(config.id), trust_remote_code=False)
+        said, _ = PretrainedConfig.get_config_dict(place)
+        settings = AutoConfig.from_pretrained(place, trust_remote_code=False)
     except (OSError, ValueError) as error:
         raise _cannot_load(config.id, error) from error
+    found = unread_settings(said)
+    if found:
+        raise WeightsError(f"model.backbone.id: '{config.id}': {'; '.join(found)}")
+    if settings.vocab_size < vocabulary:
+        raise RecipeError(
+            f"model.backbone.tokenizer: its ids go up to {vocabulary - 1}, and '{config.id}' has vocab_size "
+            f"{settings.vocab_size}: the language model has no embedding for the last of them"
+        )
+    return settings
 
 
 def _cannot_load(place: str, error: Exception) -> WeightsError:
@@ -62,6 +83,9 @@ def _cannot_load(place: str, error: Exception) -> WeightsError:
 def transformers_config(settings: Mapping[str, Any]) -> Any:
     """The settings as transformers' own object. Raises RecipeError for what it does not know or refuses."""
     rest = {key: value for key, value in settings.items() if key != "model_type"}
+    found = unread_settings(settings)
+    if found:
+        raise RecipeError(f"model.backbone.config: {'; '.join(found)}")
     try:
         return AutoConfig.for_model(settings["model_type"], **rest)
     except (ValueError, TypeError, KeyError, StrictDataclassError) as error:

@@ -182,9 +182,9 @@ def decoder_from_config(config: PretrainedConfig, *, initialise: bool = True) ->
 
     Raises RecipeError for an untested family.
     """
-    _supported(config)
+    supported(config)
     with nullcontext() if initialise else no_init_weights():
-        lm = AutoModelForCausalLM.from_config(config, attn_implementation=ATTENTION)
+        lm = AutoModelForCausalLM.from_config(config, attn_implementation=ATTENTION, trust_remote_code=False)
     lm.tie_weights()
     return Decoder(lm)
 
@@ -207,17 +207,28 @@ def decoder_from_pretrained(folder: str, dtype: torch.dtype = torch.float32) -> 
     except (OSError, ValueError, SafetensorError) as error:
         first = str(error).strip().splitlines()[0]
         raise WeightsError(f"model.backbone.id: cannot load '{folder}': {first}") from error
-    _supported(lm.config)
+    supported(lm.config)
+    if getattr(lm, "_hf_peft_config_loaded", False):
+        raise WeightsError(f"model.backbone.id: '{folder}' is an adapter: merge it into its base first")
     # transformers would go on, with random numbers in the place of these.
     unset = sorted({*found["missing_keys"], *(name for name, *_ in found["mismatched_keys"])})
     if unset:
         raise WeightsError(f"model.backbone.id: '{folder}' lacks '{unset[0]}', or has it in another shape")
+    # And without these, which may be what the missing ones are called now; frequencies of old files everyone computes.
+    left = sorted(name for name in found["unexpected_keys"] if not name.endswith("inv_freq"))
+    if left:
+        raise WeightsError(
+            f"model.backbone.id: '{folder}' has '{left[0]}', which a {lm.config.model_type} does not have "
+            f"(unexpected: {len(left)})"
+        )
     return Decoder(lm)
 
 
-def _supported(config: PretrainedConfig) -> None:
+def supported(config: PretrainedConfig) -> None:
     """Raises RecipeError for what the loop would not compute as transformers does."""
     if config.model_type not in FAMILIES:
         raise RecipeError(f"model.backbone: model_type '{config.model_type}' is not one of {', '.join(FAMILIES)}")
+    if getattr(config, "quantization_config", None):
+        raise RecipeError("model.backbone: quantization_config is there, quantised weights are not read")
     if getattr(config, "attention_dropout", 0):
         raise RecipeError(f"model.backbone: attention_dropout is {config.attention_dropout}, only 0 is supported")
