@@ -10,7 +10,7 @@ from typing import Any
 
 from safetensors.torch import save_file
 
-from vitrail.build.data import build_encode
+from vitrail.build.data import build_encode, generation_settings
 from vitrail.build.model import build_model
 from vitrail.build.starting import WEIGHTS, unfilled, weights_folder
 from vitrail.build.training import objective_of
@@ -70,7 +70,7 @@ def save_weights(
     making.rename(folder / WEIGHTS)
     # Where components once came from, and how they learnt, is the run's business; the weights here are whole.
     backbone = replace(config.backbone, lora=None, quantised=None, recompute=False)
-    described = replace(config, weights={}, backbone=backbone)
+    described = replace(config, weights={}, backbone=backbone, generation=generation_settings(config))
     text = to_yaml(Description(LAYOUT, described, prompt, settings, objectives))
     (folder / DESCRIPTION).write_text(text, encoding="utf-8")
 
@@ -98,10 +98,11 @@ def load_described(source: str | Path, device: DeviceName = "auto") -> tuple[Cha
     name = choose(TrainingConfig(device=device)).name
     folder = local_folder(source)
     if own_folder(folder) is None and is_official(folder):
-        model, encode, config = _official_model(folder)
+        model, encode, config, notes = _official_model(folder)
     else:
         model, encode, config = _own_model(weights_folder(folder if folder.exists() else source))
-    return ChatModel(model.to(name).eval(), encode, name), config
+        notes = ()
+    return ChatModel(model.to(name).eval(), encode, name, notes), config
 
 
 def _own_model(folder: Path) -> tuple[MultimodalModel, Encode, ModelConfig]:
@@ -119,6 +120,7 @@ def _own_model(folder: Path) -> tuple[MultimodalModel, Encode, ModelConfig]:
     return model, build_encode(description.model, description.prompt, tokenizer), description.model
 
 
-def _official_model(folder: Path) -> tuple[MultimodalModel, Encode, ModelConfig]:
+def _official_model(folder: Path) -> tuple[MultimodalModel, Encode, ModelConfig, tuple[str, ...]]:
     model, described, tokenizer = open_official(folder, unfilled)
-    return model, build_encode(described.model, described.prompt, tokenizer), described.model
+    encode = build_encode(described.model, described.prompt, tokenizer)
+    return model, encode, described.model, described.notes

@@ -49,6 +49,8 @@ def chat(
     from vitrail.media.rule import media_part
 
     model = load(run, device)
+    for note in model.notes:
+        typer.echo(note, err=True)
     shown: list[Part] = [media_part(Path(picture)) for picture in pictures]
     if question is None:
         converse(model, shown, generation)

@@ -46,6 +46,8 @@ def evaluate(
     source, dialect = open_held_out(source_config, {source_config: build.build_source(source_config)})
     check_answered(source, dialect, allowed=None)
     model = build.load(run, device)
+    for note in model.notes:
+        typer.echo(note, err=True)
     with screen.counting("questions", len(source)) as on_answer:
         answers = ask(model.without_media() if drop_media else model, source, dialect, max_tokens, on_answer)
     summary = summarise(answers)

@@ -51,5 +51,7 @@ def export(
         return
 
     model, config = build.load_described(run, "cpu")
+    for note in model.notes:
+        typer.echo(note, err=True)
     written = official.export(model.model, model.encode, config, out, dtype, layout)
-    typer.echo(f"{out}: {written}")
+    typer.echo(f"{out}: {written}, {official.read_back(out, model.model)}")
