@@ -230,8 +230,8 @@ def test_settings_that_contradict_or_are_not_read(change: Change, says: str, fol
         vitrail.load(folder, "cpu")
     assert says in str(raised.value)
     assert "\n" not in str(raised.value)
+    (folder / "recipe.yaml").write_text(f"run: x\nmodel: {{from: {folder}}}\n", encoding="utf-8")
     with pytest.raises(RecipeError) as raised_from:
-        (folder / "recipe.yaml").write_text(f"run: x\nmodel: {{from: {folder}}}\n", encoding="utf-8")
         read_recipe(str(folder / "recipe.yaml"))
     assert says in str(raised_from.value)
 
