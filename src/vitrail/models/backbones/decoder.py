@@ -114,6 +114,10 @@ class Decoder(nn.Module):
             piece for layer in layers for piece in (layer.input_layernorm, layer.post_attention_layernorm, layer.mlp)
         ]
 
+    def shardable(self) -> list[nn.Module]:
+        """What `training.parallel` may shard piece by piece: modules whose weights nobody reads but their call."""
+        return list(self.lm.model.layers)
+
     def forward(
         self,
         embeddings: Tensor,
