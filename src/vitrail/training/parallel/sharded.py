@@ -102,12 +102,10 @@ class Sharded(Parallel):
         return cast(T, result)
 
     def _unless_failed(self, told: Sequence[tuple[T | None, str]], error: Exception | None) -> list[T | None]:
-        """Raises this rank's own error, or what another one failed with."""
-        failures = [line for _, line in told if line]
-        if error is not None and failures[0] == _line(error):
-            raise error
-        if failures:
-            raise ElsewhereError(failures[0])
+        """Raises what failed first: on the rank it failed on as it is, elsewhere as an ElsewhereError."""
+        failed = next((rank for rank, (_, line) in enumerate(told) if line), None)
+        if failed is not None:
+            raise error if error is not None and failed == self.rank else ElsewhereError(told[failed][1])
         return [result for result, _ in told]
 
     @contextmanager
