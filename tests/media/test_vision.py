@@ -21,7 +21,13 @@ def test_a_view_states_the_grid_of_its_tokens() -> None:
     """Merged patches, unless a projector makes its own grid of every view: then that, whatever the patches."""
     part = ImagePart(noise(30 * 4, 34 * 4))
     (merged,) = media_rule(CONFIG).views(part)
-    assert (merged.rows, merged.columns, merged.token_rows, merged.token_columns, merged.tokens) == (30, 34, 15, 17, 255)
+    assert (merged.rows, merged.columns, merged.token_rows, merged.token_columns, merged.tokens) == (
+        30,
+        34,
+        15,
+        17,
+        255,
+    )
     (fixed,) = media_rule(CONFIG, token_grid=(8, 8)).views(part)
     assert (fixed.rows, fixed.columns, fixed.token_rows, fixed.token_columns, fixed.tokens) == (30, 34, 8, 8, 64)
     tiles = TilesConfig(patch=4, merge=2, tile=16, max_tiles=4)
@@ -33,7 +39,9 @@ def test_a_view_states_the_grid_of_its_tokens() -> None:
 
 
 @pytest.mark.parametrize(
-    ("part", "read"), [(ImagePart(b""), True), (VideoPart(b""), True), (AudioPart(b""), False)], ids=lambda one: str(one)
+    ("part", "read"),
+    [(ImagePart(b""), True), (VideoPart(b""), True), (AudioPart(b""), False)],
+    ids=lambda one: str(one),
 )
 def test_pictures_and_videos_are_read_and_sounds_are_not(part: MediaPart, read: bool) -> None:
     assert media_rule(CONFIG).reads(part) == read

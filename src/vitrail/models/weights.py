@@ -19,12 +19,16 @@ RENAMED = {"encoder.table": "encoder.position_table", "spotter.weight": "char_he
 
 
 def unshared(model: nn.Module) -> dict[str, Tensor]:
-    """The state dict with tied tensors once, as safetensors wants it."""
-    seen: dict[int, str] = {}
+    """The state dict with tied tensors once, as safetensors wants it; also of a model on `meta`, or sharded.
+
+    Tied are the names that the model itself gives to one tensor; the first of them is kept.
+    """
+    seen: set[int] = set()
     tensors: dict[str, Tensor] = {}
-    for name, tensor in model.state_dict().items():
-        if seen.setdefault(tensor.data_ptr(), name) == name or tensor.numel() == 0:
-            tensors[name] = tensor.contiguous()
+    for name, tensor in model.state_dict(keep_vars=True).items():
+        if id(tensor) not in seen:
+            seen.add(id(tensor))
+            tensors[name] = tensor.detach().contiguous()
     return tensors
 
 

@@ -11,6 +11,7 @@ import torch
 
 from vitrail.contracts.errors import RecipeError
 from vitrail.training.config import TrainingConfig
+from vitrail.training.parallel.environment import ranks_here
 
 
 @dataclass(frozen=True)
@@ -40,7 +41,7 @@ def choose(config: TrainingConfig) -> Device:
     dtype = config.dtype
     if dtype == "auto":
         dtype = "bfloat16" if fast_bfloat16(name) else "float32"
-    threads = config.threads or cores()
+    threads = config.threads or max(1, cores() // ranks_here())
     compiled = config.compile == "on" or (config.compile == "auto" and name == "cuda" and has_compiler())
     if compiled and not has_compiler():
         print("no C++ compiler found: running eagerly", file=sys.stderr)
