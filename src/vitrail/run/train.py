@@ -93,8 +93,7 @@ def train(resolved: Resolved[Recipe], screen: Screen | None = None) -> RunFolder
         told = screen if screen and parallel.first else Silent()
         # Everything that a mistake could be in is opened before the folder is taken and before any time is spent.
         run = parallel.agreed(lambda: _opened(recipe, folder, device, told, parallel))
-        parallel.alone(lambda: folder.claim(resolved))
-        with parallel.held(folder.locked):
+        with parallel.held(lambda: folder.claimed(resolved)):
             torch.set_num_threads(run.device.threads)
             _go_on(run)
             parallel.alone(lambda: report.write(resolved, folder))
@@ -199,6 +198,7 @@ def train_stages(
             recipe.training.checkpoint_every,
             on_step,
             run.parallel,
+            recipe.training.skip_nonfinite,
         )
         if trainer.resume():
             state = trainer.state

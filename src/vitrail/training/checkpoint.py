@@ -56,8 +56,12 @@ def write(folder: Path, name: str, model: Mapping[str, Tensor], optimizer: Mappi
     """Writes a checkpoint and returns its folder. An existing one of that name is replaced.
 
     model, optimizer: whole tensors, however many processes hold them while they train.
-    Raises WeightsError when it cannot be written, a full disk for one; older checkpoints stay as they are then.
+    Raises WeightsError when it cannot be written, a full disk for one, or holds numbers that are not finite; older
+    checkpoints stay as they are then.
     """
+    broken = next((key for key, value in model.items() if value.is_floating_point() and not value.isfinite().all()), "")
+    if broken:
+        raise WeightsError(f"no checkpoint is written: '{broken}' is not finite; those before it are as they were")
     target, making = folder / name, folder / f".{name}.{os.getpid()}"
     shutil.rmtree(making, ignore_errors=True)
     try:

@@ -39,6 +39,8 @@ from vitrail.training.stopping import Stopped, stop_request
 
 Record = dict[str, Any]
 
+LEFT_OUT = "steps left out"
+"""Counts those whose loss or gradient was not finite."""
 IDLE_STEPS = 10
 """So many steps in a row may move nothing: a pack without pictures can be chance, this many are a mistake."""
 
@@ -67,6 +69,7 @@ class Trainer:
     """Runs stages over a model, in a folder of its own.
 
     checkpoint_every: steps. on_step: told of every step's record, for a progress bar. parallel: who trains with us.
+    skip_nonfinite: steps in a row that may be left out.
     """
 
     model: MultimodalModel
@@ -76,9 +79,11 @@ class Trainer:
     checkpoint_every: int
     on_step: Callable[[Record], None] = lambda record: None
     parallel: Parallel = field(default_factory=Parallel)
+    skip_nonfinite: int = 0
     state: State = field(default_factory=State)
     _moments: dict[str, Tensor] = field(default_factory=dict)
     _idle: int = 0
+    _skipped: int = 0
 
     @property
     def checkpoints(self) -> Path:
@@ -135,7 +140,7 @@ class Trainer:
         self.parallel.shard(self.model)
         optimizer = Optimizer(self.model, stage.config.train, stage.config.optimizer, self.parallel)
         optimizer.load_state(self._moments)
-        self._moments, self._idle = {}, 0
+        self._moments, self._idle, self._skipped = {}, 0, 0
         ledger = Ledger.from_json(state.ledger)
         stream = self.parallel.dealt(stage.stream)
         items = prefetched(stream.items(Cursor.from_json(state.cursor), ledger))
@@ -143,9 +148,10 @@ class Trainer:
             with stop_request(repeated=self.parallel.ranks > 1) as request:
                 while (done := progress(stage.config, state)) < 1:
                     record = self._step(stage, optimizer, items, ledger, done)
-                    if log is not None:
+                    if record and log is not None:
                         log.write(record)
-                    self.on_step(record)
+                    if record:
+                        self.on_step(record)
                     number = max(self.parallel.exchanged(lambda: request.number))
                     if number or state.step % self.checkpoint_every == 0:
                         state.objective = stage.objective.state()
@@ -159,7 +165,10 @@ class Trainer:
         self._save(stage.config.name, {}, ledger)
 
     def _step(self, stage: Stage, optimizer: Optimizer, items: Generator[Item], ledger: Ledger, done: float) -> Record:
-        """One move of the optimizer; returns its record."""
+        """One move of the optimizer; returns its record, an empty one where it is left out.
+
+        Raises TrainingError for a loss or gradient that is not finite, where no more steps may be left out.
+        """
         state, started = self.state, time.perf_counter()
         with self._timed("data"):
             packs = range(self.parallel.share(stage.config.accumulate))
@@ -168,7 +177,9 @@ class Trainer:
             values, figures, sources = self._backward(stage, [item.batch for item in taken])
         rate_factor = factor(stage.config.schedule, done)
         with self._timed("optimizer"):
-            norm = optimizer.step(rate_factor)
+            value = sum(values.values())
+            norm = optimizer.step(rate_factor, moves=math.isfinite(value))
+            left_out = self._left_out(stage, value, norm)
         by_rank = self.parallel.exchanged(lambda: [_handed(item) for item in taken])
         # In the order of the stream: ranks take packs in turn.
         handed = [one for in_turn in zip(*by_rank, strict=True) for one in in_turn]
@@ -182,13 +193,15 @@ class Trainer:
         state.tokens, state.epochs = state.tokens + tokens, last.epochs
         seconds = time.perf_counter() - started
         state.counters["seconds"] = state.counters.get("seconds", 0.0) + seconds
+        if left_out:
+            return {}
         return {
             "stage": stage.config.name,
             "stage_number": state.stage,
             "step": state.step,
             "total_steps": state.total_steps,
             "progress": progress(stage.config, state),
-            "loss": sum(values.values()),
+            "loss": value,
             "terms": values,
             **({"figures": figures} if figures else {}),
             **({"loss_by_source": sources.means()} if len(stage.stream.mixture.parts) > 1 else {}),
@@ -234,15 +247,6 @@ class Trainer:
         named = sorted({name for rank in found for name in rank[1]})
         figures = {name: sum(rank[1].get(name, 0.0) for rank in found) for name in named}
         sources, idle = SourceLosses.of(rank[2] for rank in found), all(rank[3] for rank in found)
-        value = sum(values.values())
-        if not math.isfinite(value):
-            # Before the optimizer moves: the last checkpoint is sound, and going on from it with lower rates may be.
-            raise self.parallel.everywhere(
-                TrainingError(
-                    f"stage {stage.config.name}, step {self.state.step + 1}: the loss is {value}; lower the learning "
-                    f"rates of stages.{stage.config.name}.train"
-                )
-            )
         self._idle = self._idle + 1 if idle else 0
         if self._idle == min(IDLE_STEPS, stage.config.steps or IDLE_STEPS):
             trained = ", ".join(stage.config.train)
@@ -250,6 +254,24 @@ class Trainer:
                 RecipeError(f"stages.{stage.config.name}.train: {trained} take no part in the loss of this data")
             )
         return values, figures, sources
+
+    def _left_out(self, stage: Stage, loss: float, norm: float) -> bool:
+        """Whether the optimizer has not moved. Raises TrainingError where it must."""
+        if math.isfinite(loss) and math.isfinite(norm):
+            self._skipped = 0
+            return False
+        self._skipped += 1
+        if self._skipped > self.skip_nonfinite:
+            # Nothing has moved: the last checkpoint is sound, and going on from it with lower rates may be.
+            what = f"the loss is {loss}" if not math.isfinite(loss) else f"the gradient's norm is {norm}"
+            raise self.parallel.everywhere(
+                TrainingError(
+                    f"stage {stage.config.name}, step {self.state.step + 1}: {what}; lower the learning rates of "
+                    f"stages.{stage.config.name}.train, or leave out such steps with training.skip_nonfinite"
+                )
+            )
+        self.state.counters[LEFT_OUT] = self.state.counters.get(LEFT_OUT, 0) + 1
+        return True
 
     def _count(self, parts: dict[str, int]) -> None:
         for name, tokens in parts.items():

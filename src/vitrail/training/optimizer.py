@@ -6,6 +6,7 @@ otherwise be rounded away.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 
 import torch
@@ -73,8 +74,11 @@ class Optimizer:
             group.append(master)
         return group
 
-    def step(self, factor: float) -> float:
-        """Clips, moves, clears. factor: of the schedule. Returns the gradient's norm before clipping."""
+    def step(self, factor: float, *, moves: bool = True) -> float:
+        """Clips, moves, clears. factor: of the schedule. Returns the gradient's norm before clipping.
+
+        moves: false only clears. Nothing moves by a gradient that is not finite.
+        """
         self.parallel.reduce(self.parameters)
         for parameter, master in zip(self.parameters, self.masters, strict=True):
             if parameter is not master:
@@ -82,10 +86,12 @@ class Optimizer:
         norm = self.parallel.clip(self.parameters, self.masters, self.clip or float("inf"))
         for group in self.adamw.param_groups:
             group["lr"] = self.rates[group["component"]] * factor
-        self.adamw.step()
+        moves = moves and math.isfinite(norm)
+        if moves:
+            self.adamw.step()
         with torch.no_grad():
             for parameter, master in zip(self.parameters, self.masters, strict=True):
-                if _short(parameter):
+                if moves and _short(parameter):
                     self.parallel.local(parameter).copy_(master)
                 parameter.grad = master.grad = None
         return norm
