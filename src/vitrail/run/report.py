@@ -53,6 +53,7 @@ def write(resolved: Resolved[Recipe], folder: RunFolder) -> None:
             if key.startswith("tokens: ")
         },
         captions=results.get("losses"),
+        pairs=results.get("pairs"),
         text={name: results[f"text_{name}"] for name in ("before", "after", "change") if f"text_{name}" in results},
     )
     page.write(report, folder.report)
@@ -88,7 +89,7 @@ def _time(state: State, results: Mapping[str, Any]) -> dict[str, float]:
         for name in ("before", "after", "blind", "text_before", "text_after")
         if name in results
     )
-    spent["evaluation"] += results.get("losses_seconds", 0.0)
+    spent["evaluation"] += results.get("losses_seconds", 0.0) + results.get("pairs_seconds", 0.0)
     if "blind_training_seconds" in results:
         spent["blind baseline"] = results["blind_training_seconds"]
     return spent
