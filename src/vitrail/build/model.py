@@ -23,23 +23,28 @@ from vitrail.contracts.samples import VISION
 from vitrail.models.assembled import MultimodalModel
 from vitrail.models.backbones.construct import build_backbone
 from vitrail.models.backbones.decoder import Decoder
+from vitrail.models.backbones.language_model import LanguageModel
 from vitrail.models.config import (
     CustomConfig,
     EncoderConfig,
     FusionConfig,
+    GatedCrossAttentionConfig,
     LinearProjectorConfig,
     MLPProjectorConfig,
     ModelConfig,
     PatchMergerConfig,
     ProjectorConfig,
+    ResamplerConfig,
     SpliceConfig,
     VisionTransformerConfig,
 )
 from vitrail.models.encoders.vision_transformer import VisionTransformer
+from vitrail.models.fusion.gated_cross_attention import GatedCrossAttention
 from vitrail.models.fusion.splice import Splice
 from vitrail.models.projectors.linear import LinearProjector
 from vitrail.models.projectors.mlp import MLPProjector
 from vitrail.models.projectors.patch_merger import PatchMerger
+from vitrail.models.projectors.resampler import Resampler
 from vitrail.prompts.config import MRopePositionsConfig
 from vitrail.training.objectives import Objective
 
@@ -50,10 +55,14 @@ PROJECTORS: Mapping[type, Callable[..., Projector]] = {
     MLPProjectorConfig: MLPProjector,
     LinearProjectorConfig: LinearProjector,
     PatchMergerConfig: PatchMerger,
+    ResamplerConfig: Resampler,
 }
 """Settings to class, called with the settings, encoder_width, backbone_width and merge: patches a side of a token."""
 
-FUSIONS: Mapping[type, Callable[..., Fusion]] = {SpliceConfig: Splice}
+FUSIONS: Mapping[type, Callable[..., Fusion]] = {
+    SpliceConfig: Splice,
+    GatedCrossAttentionConfig: GatedCrossAttention,
+}
 """Settings to class, called with the settings and the backbone."""
 
 
@@ -80,7 +89,7 @@ def build_model(
     config: ModelConfig,
     vocabulary: int,
     seed: int,
-    backbone: Decoder | None = None,
+    backbone: LanguageModel | None = None,
     objectives: Iterable[Objective] = (),
 ) -> MultimodalModel:
     """The assembled model in float32, on the default device. seed: of every random weight.
@@ -94,7 +103,7 @@ def build_model(
 
 
 def _assembled(
-    config: ModelConfig, vocabulary: int, backbone: Decoder | None, objectives: Iterable[Objective]
+    config: ModelConfig, vocabulary: int, backbone: LanguageModel | None, objectives: Iterable[Objective]
 ) -> MultimodalModel:
     if backbone is None:
         backbone = build_backbone(config.backbone, vocabulary)
@@ -108,6 +117,7 @@ def _assembled(
     seen = towers[VISION][0].width if VISION in towers else 0
     heads = _heads(objectives, seen, backbone)
     if isinstance(config.positions, MRopePositionsConfig):
+        assert isinstance(backbone, Decoder), "settings say that M-RoPE is a decoder's"
         backbone.use_mrope(config.positions.sections)
     backbone.recompute = config.backbone.recompute
     if config.backbone.lora:

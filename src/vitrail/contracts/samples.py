@@ -137,6 +137,11 @@ class Sample:
         return len(self.ids)
 
     @property
+    def tokens(self) -> int:
+        """What it takes of a pack: tokens that are read, and those that an encoder-decoder says."""
+        return len(self.ids) + (0 if self.target is None else len(self.target.ids))
+
+    @property
     def patches(self) -> int:
         """What encoders work on in all its views together."""
         return sum(slot.view.patches for slot in self.slots)
@@ -145,6 +150,28 @@ class Sample:
     def segments(self) -> tuple[int, ...]:
         """Lengths of its segments, one at least."""
         return self.lengths or (len(self.ids),)
+
+    def apart(self) -> tuple[Sample, ...]:
+        """Each segment as a sample of its own, for those who look at it alone; targets are left out."""
+        if not self.lengths:
+            return (self,)
+        found, start = [], 0
+        for number, length in enumerate(self.lengths):
+            part, last = slice(start, start + length), number == len(self.lengths) - 1
+            within = [s for s in self.slots if start <= s.start and (s.start < part.stop or last)]
+            made = replace(
+                self,
+                ids=self.ids[part],
+                labels=self.labels[part],
+                weights=self.weights[part],
+                slots=tuple(replace(slot, start=slot.start - start) for slot in within),
+                positions=None if self.positions is None else self.positions[..., part],
+                lengths=(),
+                targets={},
+            )
+            found.append(made)
+            start += length
+        return tuple(found)
 
 
 @dataclass(frozen=True)
@@ -155,8 +182,8 @@ class Pack:
 
     @property
     def tokens(self) -> int:
-        """Real tokens in the pack; padding is the collator's business."""
-        return sum(map(len, self.samples))
+        """Real tokens in the pack, read and said; padding is the collator's business."""
+        return sum(sample.tokens for sample in self.samples)
 
     @property
     def patches(self) -> int:
@@ -236,8 +263,8 @@ Stream = TextStream | MediaStream
 class Batch:
     """One pack as tensors: streams by name. sample_ids and sources: one per text segment (padding excluded).
 
-    label_weight: the loss weights summed. padding: tokens. targets: by name, what the objective compares with; each
-    is the targets of the samples, one after the other.
+    label_weight: the loss weights summed. padding: tokens, of text and target. targets: by name, what the objective
+    compares with; each is the targets of the samples, one after the other.
     """
 
     streams: Mapping[str, Stream]
@@ -269,8 +296,9 @@ class Batch:
 
     @property
     def tokens(self) -> int:
-        """Real tokens, padding excluded."""
-        return self.text.segments.total - self.padding
+        """Real tokens, read and said; padding excluded."""
+        said = self.learnt.segments.total if TARGET in self.streams else 0
+        return self.text.segments.total + said - self.padding
 
     def to(self, device: torch.device | str) -> Batch:
         """A copy whose tensors lie on `device`."""

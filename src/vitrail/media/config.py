@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import ClassVar, Literal
 
 
 @dataclass(frozen=True)
@@ -11,7 +11,8 @@ class NativeResolutionConfig:
     """Pictures keep their shape: sides are rounded to whole merged patches, and scaled only to fit the token limits.
 
     patch: side of a patch, px. merge: patches that become one token, per side.
-    min_tokens, max_tokens: of one picture. sides: rounded to the nearest whole number of tokens, or up (Pixtral's way).
+    min_tokens, max_tokens: of one picture; patches, where a projector makes as many tokens of any view.
+    sides: rounded to the nearest whole number of tokens, or up (Pixtral's way).
     max_side: a picture with a longer side is scaled down to it first, px; null for no such limit.
     mean, std: per channel, applied to values in [0, 1].
     """
@@ -33,6 +34,8 @@ class NativeResolutionConfig:
             raise ValueError(f"max_side ({self.max_side}) must be at least 1")
         if not 1 <= self.min_tokens <= self.max_tokens:
             raise ValueError(f"min_tokens ({self.min_tokens}) must be from 1 to max_tokens ({self.max_tokens})")
+
+    max_views: ClassVar[int] = 1
 
     @property
     def patch_values(self) -> int:
@@ -92,9 +95,14 @@ class TilesConfig:
         return (self.tile // (self.patch * self.merge)) ** 2
 
     @property
+    def max_views(self) -> int:
+        """Of one picture, thumbnail included."""
+        return self.max_tiles + (self.thumbnail and self.max_tiles > 1)
+
+    @property
     def max_tokens(self) -> int:
         """Of one picture, thumbnail included."""
-        return (self.max_tiles + (self.thumbnail and self.max_tiles > 1)) * self.tile_tokens
+        return self.max_views * self.tile_tokens
 
 
 @dataclass(frozen=True)

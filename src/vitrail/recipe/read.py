@@ -60,9 +60,14 @@ def check(recipe: Recipe) -> None:
 
 def _room_for_pictures(model: ModelConfig, pack: PackConfig) -> None:
     """Raises RecipeError where the largest picture fits no pack."""
-    media = model.media
-    tokens = media.max_tokens if token_grid(model.projector) is None else 0
+    media, grid = model.media, token_grid(model.projector)
+    tokens = media.max_tokens if grid is None else media.max_views * grid[0] * grid[1]
     if spliced(model.fusion) and tokens >= pack.length:
+        if grid is not None:
+            raise RecipeError(
+                f"data.pack.length ({pack.length}) holds no picture: model.projector makes {grid[0]} x {grid[1]} "
+                f"tokens of a view of any size, {tokens} of a picture of {media.max_views} views"
+            )
         raise RecipeError(
             f"model.media.max_tokens ({tokens}) must be less than data.pack.length ({pack.length}): "
             "a picture of that size would never fit"

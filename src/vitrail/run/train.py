@@ -23,12 +23,14 @@ from vitrail.data.opening import Opened, open_held_out, sources_of
 from vitrail.data.unanswered import check_answered
 from vitrail.evaluation import answers as asking
 from vitrail.evaluation.losses import held_out_losses
+from vitrail.evaluation.pairs import ranked_right
 from vitrail.evaluation.plain_text import read_text, text_change, text_loss
 from vitrail.inference.chat_model import ChatModel
 from vitrail.metrics.scoring import METRICS, summarise
 from vitrail.models.assembled import MultimodalModel
 from vitrail.models.backbones.adapters import switched_off
 from vitrail.models.config import CustomConfig
+from vitrail.models.weights import load_model
 from vitrail.recipe.schema import Recipe
 from vitrail.recipe.strict import Resolved
 from vitrail.run import report
@@ -123,6 +125,8 @@ def _go_on(run: Run) -> None:
         measure_text(run, run.chat(model), "after")
     if measures and measures.losses and "losses" not in folder.results():
         measure_losses(run, run.chat(model))
+    if measures and measures.pairs and "pairs" not in folder.results():
+        measure_pairs(run, model)
     if measures and measures.answers and measures.blind:
         blind_baseline(run)
 
@@ -201,6 +205,25 @@ def measure_losses(run: Run, model: ChatModel) -> None:
     run.folder.add_result("losses_seconds", time.perf_counter() - started)
     texts = [f"{name} {value['value']:.3f} [{value['low']:.3f}, {value['high']:.3f}]" for name, value in losses.items()]
     run.screen.say(f"held-out loss by picture: {', '.join(texts)}")
+
+
+def measure_pairs(run: Run, model: MultimodalModel) -> None:
+    """Share of the held-out pairs ranked right at the end of every stage; the model is left as the last one left it."""
+    assert run.held_out, "pairs need held-out rows"
+    source, dialect = run.held_out
+    started = time.perf_counter()
+    found = {}
+    for stage, end in zip(run.recipe.stages, checkpoint.ends(run.folder.path / "checkpoints"), strict=True):
+        load_model(model, end / "model.safetensors")
+        with run.screen.counting(f"held-out pairs, {stage.name}", len(source)) as on_row:
+            found[stage.name] = ranked_right(run.chat(model), source, dialect, on_row)
+        texts = [
+            f"{name} {value['value']:.3f} [{value['low']:.3f}, {value['high']:.3f}]"
+            for name, value in found[stage.name].items()
+        ]
+        run.screen.say(f"held-out pairs ranked right after {stage.name}: {', '.join(texts)}")
+    run.folder.add_result("pairs", found)
+    run.folder.add_result("pairs_seconds", time.perf_counter() - started)
 
 
 def measure_text(run: Run, model: ChatModel, which: str) -> None:

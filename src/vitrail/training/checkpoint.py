@@ -90,6 +90,11 @@ def latest(folder: Path) -> Path | None:
     return found[-1] if found else None
 
 
+def ends(folder: Path) -> list[Path]:
+    """The checkpoints at the end of stages, in their order."""
+    return [path for path in sorted(folder.glob("[0-9]*")) if not path.name.endswith("-step")]
+
+
 def prune(folder: Path, keep: Path) -> None:
     """Removes the checkpoints made within a stage, but for `keep`; those at the end of stages stay.
 

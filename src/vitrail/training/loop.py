@@ -92,9 +92,9 @@ class Trainer:
         objective = stage.objective
         if objective.remembers_start:
             # The end of the stage before; of the first one, the model as it was given.
-            ends = [path for path in sorted(self.checkpoints.glob("[0-9]*")) if not path.name.endswith("-step")]
             if self.state.stage:
-                load_model(self.model, ends[self.state.stage - 1] / "model.safetensors")
+                end = checkpoint.ends(self.checkpoints)[self.state.stage - 1]
+                load_model(self.model, end / "model.safetensors")
             freeze_all_but(self.model, stage.config.train, stage.config.name)
             objective.prepare(self.model)
         objective.load_state(self.state.objective)
@@ -150,7 +150,7 @@ class Trainer:
         with self._timed("data"):
             taken = [next(items) for _ in range(stage.config.accumulate)]
         with self._timed("forward and backward"):
-            values, sources = self._backward(stage, [item.batch for item in taken])
+            values, figures, sources = self._backward(stage, [item.batch for item in taken])
         rate_factor = factor(stage.config.schedule, done)
         with self._timed("optimizer"):
             norm = optimizer.step(rate_factor)
@@ -172,6 +172,7 @@ class Trainer:
             "progress": progress(stage.config, state),
             "loss": sum(values.values()),
             "terms": values,
+            **({"figures": figures} if figures else {}),
             **({"loss_by_source": sources.means()} if len(stage.stream.mixture.parts) > 1 else {}),
             "gradient_norm": norm,
             "lr": {component: rate * rate_factor for component, rate in stage.config.train.items()},
@@ -182,16 +183,19 @@ class Trainer:
             "memory_gib": memory_gib(self.device.name),
         }
 
-    def _backward(self, stage: Stage, batches: Sequence[Batch]) -> tuple[dict[str, float], SourceLosses]:
+    def _backward(
+        self, stage: Stage, batches: Sequence[Batch]
+    ) -> tuple[dict[str, float], dict[str, float], SourceLosses]:
         """Accumulates gradients over the packs of one step; each term is divided once, by its count over all.
 
-        Returns each term's share of the loss, and the losses of the tokens by source.
+        Returns each term's share of the loss, the figures beside them, and the losses of the tokens by source.
 
         Raises RecipeError when nothing has moved for too long.
         """
         counts = [stage.objective.counts(batch) for batch in batches]
         totals = {name: sum(count[name] for count in counts) for name in counts[0]}
         values, sources, idle = dict.fromkeys(totals, 0.0), SourceLosses(), True
+        figures: dict[str, float] = {}
         for batch in batches:
             terms = stage.objective(self.model, batch.to(self.device.name))
             shares = {name: term.weight * term.loss_sum / max(totals[name], 1e-9) for name, term in terms.items()}
@@ -202,20 +206,22 @@ class Trainer:
                 idle = False
             for name, share in shares.items():
                 values[name] += float(share.detach())
+                for figure, value in terms[name].figures.items():
+                    figures[figure] = figures.get(figure, 0.0) + value / max(totals[name], 1e-9)
             if len(stage.stream.mixture.parts) > 1:
                 sources.add(batch, terms)
-        value = sum(values.values())
-        if not math.isfinite(value):
+        total = sum(values.values())
+        if not math.isfinite(total):
             # Before the optimizer moves: the last checkpoint is sound, and going on from it with lower rates may be.
             raise TrainingError(
-                f"stage {stage.config.name}, step {self.state.step + 1}: the loss is {value}; lower the learning rates "
+                f"stage {stage.config.name}, step {self.state.step + 1}: the loss is {total}; lower the learning rates "
                 f"of stages.{stage.config.name}.train"
             )
         self._idle = self._idle + 1 if idle else 0
         if self._idle == min(IDLE_STEPS, stage.config.steps or IDLE_STEPS):
             named = ", ".join(stage.config.train)
             raise RecipeError(f"stages.{stage.config.name}.train: {named} take no part in the loss of this data")
-        return values, sources
+        return values, figures, sources
 
     def _count(self, item: Item) -> None:
         batch = item.batch

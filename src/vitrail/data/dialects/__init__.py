@@ -16,6 +16,7 @@ neither zero nor the number of pictures is an error. Reading a row costs some mi
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
 from itertools import islice
 from typing import Any, cast
 
@@ -74,7 +75,8 @@ def to_conversation(row: Row, dialect: DialectName = "auto") -> Conversation:
         extra["answers"] = list(read.answers)
     kind = row.fields.get("kind")
     said = "" if kind is None else str(kind)
-    return Conversation(row.id, read.messages, said, row.location, extra, rejected=read.rejected, tools=tools(row))
+    made = Conversation(row.id, read.messages, said, row.location, extra, tools=tools(row))
+    return replace(made, rejected=read.rejected, shared=read.shared)
 
 
 def to_messages(row: Row, dialect: DialectName = "auto") -> tuple[Message, ...]:

@@ -23,11 +23,15 @@ ROLES: Mapping[str, Role] = {
 
 @dataclass(frozen=True)
 class Read:
-    """What a dialect makes of a row. rejected, answers: as in Conversation; answers: None where the row's own stand."""
+    """What a dialect makes of a row. rejected, shared: as in Conversation.
+
+    answers: those that are accepted; None where the row's own stand.
+    """
 
     messages: tuple[Message, ...]
     rejected: tuple[Message, ...] = ()
     answers: tuple[str, ...] | None = None
+    shared: int = 0
 
 
 def where(row: Row) -> str:

@@ -56,11 +56,12 @@ _OPENERS: dict[type[SourceConfig], Callable[[Any], Source | StreamedSource]] = {
 
 
 def open_source(config: SourceConfig) -> tuple[Source | StreamedSource, DialectName]:
-    """The source, and the dialect of its rows where none is named: that of the first ones. Drawn rows are `tags`.
+    """The source, and the dialect of its rows where none is named: that of the first ones.
 
+    Drawn rows are `tags`, drawn pairs `preference`.
     Raises DataError when it cannot be opened, or its rows are in no dialect; MissingExtraError without the library.
     """
     source = _OPENERS[type(config)](config)
     if not isinstance(config, FilesConfig):
-        return source, "tags"
+        return source, "preference" if isinstance(config, DrawnConfig) and config.pairs else "tags"
     return source, config.dialect if config.dialect != "auto" else dialect_of(source)

@@ -7,7 +7,7 @@ in `training.objectives`. Recipes are read without torch, so these files import 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -28,12 +28,14 @@ class Term:
 
     weight: of the term among the others. each: float32[T], what each position of the learnt stream adds to the sum,
     without a gradient; None where the sum is not over positions. The curves of single sources are drawn from it.
+    figures: what else is worth a curve, by name: sums that are divided by the same count, and never minimised.
     """
 
     loss_sum: Tensor
     count: float
     weight: float = 1.0
     each: Tensor | None = None
+    figures: Mapping[str, float] = field(default_factory=dict)
 
 
 Terms = Mapping[str, Term]
