@@ -109,7 +109,7 @@ def test_a_tensor_of_a_users_own_encoder_keeps_its_name(
     )
     monkeypatch.syspath_prepend(str(tmp_path))
     run = finished_run(tiny_recipe_text, "model.encoder={kind: 'vitrail_own_table:Own'}")
-    model = vitrail.load(run, device="cpu").model
+    model = vitrail.load(run, device="cpu", trust_code=True).model
     written = load_file(run / "weights" / "model.safetensors")
     assert torch.equal(model.get_parameter("encoder.table"), written["encoder.table"])
 

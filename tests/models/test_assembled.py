@@ -44,13 +44,13 @@ class Average(nn.Module):
 class First(nn.Module):
     """A projector that keeps the first patch of each token."""
 
-    def __init__(self, encoder_width, backbone_width, merge):
+    def __init__(self, encoder_width, backbone_width, patches_per_token):
         super().__init__()
-        self.merge = merge
+        self.together = patches_per_token
         self.linear = nn.Linear(encoder_width, backbone_width)
 
     def forward(self, features, stream):
-        return self.linear(features[:: self.merge**2])
+        return self.linear(features[:: self.together])
 '''
 
 

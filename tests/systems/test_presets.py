@@ -67,7 +67,7 @@ def test_readers_of_official_settings_make_the_presets() -> None:
 def test_qwen2_vls_merger_has_the_official_number() -> None:
     encoder = presets.qwen2_vit()
     with torch.device("meta"):
-        merger = MLPProjector(qwen_vit.merger(encoder, 2), encoder.width, 3584, 2)
+        merger = MLPProjector(qwen_vit.merger(encoder, 2), encoder.width, 3584, 4)
     assert parameters(merger) == 44_575_744
 
 

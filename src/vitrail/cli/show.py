@@ -206,6 +206,8 @@ def _terms(console: Console, pack: Pack, stream: Stream, recipe: Recipe, stage: 
 
 
 def _short(value: Any) -> str:
+    if isinstance(value, MediaPart):
+        return f"{type(value).__name__}({_short(value.content)})"
     if hasattr(value, "shape"):
         return f"{value.dtype}{list(value.shape)}"
     text = f"[{', '.join(map(_short, value))}]" if isinstance(value, list | tuple) else str(value)

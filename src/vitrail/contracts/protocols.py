@@ -166,7 +166,11 @@ class StreamedSource(Protocol):
 
 
 class Encoder(Protocol):
-    """A media stream to features, each view on its own. An `nn.Module`."""
+    """A media stream to features, each view on its own. An `nn.Module`.
+
+    Where it makes one feature of several neighbours in a view it says how many, as `stride`; a projector is then handed
+    the stream of the features.
+    """
 
     width: int
 

@@ -9,9 +9,10 @@ from typing import Any
 
 @dataclass(frozen=True)
 class Example:
-    """One held-out question with its picture and what each model answered.
+    """One held-out question with its picture or sound and what each model answered.
 
-    picture_png: the file's bytes (PNG; JPEG, GIF and WebP are shown too); b"" when there is no picture.
+    picture_png: the file's bytes (PNG; JPEG, GIF and WebP are shown too); b"" when there is no picture. sound_wav: of a
+    WAV file; b"" when there is no sound.
     prediction, before, blind: answers of the trained model, of the same model before training, and of the baseline
     that saw no pictures; None when that model was not asked.
     score: 0 to 1; 1 is shown as right, 0 as wrong, anything between as its number.
@@ -25,6 +26,7 @@ class Example:
     blind: str | None
     kind: str
     score: float
+    sound_wav: bytes = b""
 
 
 @dataclass(frozen=True)

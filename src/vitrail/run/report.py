@@ -12,10 +12,10 @@ from PIL import Image
 
 from vitrail import build
 from vitrail.contracts.errors import DataError
-from vitrail.contracts.messages import Conversation
+from vitrail.contracts.messages import AudioPart, Conversation, ImagePart
 from vitrail.data.opening import open_held_out
 from vitrail.evaluation import answers as asking
-from vitrail.media import image
+from vitrail.media import audio, image
 from vitrail.metrics.scoring import Answer, measure
 from vitrail.recipe.annotated import annotated
 from vitrail.recipe.schema import Recipe
@@ -123,6 +123,7 @@ def _examples(recipe: Recipe, folder: RunFolder) -> list[Example]:
                 blind=blind[answer.id].prediction if answer.id in blind else None,
                 kind=answer.kind,
                 score=max(measure(answer).values()),
+                sound_wav=_sound(conversation),
             )
         )
     return shown
@@ -140,11 +141,23 @@ def _spread(answers: list[Answer], count: int) -> list[int]:
 
 def _picture(conversation: Conversation) -> bytes:
     """The first picture as PNG, or nothing when there is none to show."""
+    first = next((part for part in conversation.media if isinstance(part, ImagePart)), None)
+    if first is None:
+        return b""
     try:
-        pixels = Image.fromarray(image.load(conversation.media[0].content))
-    except (DataError, IndexError):
+        pixels = Image.fromarray(image.load(first.image))
+    except DataError:
         return b""
     pixels.thumbnail((LARGEST_SIDE, LARGEST_SIDE))
     buffer = io.BytesIO()
     pixels.save(buffer, "PNG")
     return buffer.getvalue()
+
+
+def _sound(conversation: Conversation) -> bytes:
+    """How the first sound begins, as WAV, or nothing when there is none to play."""
+    first = next((part for part in conversation.media if isinstance(part, AudioPart)), None)
+    try:
+        return b"" if first is None else audio.excerpt(first)
+    except DataError:
+        return b""

@@ -5,10 +5,13 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
-from vitrail.contracts.errors import DataError, nearest
+from vitrail.contracts.errors import DataError, MediaError, nearest
 from vitrail.contracts.messages import Message, Role, Row
+from vitrail.media.data_url import Medium, decoded, is_data_url
+from vitrail.media.fetch import is_url
 
 ROLES: Mapping[str, Role] = {
     "system": "system",
@@ -68,6 +71,19 @@ def text(given: Any, row: Row, what: str = "a turn's text") -> str:
         # JSON can spell it, no tokenizer can read it.
         raise DataError(f"{where(row)}: {what} holds half a surrogate pair: {shown(given)}") from error
     return given
+
+
+def located(given: str, row: Row, medium: Medium = "picture") -> Path | bytes | str:
+    """A medium's path from the row's folder, the bytes of a data URL, or an address as it is."""
+    if is_data_url(given):
+        try:
+            return decoded(given, medium=medium)
+        except MediaError as error:
+            raise MediaError(f"{where(row)}: {error}") from error
+    if is_url(given):
+        return given  # fetched, or refused, where the medium is opened
+    path = Path(given.removeprefix("file://"))
+    return path if path.is_absolute() or row.folder is None else row.folder / path
 
 
 def shown(said: str, most: int = 80) -> str:

@@ -28,6 +28,8 @@ from vitrail.synthetic.documents.config import DocumentsConfig
 from vitrail.synthetic.documents.source import DocumentsSource
 from vitrail.synthetic.lines import LinesSource
 from vitrail.synthetic.source import DrawnSource
+from vitrail.synthetic.speech.config import SpokenConfig
+from vitrail.synthetic.speech.source import SpokenSource
 
 
 def _parquet(config: ParquetConfig) -> Source:
@@ -51,6 +53,7 @@ _OPENERS: dict[type[SourceConfig], Callable[[Any], Source | StreamedSource]] = {
     DrawnConfig: DrawnSource,
     LinesConfig: LinesSource,
     DocumentsConfig: DocumentsSource,
+    SpokenConfig: SpokenSource,
 }
 """Every kind of source; a new one is a line here and one in `data/config.py`."""
 
