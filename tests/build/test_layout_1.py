@@ -80,9 +80,7 @@ def test_it_opens_and_gives_the_logits_of_its_twin(
     assert ("contrast" in heads) == any("contrastive" in override for override in overrides)
 
 
-def test_a_recipe_starts_from_its_components(
-    twins: Callable[..., tuple[Path, Path]], tiny_recipe_file: Path
-) -> None:
+def test_a_recipe_starts_from_its_components(twins: Callable[..., tuple[Path, Path]], tiny_recipe_file: Path) -> None:
     """By `model.weights`, and by `model.from`, which takes its settings too."""
     today, before = twins(*TABLE, CONTRASTIVE)
     expected = load_file(today / "weights" / "model.safetensors")

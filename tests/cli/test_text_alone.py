@@ -44,7 +44,11 @@ def test_the_whole_road(run: Run, tiny_recipe_file: Path, overrides: list[str], 
     assert status == 0, err
     assert "no sample sees another" in out
 
-    wanted = [f"data.held_out={TEXT}", "evaluate.max_tokens=2", *(f"evaluate.{name}=true" for name in ("answers", "before"))]
+    wanted = [
+        f"data.held_out={TEXT}",
+        "evaluate.max_tokens=2",
+        *(f"evaluate.{name}=true" for name in ("answers", "before")),
+    ]
     status, _, err = run("train", recipe, *overrides, *wanted)
     assert status == 0, err
     results = json.loads((tmp_path / "out" / "results.json").read_text(encoding="utf-8"))

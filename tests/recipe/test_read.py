@@ -11,7 +11,8 @@ TILES = "model.media={kind: tiles, patch: 8, merge: 2, tile: 32, max_tiles: 4}"
 
 
 @pytest.mark.parametrize(
-    "objective", ["{kind: embedding_alignment}", "{kind: ideal_features}", "{kind: contrastive_caption, characters: 1.0}"]
+    "objective",
+    ["{kind: embedding_alignment}", "{kind: ideal_features}", "{kind: contrastive_caption, characters: 1.0}"],
 )
 def test_known_characters_need_whole_pictures(objective: str) -> None:
     asked = [f"stages.instruct.objective={objective}"]
@@ -43,7 +44,9 @@ def test_modules_of_an_objective_are_trained_by_the_stages_of_recipes_that_have_
 
 def test_media_streams_beside_the_vision_stream_are_components() -> None:
     stream = "{media: {kind: native}, encoder: {kind: vision_transformer}, projector: {kind: linear}}"
-    found = read_recipe("demo", [f"model.streams={{depth: {stream}}}", "stages.align.train={depth_projector: 1e-3}"]).value
+    found = read_recipe(
+        "demo", [f"model.streams={{depth: {stream}}}", "stages.align.train={depth_projector: 1e-3}"]
+    ).value
     assert found.model.components == (
         *("encoder", "projector", "depth_encoder", "depth_projector"),
         *("fusion", "backbone"),

@@ -23,7 +23,10 @@ CONTRASTIVE = "{kind: contrastive_caption%s}"
             "model.encoder={absolute: learnt, table: [4, 4]}",
             "unknown key 'table' in model.encoder of kind 'vision_transformer' (it is 'position_table' now); allowed: ",
         ),
-        ("model.encoder.absolute=sines", "model.encoder.absolute: expected one of 'none', 'sinusoidal', 'learnt', got "),
+        (
+            "model.encoder.absolute=sines",
+            "model.encoder.absolute: expected one of 'none', 'sinusoidal', 'learnt', ",
+        ),
         ("model.encoder.absolute=sines", "got 'sines' (it is 'sinusoidal' now)"),
         (
             "stages.align.objective={kind: reading}",
@@ -43,8 +46,8 @@ CONTRASTIVE = "{kind: contrastive_caption%s}"
         ),
         (
             "model.spotter=true",
-            "unknown key 'spotter' in model (it is the setting 'characters' of the objective contrastive_caption, which "
-            "has that module of its own (char_head) now)",
+            "unknown key 'spotter' in model (it is the setting 'characters' of the objective contrastive_caption, "
+            "which has that module of its own (char_head) now)",
         ),
         ("data.pack.overlong=shrink_pictures", "got 'shrink_pictures' (it is 'shrink_media' now)"),
         ("data.pack.overlong=drop_pictures", "got 'drop_pictures' (it is 'drop_media' now)"),

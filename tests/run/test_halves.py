@@ -11,7 +11,8 @@ from vitrail.recipe.read import read_recipe
 from vitrail.run.train import train
 
 STAGES = """[
-  {name: glyphs, steps: 2, objective: {kind: embedding_alignment, tokens: 2}, train: {encoder: 1.0e-3, projector: 1.0e-3}},
+  {name: glyphs, steps: 2, objective: {kind: embedding_alignment, tokens: 2},
+   train: {encoder: 1.0e-3, projector: 1.0e-3}},
   {name: words, steps: 2, objective: {kind: ideal_features, tokens: 2}, train: {backbone: 1.0e-3}},
   {name: pages, steps: 2, train: {projector: 1.0e-3, backbone: 1.0e-3}}]"""
 
