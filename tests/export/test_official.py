@@ -62,7 +62,9 @@ FORMS = {
     "qwen2, terse": ["model.backbone.config.model_type=qwen2", "prompt.template=terse"],
     "a format of Mistral's": ["prompt.template=mistral"],
     "a token for each patch": ["model.media.merge=1", "model.media.max_tokens=256"],
-    "with what a contrastive objective leaves": ["stages.align.objective={kind: contrastive_caption, width: 8}"],
+    "with what a contrastive objective leaves": [
+        "stages.align.objective={kind: contrastive_caption, width: 8, characters: 1.0}"
+    ],
 }
 
 

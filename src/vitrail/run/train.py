@@ -29,7 +29,6 @@ from vitrail.inference.chat_model import ChatModel
 from vitrail.metrics.scoring import METRICS, summarise
 from vitrail.models.assembled import MultimodalModel
 from vitrail.models.backbones.adapters import switched_off
-from vitrail.models.config import CustomConfig
 from vitrail.models.weights import load_model
 from vitrail.recipe.schema import Recipe
 from vitrail.recipe.strict import Resolved
@@ -297,9 +296,7 @@ def blind_baseline(run: Run) -> None:
 
 def _blind(stage: StageConfig) -> StageConfig:
     """What is left of a stage without media: the backbone, and the blind form of its objective."""
-    objective = stage.objective
-    if not isinstance(objective, CustomConfig):
-        objective = cast(ObjectiveConfig, objective.blind())
+    objective = cast(ObjectiveConfig, build.objectives_of([stage])[stage.name].blind())
     return dataclasses.replace(stage, train={"backbone": stage.train["backbone"]}, objective=objective)
 
 
