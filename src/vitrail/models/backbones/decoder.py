@@ -112,6 +112,10 @@ class Decoder(LanguageModel):
         pieces = ("input_layernorm", "post_attention_layernorm", "mlp")
         return [layer.get_submodule(piece) for layer in self.layers for piece in pieces]
 
+    def shardable(self) -> list[nn.Module]:
+        """What `training.parallel` may shard piece by piece: modules whose weights nobody reads but their call."""
+        return list(self.lm.model.layers)
+
     def forward(
         self,
         embeddings: Tensor,
