@@ -147,7 +147,7 @@ def _line(lengths: Sequence[int]) -> NDArray[np.int64]:
 
 
 def _target(given: Sequence[TargetText | None], *, padded: bool) -> TextStream:
-    """What an encoder-decoder is to say, a segment for each of the text. padded: one more, of a token, for its padding."""
+    """What an encoder-decoder is to say, a segment for each of the text; padded: one more, a token, for its padding."""
     targets = [target for target in given if target is not None]
     assert len(targets) == len(given), "every sample of a pack has a target text, or none has"
     if padded:

@@ -14,7 +14,6 @@ from vitrail.contracts.errors import WeightsError
 from vitrail.models.backbones.adapters import merged, without_adapters
 from vitrail.models.config import LoraConfig
 
-
 RENAMED = {"encoder.table": "encoder.position_table", "spotter.weight": "char_head.weight"}
 """Tensors that finished models and checkpoints of before called otherwise."""
 
