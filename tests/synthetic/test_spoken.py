@@ -100,7 +100,6 @@ def test_words_are_spelt_in_known_sounds() -> None:
     [
         ({"split": "tset"}, "split is 'tset', allowed: train, test (did you mean 'test'?)"),
         ({"words": 1}, "words is 1, allowed: 2 to 4"),
-        ({"questions": 5}, "questions is 5, allowed: 1 to 4"),
         ({"noise": 2}, "noise is 2, allowed: 0 to 1"),
         ({"rows": -1}, "rows is -1, allowed: 0 or more"),
     ],
