@@ -253,7 +253,7 @@ def test_unknown_roles(role: Any) -> None:
 @pytest.mark.parametrize("url", ["http://example.org/a.png", "HTTPS://example.org/a.png?x=1"])
 def test_an_address_stays_one_until_its_picture_is_opened(url: str) -> None:
     for fields in (tags("<image>", images=[url]), openai({"type": "image_url", "image_url": {"url": url}})):
-        assert to_conversation(row(fields)).pictures == (ImagePart(url),)
+        assert to_conversation(row(fields)).media == (ImagePart(url),)
 
 
 @pytest.mark.parametrize("data", ["data:image/png;base64,####", "data:image/png;base64,é", "data:,%20"])

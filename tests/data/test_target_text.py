@@ -1,4 +1,4 @@
-"""What an encoder-decoder reads and says: ids of question and answer, the room both take in a pack, how they are cut."""
+"""What an encoder-decoder reads and says: ids of question and answer, their room in a pack, and how they are cut."""
 
 from __future__ import annotations
 

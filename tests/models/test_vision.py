@@ -38,7 +38,7 @@ def stream_of(pictures: list[np.ndarray], merge: int) -> MediaStream:
     patches, positions = zip(*(patchify(picture, PATCH, merge) for picture in pictures), strict=True)
     count = sum(map(len, patches))
     return MediaStream(
-        patches=torch.from_numpy(np.concatenate(patches)),
+        values=torch.from_numpy(np.concatenate(patches)),
         positions=torch.from_numpy(np.concatenate(positions)),
         segments=Segments(tuple(map(len, patches))),
         token_index=torch.arange(count // merge**2),

@@ -47,7 +47,7 @@ def stream_of(some: list[np.ndarray], merge: int = 2) -> MediaStream:
     patches, positions = zip(*(patchify(one, PATCH, merge) for one in some), strict=True)
     count = sum(map(len, patches))
     return MediaStream(
-        patches=torch.from_numpy(np.concatenate(patches)),
+        values=torch.from_numpy(np.concatenate(patches)),
         positions=torch.from_numpy(np.concatenate(positions)),
         segments=Segments(tuple(map(len, patches))),
         token_index=torch.arange(count // merge**2),
@@ -85,7 +85,7 @@ def test_the_order_of_patches_changes_nothing_else(kind: str) -> None:
     picture = pictures()[:1]
     merged, plain = stream_of(picture, 2), stream_of(picture, 1)
     first, second = encoder(merged), encoder(plain)
-    extra = len(first) - len(merged.patches)
+    extra = len(first) - len(merged.values)
     order = (merged.positions[:, 0] * (SIZES[0][1] // PATCH) + merged.positions[:, 1]).argsort()
     torch.testing.assert_close(first[extra:][order], second[extra:], rtol=1e-4, atol=1e-5)
     torch.testing.assert_close(first[:extra], second[:extra], rtol=1e-4, atol=1e-5)

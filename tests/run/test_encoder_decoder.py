@@ -32,6 +32,7 @@ from vitrail.run.plan import make_plan
 from vitrail.run.verify import verify
 from vitrail.training.device import Device
 from vitrail.training.loop import Trainer
+from vitrail.training.objectives import ContrastiveCaption
 
 T5 = [
     "model.backbone={kind: encoder_decoder, tokenizer: bytes, config: {model_type: t5, d_model: 32, d_kv: 8, d_ff: 48, "
@@ -144,7 +145,7 @@ def test_answers_together_are_answers_alone(encode: Encode, model: MultimodalMod
     asked = [conversation((*map(picture, range(number)), "Why?" * (number + 1))) for number in range(3)]
     together = [str(reply) for reply in chat.replies(asked, config)]
     assert together == [str(chat.reply(one, config)) for one in asked]
-    assert "".join(chat.stream(picture(1), "Why?Why?", generation=config)) == together[1]
+    assert "".join(chat.stream(picture(0), "Why?Why?", generation=config)) == together[1]
     assert chat.reply(asked[0], config).prompt_tokens == len(encode.question(asked[0]))
 
 
@@ -232,6 +233,23 @@ def test_layers_of_both_stacks_are_in_the_plan(read: Callable[..., Recipe]) -> N
 
 def _model(recipe: Recipe) -> MultimodalModel:
     return build.build_model(recipe.model, 257, seed=0)
+
+
+def test_plain_text_is_no_question(read: Callable[..., Recipe]) -> None:
+    with pytest.raises(RecipeError, match=r"evaluate\.text: plain text asks nothing"):
+        read("evaluate.text=true")
+
+
+def test_what_is_said_of_a_picture_is_contrasted(recipe: Recipe, encode: Encode) -> None:
+    """The answers are those of the target stream."""
+    objective = ContrastiveCaption(width=8)
+    made = build.build_model(recipe.model, encode.tokenizer.vocabulary, seed=0, objectives=[objective])
+    batch = batch_of(recipe, encode, 3)
+    terms = objective(made, batch)
+    assert terms["contrastive"].count == objective.counts(batch)["contrastive"] > 0
+    assert terms["caption"].count == batch.label_weight
+    sum(term.loss_sum for term in terms.values()).backward()
+    assert made.language_model.lm.encoder.block[0].layer[0].SelfAttention.q.weight.grad is not None
 
 
 def test_what_compares_ways_to_go_on_is_refused(recipe: Recipe, encode: Encode) -> None:

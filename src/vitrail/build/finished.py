@@ -25,7 +25,7 @@ from vitrail.models.backbones.weights_source import local_folder, local_or_hub
 from vitrail.models.config import CustomConfig, ModelConfig
 from vitrail.models.weights import finished, load_model
 from vitrail.prompts.config import PromptConfig
-from vitrail.recipe.renamed import LAYOUT, renamed_tensor, upgraded
+from vitrail.recipe.renamed import LAYOUT, upgraded
 from vitrail.recipe.strict import read, to_yaml
 from vitrail.systems.folder import DESCRIPTION, is_official, own_folder
 from vitrail.systems.opening import open_official
@@ -113,7 +113,7 @@ def _own_model(folder: Path) -> tuple[MultimodalModel, Encode, ModelConfig]:
     backbone = unset_backbone(description.backbone)
     objectives = [objective_of(one, "objectives") for one in description.objectives]
     model = build_model(description.model, backbone.vocabulary, seed=0, backbone=backbone, objectives=objectives)
-    load_model(model, folder / WEIGHTS, renamed_tensor)
+    load_model(model, folder / WEIGHTS)
     encode = build_encode(description.model, description.prompt, tokenizer, start=model.start)
     return model, encode, description.model
 

@@ -18,6 +18,7 @@ from filelock import FileLock, Timeout
 
 from vitrail.contracts.errors import RecipeError
 from vitrail.recipe.annotated import annotated
+from vitrail.recipe.renamed import upgraded_recipe
 from vitrail.recipe.schema import Recipe
 from vitrail.recipe.strict import Resolved, differences, read
 
@@ -74,7 +75,7 @@ class RunFolder:
 
     def _claim(self, resolved: Resolved[Recipe]) -> None:
         if self.recipe.is_file() and self._begun():
-            started = read(Recipe, self.recipe).value
+            started = read(Recipe, self.recipe, beneath=upgraded_recipe).value
             # Where the run lies may change (a folder moved or copied); what it is may not.
             changed = differences(dataclasses.replace(started, run=resolved.value.run), resolved.value)
             if changed:

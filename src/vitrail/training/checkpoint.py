@@ -75,6 +75,10 @@ def load_state(folder: Path) -> State:
         layout = data.pop("layout")
         if layout != LAYOUT:
             raise WeightsError(f"'{folder}' has checkpoint layout {layout}, this version reads {LAYOUT}")
+        counters = data["counters"]
+        if "tokens: picture" in counters:
+            # Checkpoints of before counted those of pictures alone.
+            counters["tokens: media"] = counters.pop("tokens: picture")
         return State(**data)
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise WeightsError(f"'{folder}' is damaged: {error}") from error

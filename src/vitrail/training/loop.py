@@ -22,7 +22,7 @@ from vitrail.contracts.samples import Batch
 from vitrail.data.ledger import Ledger
 from vitrail.data.loader import Cursor, Item, Stream, prefetched
 from vitrail.models.assembled import MultimodalModel
-from vitrail.models.weights import load_model, load_tensors
+from vitrail.models.weights import load_model, load_tensors, today
 from vitrail.training import checkpoint
 from vitrail.training.checkpoint import State
 from vitrail.training.compiling import compile_pieces
@@ -81,7 +81,10 @@ class Trainer:
         if self.state.step:
             self._prepare_again(self.stages[self.state.stage])
         load_model(self.model, found / "model.safetensors")
-        self._moments = load_tensors(found / "optimizer.safetensors")
+        known = dict(self.model.named_parameters())
+        for name, tensor in load_tensors(found / "optimizer.safetensors").items():
+            moment, _, parameter = name.partition(".")
+            self._moments[f"{moment}.{today(parameter, known)}"] = tensor
         return True
 
     def _prepare_again(self, stage: Stage) -> None:
