@@ -69,15 +69,12 @@ class SpokenSource:
         return Row(f"spoken-{self.config.split}-{index:06d}", fields, location=f"spoken words, row {index}")
 
     def _words(self, dice: Dice, index: int) -> tuple[str, ...]:
-        """A phrase of the split; single words are in the train split alone."""
-        least = most = 2
-        if self.config.split == "train":
-            grown = min(1.0, index / self.config.grow) if self.config.grow else 1.0
-            least, most = 1, 1 + round((self.config.words - 1) * grown)
-        else:
-            most = self.config.words
+        """A phrase of the split; single words are in both, in other voices."""
+        grow = self.config.grow if self.config.split == "train" else 0
+        grown = min(1.0, index / grow) if grow else 1.0
+        most = 1 + round((self.config.words - 1) * grown)
         while True:
-            words = tuple(dice.pick(tuple(WORDS)) for _ in range(dice.between(least, most)))
+            words = tuple(dice.pick(tuple(WORDS)) for _ in range(dice.between(1, most)))
             if len(words) == 1 or split_of(words) == self.config.split:
                 return words
 
