@@ -92,7 +92,7 @@ def test_a_run_measures_whether_the_model_listens(run: RunFolder) -> None:
 def test_the_report_plays_what_was_asked_about(run: RunFolder) -> None:
     text = run.report.read_text(encoding="utf-8")
     assert len(re.findall(r'<audio controls preload="none" src="data:audio/wav;base64,UklGR', text)) == 4
-    assert ">no picture<" not in text
+    assert '<p class="soft">no picture</p>' not in text
 
 
 def test_a_run_goes_on_bit_for_bit(recipe_file: Path, run: RunFolder, tmp_path: Path) -> None:

@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-import numpy as np
-
 from vitrail.contracts.errors import DataError
 from vitrail.contracts.messages import AudioPart, Row
 from vitrail.data.dialects.values import located, where
@@ -34,6 +32,8 @@ def audio(given: Any, row: Row, rate: Any = None) -> AudioPart:
         raise DataError(
             f"{where(row)}: samples of a sound need their 'sampling_rate', a whole number, got {rate!r:.60}"
         )
+    import numpy as np  # here, since recipes are read without it
+
     try:
         samples = np.asarray(given, np.float32)
     except (TypeError, ValueError) as error:

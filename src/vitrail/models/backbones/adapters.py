@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from vitrail.contracts.errors import RecipeError, WeightsError, nearest
-from vitrail.models.config import LoraConfig
+from vitrail.models.backbones.config import LoraConfig
 from vitrail.models.ops import nf4
 
 ADAPTER = "default"

@@ -14,11 +14,12 @@ from vitrail.contracts.errors import RecipeError, WeightsError
 from vitrail.contracts.samples import TARGET, TEXT
 from vitrail.models.backbones import decoder, encoder_decoder
 from vitrail.models.backbones.checks import unread_settings
+from vitrail.models.backbones.config import LanguageModelConfig
 from vitrail.models.backbones.decoder import decoder_from_config, decoder_from_pretrained
 from vitrail.models.backbones.encoder_decoder import start_id, t5_from_config, t5_from_pretrained
 from vitrail.models.backbones.language_model import LanguageModel
 from vitrail.models.backbones.weights_source import local_or_hub
-from vitrail.models.config import BackboneConfig, DecoderConfig, EncoderDecoderConfig, LanguageModelConfig
+from vitrail.models.config import BackboneConfig, DecoderConfig, EncoderDecoderConfig
 
 ADAPTER = "adapter_config.json"
 """What a folder holds that is an adapter: transformers would open another model, its base, and lay it over."""

@@ -23,7 +23,7 @@ from vitrail.contracts.errors import WeightsError
 from vitrail.contracts.protocols import Cache, Context
 from vitrail.contracts.samples import Segments
 from vitrail.models.backbones import adapters
-from vitrail.models.config import LoraConfig
+from vitrail.models.backbones.config import LoraConfig
 from vitrail.models.ops import nf4
 
 

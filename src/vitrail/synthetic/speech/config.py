@@ -22,8 +22,7 @@ class SpokenConfig:
     split: "train" or "test"; the two share no phrase of two words or more, and no voice. rows: how many phrases. seed:
     another seed gives other phrases of the same split. words: most words of a phrase. grow: over so many of the first
     rows, single words grow into whole phrases; for a stage that takes the rows in order (shuffle: false). noise: 0 for
-    a quiet room, 1 for noise as loud as a tenth of the voice. questions: most question-answer pairs of a train row; the
-    test split asks one.
+    a quiet room, 1 for noise as loud as a tenth of the voice.
 
     Raises DataError when a value is not allowed.
     """
@@ -34,7 +33,6 @@ class SpokenConfig:
     words: int = 3
     grow: int = 0
     noise: float = 0.5
-    questions: int = 2
     shuffle: bool = True
     kind: Literal["spoken"] = "spoken"
 
@@ -42,12 +40,9 @@ class SpokenConfig:
         """Refuses what cannot be said."""
         if self.split not in SPLITS:
             raise DataError(f"spoken words: split is '{self.split}', allowed: train, test{nearest(self.split, SPLITS)}")
-        for name, least, most in (("rows", 0, None), ("grow", 0, None), ("questions", 1, len(KINDS))):
-            value = getattr(self, name)
-            if value < least or (most is not None and value > most):
-                raise DataError(
-                    f"spoken words: {name} is {value}, allowed: {least} " + (f"to {most}" if most else "or more")
-                )
+        for name in ("rows", "grow"):
+            if getattr(self, name) < 0:
+                raise DataError(f"spoken words: {name} is {getattr(self, name)}, allowed: 0 or more")
         if not 2 <= self.words <= LONGEST:
             raise DataError(f"spoken words: words is {self.words}, allowed: 2 to {LONGEST}")
         if not 0 <= self.noise <= 1:
