@@ -50,6 +50,10 @@ CASES: dict[str, tuple[str, ...]] = {
     "untied": ("model.backbone.config.tie_word_embeddings=false", "model.backbone.recompute=true"),
     "lora": ("model.backbone.lora={rank: 4, alpha: 8, targets: [q_proj, v_proj]}",),
     "gated": (*GATED, "stages.1.train.fusion=1.0e-3"),
+    "crossing": (
+        "model.fusion={kind: gated_cross_attention, every: 1}",
+        *(f"stages.{n}.train.fusion=1.0e-2" for n in (0, 1)),
+    ),
     "bfloat16": ("training.dtype=bfloat16",),
     "aligned": ALIGNED,
 }
