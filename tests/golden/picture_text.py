@@ -12,7 +12,7 @@ from towers import Hidden, in_reading_order, stream_of
 
 from vitrail.contracts.samples import IGNORE, Batch, MediaStream, Segments, TextStream
 from vitrail.inference.config import GenerationConfig
-from vitrail.inference.generate import generate
+from vitrail.inference.engine import generate
 from vitrail.models.assembled import MultimodalModel
 
 

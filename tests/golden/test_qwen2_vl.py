@@ -18,7 +18,7 @@ from torch import Tensor
 import vitrail
 from vitrail.contracts.samples import IGNORE, Batch, MediaStream, Segments, TextStream
 from vitrail.inference.config import GenerationConfig
-from vitrail.inference.generate import generate
+from vitrail.inference.engine import generate
 from vitrail.models.assembled import MultimodalModel
 from vitrail.models.weights import unshared
 from vitrail.prompts.config import PICTURES

@@ -17,10 +17,12 @@ from PIL import Image
 from vitrail.contracts.errors import DataError, MediaError, VitrailError
 from vitrail.contracts.messages import Conversation, ImagePart, Message, TextPart
 from vitrail.contracts.replies import Reply
+from vitrail.contracts.samples import Batch
 from vitrail.data.encode import Encode
 from vitrail.inference import chat_model
 from vitrail.inference.chat_model import ChatModel, conversation
 from vitrail.inference.config import GenerationConfig
+from vitrail.inference.engine import Engine
 from vitrail.media.config import TilesConfig
 from vitrail.media.tiling import Tiling
 from vitrail.models.assembled import MultimodalModel
@@ -89,11 +91,14 @@ def test_prompts_too_long_for_one_pass_are_read_one_after_another(
     chat: ChatModel, pixels: np.ndarray, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     passes = []
-    answering = chat_model.Answering
+    add = Engine.add
+
+    def noted(engine: Engine, prompts: Batch, config: GenerationConfig) -> list[int]:
+        passes.append(prompts.text.segments.lengths)
+        return add(engine, prompts, config)
+
     monkeypatch.setattr(chat_model, "ROOM", 60)
-    monkeypatch.setattr(
-        chat_model, "Answering", lambda *given: (passes.append(given[1].text.segments.lengths), answering(*given))[1]
-    )
+    monkeypatch.setattr(Engine, "add", noted)
     asked = [conversation(parts) for parts in ((pixels, "What?"), (pixels, "Which?"), (pixels, "?" * 70), ("Hi",))]
     assert len(list(chat.replies(asked, SHORT))) == 4
     assert list(map(len, passes)) == [2, 1, 1]

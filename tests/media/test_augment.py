@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from vitrail.media.augment import STEEPEST, augmented, drawn_warp, speaks_of_places
+from vitrail.media.augment import STEEPEST, augmented, drawn_warp, speaks_of_boxes
 from vitrail.media.config import AugmentConfig
 from vitrail.media.dice import Dice
 from vitrail.synthetic.paper import worn
@@ -122,18 +122,18 @@ def test_what_comes_in_has_the_colour_of_the_edge() -> None:
     ],
 )
 def test_texts_that_speak_of_places(text: str) -> None:
-    assert speaks_of_places(["What is the total?", text])
+    assert speaks_of_boxes(["What is the total?", text])
 
 
 @pytest.mark.parametrize(
     "text", ["12.50", "2 x 3.50", "(c) 2020", "[1]", "1,234.00", "box 7", "see (3)", "", "(" * 10_000]
 )
 def test_texts_that_do_not(text: str) -> None:
-    assert not speaks_of_places([text])
+    assert not speaks_of_boxes([text])
 
 
 def test_long_texts_are_read_in_no_time() -> None:
-    assert not speaks_of_places(["( 1  " * 20_000, "<box" * 20_000, "[" + "1" * 100_000, "x" * 100_000])
+    assert not speaks_of_boxes(["( 1  " * 20_000, "<box" * 20_000, "[" + "1" * 100_000, "x" * 100_000])
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,7 @@ from transformers import AutoConfig, AutoModelForCausalLM, PretrainedConfig
 
 from vitrail.contracts.errors import RecipeError
 from vitrail.contracts.samples import Segments
-from vitrail.inference.cache import KeyValueCache
+from vitrail.inference.cache import SlotCache
 from vitrail.models.backbones.decoder import FAMILIES, Decoder, decoder_from_config, decoder_from_pretrained
 
 WORDS = 64
@@ -86,12 +86,14 @@ def test_packed_is_one_by_one(family: str) -> None:
 @torch.no_grad()
 def test_cached_is_uncached(family: str, steps: tuple[int, ...]) -> None:
     ours, _ = pair(family)
-    cache, seen, pieces = KeyValueCache(), 0, []
+    cache, seen, pieces = SlotCache(), 0, []
+    slots = cache.open(1, 0)
     for part in ids().split(steps):
         positions = torch.arange(seen, seen + len(part))
         seen += len(part)
-        pieces.append(ours(ours.embed(part), positions, Segments((seen,)), cache))
-        assert cache.length == seen
+        with cache.covering(slots, (len(part),)):
+            pieces.append(ours(ours.embed(part), positions, Segments((len(part),)), cache=cache))
+        assert cache.lengths == [seen]
     whole = ours(ours.embed(ids()), torch.arange(17), Segments((17,)))
     torch.testing.assert_close(torch.cat(pieces), whole, rtol=1e-5, atol=1e-5)
 

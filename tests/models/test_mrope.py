@@ -18,7 +18,7 @@ from vitrail.contracts.samples import Batch, Pack, Sample, Segments, View
 from vitrail.data.collate import collate
 from vitrail.data.encode import Encode
 from vitrail.inference.config import GenerationConfig
-from vitrail.inference.generate import generate
+from vitrail.inference.engine import generate
 from vitrail.models.assembled import MultimodalModel
 from vitrail.models.config import DecoderConfig, ModelConfig
 from vitrail.prompts.config import MRopePositionsConfig

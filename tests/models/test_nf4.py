@@ -29,7 +29,7 @@ def test_a_matrix_comes_back_at_the_nearest_places(shape: tuple[int, int]) -> No
     assert codes.shape == (shape[0], shape[1] // 2)
     back = nf4.unpacked(codes, scales, torch.float32)
     blocks, kept = (one.reshape(*scales.shape, -1) for one in (weight, back))
-    places = torch.tensor(nf4.PLACES) * scales.float()[..., None, None]
+    places = torch.tensor(nf4.LEVELS) * scales.float()[..., None, None]
     best = (blocks[..., None] - places).abs().amin(-1)
     torch.testing.assert_close((blocks - kept).abs(), best, atol=1e-6, rtol=1e-5)
     assert torch.equal(nf4.unpacked(*nf4.packed(back), torch.float32), back), "a second time changes nothing"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -20,8 +19,7 @@ from vitrail.data.encode import Encode
 from vitrail.inference.chat_model import ChatModel
 from vitrail.models.assembled import MultimodalModel
 from vitrail.models.backbones import adapters
-from vitrail.models.backbones.construct import transformers_config
-from vitrail.models.backbones.decoder import decoder_from_config
+from vitrail.models.backbones.construct import unset_backbone
 from vitrail.models.backbones.tokenizer import load_tokenizer
 from vitrail.models.backbones.weights_source import local_folder, local_or_hub
 from vitrail.models.config import CustomConfig, ModelConfig
@@ -63,7 +61,7 @@ def save_weights(
     objectives: those whose modules the model has. Adapters are merged: what is written is a model without.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    settings = json.loads(model.language_model.lm.config.to_json_string(use_diff=True))
+    settings = model.language_model.settings
     encode.tokenizer.save(str(folder))
     making = folder / f"{WEIGHTS}.part"
     save_file(finished(model), making)
@@ -112,13 +110,14 @@ def _own_model(folder: Path) -> tuple[MultimodalModel, Encode, ModelConfig]:
     if description.layout != LAYOUT:
         raise WeightsError(f"'{folder}' has layout {description.layout}, this version reads up to {LAYOUT}")
     tokenizer = load_tokenizer(str(folder))
-    backbone = decoder_from_config(transformers_config(description.backbone), initialise=False)
+    backbone = unset_backbone(description.backbone)
     objectives = [objective_of(one, "objectives") for one in description.objectives]
     model = build_model(description.model, backbone.vocabulary, seed=0, backbone=backbone, objectives=objectives)
     load_model(model, folder / WEIGHTS, renamed_tensor)
-    return model, build_encode(description.model, description.prompt, tokenizer), description.model
+    encode = build_encode(description.model, description.prompt, tokenizer, start=model.start)
+    return model, encode, description.model
 
 
 def _official_model(folder: Path) -> tuple[MultimodalModel, Encode, ModelConfig]:
     model, described, tokenizer = open_official(folder, unfilled)
-    return model, build_encode(described.model, described.prompt, tokenizer), described.model
+    return model, build_encode(described.model, described.prompt, tokenizer, start=model.start), described.model

@@ -23,10 +23,12 @@ from vitrail.contracts.samples import VISION
 from vitrail.models.assembled import MultimodalModel
 from vitrail.models.backbones.construct import build_backbone
 from vitrail.models.backbones.decoder import Decoder
+from vitrail.models.backbones.language_model import LanguageModel
 from vitrail.models.config import (
     CustomConfig,
     EncoderConfig,
     FusionConfig,
+    GatedCrossAttentionConfig,
     LinearProjectorConfig,
     MLPProjectorConfig,
     ModelConfig,
@@ -37,6 +39,7 @@ from vitrail.models.config import (
     VisionTransformerConfig,
 )
 from vitrail.models.encoders.vision_transformer import VisionTransformer
+from vitrail.models.fusion.gated_cross_attention import GatedCrossAttention
 from vitrail.models.fusion.splice import Splice
 from vitrail.models.projectors.linear import LinearProjector
 from vitrail.models.projectors.mlp import MLPProjector
@@ -56,7 +59,10 @@ PROJECTORS: Mapping[type, Callable[..., Projector]] = {
 }
 """Settings to class, called with the settings, encoder_width, backbone_width and merge: patches a side of a token."""
 
-FUSIONS: Mapping[type, Callable[..., Fusion]] = {SpliceConfig: Splice}
+FUSIONS: Mapping[type, Callable[..., Fusion]] = {
+    SpliceConfig: Splice,
+    GatedCrossAttentionConfig: GatedCrossAttention,
+}
 """Settings to class, called with the settings and the backbone."""
 
 
@@ -83,7 +89,7 @@ def build_model(
     config: ModelConfig,
     vocabulary: int,
     seed: int,
-    backbone: Decoder | None = None,
+    backbone: LanguageModel | None = None,
     objectives: Iterable[Objective] = (),
 ) -> MultimodalModel:
     """The assembled model in float32, on the default device. seed: of every random weight.
@@ -97,7 +103,7 @@ def build_model(
 
 
 def _assembled(
-    config: ModelConfig, vocabulary: int, backbone: Decoder | None, objectives: Iterable[Objective]
+    config: ModelConfig, vocabulary: int, backbone: LanguageModel | None, objectives: Iterable[Objective]
 ) -> MultimodalModel:
     if backbone is None:
         backbone = build_backbone(config.backbone, vocabulary)
@@ -111,6 +117,7 @@ def _assembled(
     seen = towers[VISION][0].width if VISION in towers else 0
     heads = _heads(objectives, seen, backbone)
     if isinstance(config.positions, MRopePositionsConfig):
+        assert isinstance(backbone, Decoder), "settings say that M-RoPE is a decoder's"
         backbone.use_mrope(config.positions.sections)
     backbone.recompute = config.backbone.recompute
     if config.backbone.lora:

@@ -12,8 +12,7 @@ from vitrail.build.model import build_model
 from vitrail.contracts.errors import WeightsError
 from vitrail.models.assembled import MultimodalModel
 from vitrail.models.backbones import adapters
-from vitrail.models.backbones.construct import build_backbone, transformers_config
-from vitrail.models.backbones.decoder import decoder_from_config
+from vitrail.models.backbones.construct import build_backbone, unset_backbone
 from vitrail.models.backbones.weights_source import local_folder
 from vitrail.models.config import ModelConfig
 from vitrail.models.weights import fill, fill_component, load_component
@@ -71,7 +70,7 @@ def _take(model: MultimodalModel, config: ModelConfig, components: Sequence[str]
 
 def unfilled(config: ModelConfig, settings: Mapping[str, Any]) -> MultimodalModel:
     """A model whose weights come from elsewhere; settings: transformers' own, of the language model."""
-    backbone = decoder_from_config(transformers_config(settings), initialise=False)
+    backbone = unset_backbone(settings)
     return build_model(config, backbone.vocabulary, seed=0, backbone=backbone)
 
 

@@ -122,7 +122,7 @@ def _sample(console: Console, sample: Sample, tokenizer: Tokenizer) -> None:
 
     learnt = int(((sample.target or sample).weights > 0).sum())
     console.print(
-        f"sample {sample.id}: {len(sample)} tokens, {learnt} learnt, {sample.patches} patches",
+        f"sample {sample.id}: {sample.tokens} tokens, {learnt} learnt, {sample.patches} patches",
         markup=False,
         style="bold",
     )

@@ -182,8 +182,15 @@ class Projector(Protocol):
         ...
 
 
+PositionBias = Callable[[int, int], "torch.Tensor"]
+"""(queries, keys) to float[H, queries, keys], added to the scores of attention: the queries are the last positions."""
+
+
 class Cache(Protocol):
-    """The past of several sequences; it owns its memory, and attends to it."""
+    """The past of several sequences; it owns its memory, and attends to it.
+
+    Which sequences a pass of the model covers, and how many new positions of each, is told to it before the pass.
+    """
 
     def attend(
         self,
@@ -194,19 +201,29 @@ class Cache(Protocol):
         *,
         scale: float | None = None,
         window: int | None = None,
+        bias: PositionBias | None = None,
     ) -> torch.Tensor:
         """Keeps key and value float[K, T, d] of the new positions; what queries float[H, T, d] see of past and present.
 
-        The T positions are those of the sequences under way, one after the other. Returns float[H, T, d].
+        bias: of positions; how many there are is the cache's to know. The T positions are those of the sequences under
+        way, one after the other. Returns float[H, T, d].
         """
         ...
 
     def keep_media(self, layer: int, key: torch.Tensor, value: torch.Tensor, segments: Segments) -> None:
-        """Keeps keys and values float[K, S, d] of media for the layers between. segments: one per new sequence."""
+        """Keeps keys and values float[K, S, d] of media for what stands before decoder layer `layer`.
+
+        segments: one per sequence of the pass, what its last position sees; empty where it sees none. It is called for
+        the same layers in every pass that has media, and for none in a pass without: its sequences have none then.
+        """
         ...
 
     def attend_media(self, layer: int, query: torch.Tensor, *, scale: float | None = None) -> torch.Tensor:
         """What queries float[H, T, d] see of the media of their own sequence; zeros where it has none."""
+        ...
+
+    def has_media(self) -> tuple[bool, ...]:
+        """Of each of the T positions of the pass, whether its sequence has media that were kept."""
         ...
 
 

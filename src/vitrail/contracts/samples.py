@@ -137,6 +137,11 @@ class Sample:
         return len(self.ids)
 
     @property
+    def tokens(self) -> int:
+        """What it takes of a pack: tokens that are read, and those that an encoder-decoder says."""
+        return len(self.ids) + (0 if self.target is None else len(self.target.ids))
+
+    @property
     def patches(self) -> int:
         """What encoders work on in all its views together."""
         return sum(slot.view.patches for slot in self.slots)
@@ -155,8 +160,8 @@ class Pack:
 
     @property
     def tokens(self) -> int:
-        """Real tokens in the pack; padding is the collator's business."""
-        return sum(map(len, self.samples))
+        """Real tokens in the pack, read and said; padding is the collator's business."""
+        return sum(sample.tokens for sample in self.samples)
 
     @property
     def patches(self) -> int:
@@ -236,8 +241,8 @@ Stream = TextStream | MediaStream
 class Batch:
     """One pack as tensors: streams by name. sample_ids and sources: one per text segment (padding excluded).
 
-    label_weight: the loss weights summed. padding: tokens. targets: by name, what the objective compares with; each
-    is the targets of the samples, one after the other.
+    label_weight: the loss weights summed. padding: tokens, of text and target. targets: by name, what the objective
+    compares with; each is the targets of the samples, one after the other.
     """
 
     streams: Mapping[str, Stream]
@@ -269,8 +274,9 @@ class Batch:
 
     @property
     def tokens(self) -> int:
-        """Real tokens, padding excluded."""
-        return self.text.segments.total - self.padding
+        """Real tokens, read and said; padding excluded."""
+        said = self.learnt.segments.total if TARGET in self.streams else 0
+        return self.text.segments.total + said - self.padding
 
     def to(self, device: torch.device | str) -> Batch:
         """A copy whose tensors lie on `device`."""

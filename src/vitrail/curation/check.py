@@ -133,7 +133,7 @@ class Check:
 
     def _fitted(self, conversation: Conversation, sample: Sample, source: str, location: str) -> str:
         pack = self.pack
-        if pack is None or (len(sample) <= pack.length and sample.patches <= pack.patches):
+        if pack is None or (sample.tokens <= pack.length and sample.patches <= pack.patches):
             return "used"
         found = fitted(self.encode, conversation, source, pack)
         return self._told(Told(sample.id, source, found.outcome, found.reason), location)
@@ -199,7 +199,7 @@ class Check:
             findings.height.add(picture.height)
             findings.picture_tokens.add(amount)
         findings.pictures_a_sample.add(len(pictures))
-        findings.sample_tokens.add(len(sample))
+        findings.sample_tokens.add(sample.tokens)
         findings.learnt.add(int((sample.weights > 0).sum()))
         findings.turns.add(sum(message.role == "assistant" for message in conversation.messages))
         if conversation.kind in findings.kinds or len(findings.kinds) < KINDS:
@@ -207,9 +207,9 @@ class Check:
         for message in conversation.messages:
             findings.characters.update(scripts(message.text))
         number = findings.sample_tokens.count
-        long = Long(len(sample), sample.id, sample.location, sum(tokens), len(pictures))
+        long = Long(sample.tokens, sample.id, sample.location, sum(tokens), len(pictures))
         push = heapq.heappush if len(self._longest) < LONGEST else heapq.heappushpop
-        push(self._longest, (len(sample), -number, long))
+        push(self._longest, (sample.tokens, -number, long))
         # A reservoir: each sample so far is among the kept with the same chance.
         if len(self._kept) < SAMPLES:
             self._kept.append((conversation, sample))
@@ -227,7 +227,7 @@ class Check:
             question=next((turn.text.strip() for turn in reversed(before) if turn.role == "user"), ""),
             answer=last.text.strip(),
             answers=sum(turn.role == "assistant" for turn in conversation.messages),
-            tokens=len(sample),
+            tokens=sample.tokens,
             picture_tokens=sum(slot.view.tokens for slot in sample.slots),
             learnt=int((sample.weights > 0).sum()),
             spans=list(spans(sample, self.encode.tokenizer)),

@@ -19,19 +19,18 @@ SourceConfig = FilesConfig | DrawnConfig | LinesConfig | DocumentsConfig
 
 @dataclass(frozen=True)
 class PartConfig:
-    """One source of a mixture.
-
-    name: in the ledger and in the curves. share: of the samples, relative to the other parts' shares; a list of
-    [progress, share] changes it over the stage, in straight lines between its points. null: by the number of rows.
-    synthetic: every row counts as synthetic, as a row does that says `synthetic: true` of itself. augment: pictures are
-    seen a little differently each time.
-    """
+    """One source of a mixture."""
 
     name: str
+    """In the ledger and in the curves."""
     source: SourceConfig
     share: float | tuple[tuple[float, float], ...] | None = None
+    """Of the samples, relative to the other parts' shares; a list of [progress, share] changes it over the stage, in
+    straight lines between its points. null: by the number of rows."""
     synthetic: bool = False
+    """Every row counts as synthetic, as a row does that says `synthetic: true` of itself."""
     augment: AugmentConfig | None = None
+    """Pictures are seen a little differently each time."""
 
     def __post_init__(self) -> None:
         if self.share is None:
@@ -46,16 +45,14 @@ class PartConfig:
 
 @dataclass(frozen=True)
 class MixtureConfig:
-    """Several sources in one stream.
-
-    temperature: shares by number of rows are rows ** (1 / temperature); above 1 small sources count for more.
-    max_synthetic: share of synthetic samples, at most.
-    """
+    """Several sources in one stream."""
 
     parts: tuple[PartConfig, ...]
     kind: Literal["mixture"] = "mixture"
     temperature: float = 1.0
+    """Shares by number of rows are rows ** (1 / temperature); above 1 small sources count for more."""
     max_synthetic: float = 1.0
+    """Share of synthetic samples, at most."""
 
     def __post_init__(self) -> None:
         names = [part.name for part in self.parts]
@@ -76,14 +73,13 @@ TrainingData = SourceConfig | MixtureConfig
 
 @dataclass(frozen=True)
 class ResolutionConfig:
-    """How large pictures may become within a stage, where that is less than model.media.max_tokens.
-
-    kind: `random` draws a limit for every sample, evenly between the two; `growing` goes from the first to the second
-    over the stage. least, most: tokens of one picture; patches, where a projector makes as many tokens of any view.
-    """
+    """How large pictures may become within a stage, where that is less than model.media.max_tokens."""
 
     kind: Literal["random", "growing"]
+    """random draws a limit for every sample, evenly between the two; growing goes from the first to the second over the
+    stage."""
     least: int
+    """Tokens of one picture; patches, where a projector makes as many tokens of any view."""
     most: int
 
     def __post_init__(self) -> None:
@@ -93,21 +89,20 @@ class ResolutionConfig:
 
 @dataclass(frozen=True)
 class PackConfig:
-    """Samples are laid end to end into packs.
-
-    length: tokens of a pack. patches: of pictures, or frames of sound, of a pack, at most. window: samples that are
-    packed together; order and packing are functions of the window alone. policy: `best_fit` keeps samples whole;
-    `fixed_length` fills every pack to its end and cuts the last sample of each there (MiniCPM-V's way; never within a
-    picture).
-    overlong: what happens to a sample longer than a pack. A medium is never cut: it is kept, made smaller
-    (`shrink_media`) or left out (`drop_media`, the last ones first, never all) as a whole.
-    """
+    """Samples are laid end to end into packs. Order and packing are functions of a window alone."""
 
     length: int = 2048
+    """Tokens of a pack."""
     patches: int = 16_384
+    """Patches of pictures, or frames of sound, of a pack, at most."""
     window: int = 512
+    """Samples that are packed together."""
     policy: Literal["best_fit", "fixed_length"] = "best_fit"
+    """best_fit keeps samples whole; fixed_length fills every pack to its end and cuts the last sample of each there
+    (MiniCPM-V's way; never within a picture)."""
     overlong: Overlong = "drop"
+    """What happens to a sample longer than a pack. A medium is never cut: it is kept, made smaller (shrink_media) or
+    left out (drop_media, the last ones first, never all) as a whole."""
 
     def __post_init__(self) -> None:
         for name, value in (("length", self.length), ("patches", self.patches), ("window", self.window)):
@@ -117,19 +112,19 @@ class PackConfig:
 
 @dataclass(frozen=True)
 class DataConfig:
-    """train: what stages learn from unless they name their own. held_out: what scores are measured on.
-
-    max_lost: share of rows that may be lost (unreadable, too long ...) before the run fails; every loss is in the
-    ledger. workers: processes that prepare packs; 0 for a thread of the training process. Their number changes no
-    batch. fetch: which hosts may be asked for pictures that rows give by address; null fetches none.
-    """
+    """What is learnt from, and what is measured on."""
 
     train: TrainingData
+    """What stages learn from unless they name their own."""
     held_out: SourceConfig | None = None
+    """What scores are measured on."""
     pack: PackConfig = field(default_factory=PackConfig)
     max_lost: float = 0.01
+    """Share of rows that may be lost (unreadable, too long ...) before the run fails; every loss is in the ledger."""
     workers: int = 0
+    """Processes that prepare packs; 0 for a thread of the training process. Their number changes no batch."""
     fetch: FetchConfig | None = None
+    """Which hosts may be asked for pictures that rows give by address; null fetches none."""
 
     def __post_init__(self) -> None:
         if not 0 <= self.max_lost <= 1:

@@ -60,26 +60,30 @@ class Encode:
         """A conversation that waits for its answer, as generation reads it: nothing in it is learnt."""
         asking = replace(self, media={name: rule.in_use for name, rule in self.media.items()}, needs=Needs())
         conversation = self._fetched(without_media(conversation) if self.drop_media else conversation)
-        made = asking._sample(conversation, [asking._segment(conversation, ask=True)], "")
+        rendered, _ = asking._segment(conversation, ask=True)
         if self.start is None:
-            return made
-        nothing = np.array([IGNORE])
-        return replace(made, target=TargetText(np.array([self.start]), nothing, np.zeros(1, np.float32)))
+            return asking._sample(conversation, [(rendered, conversation)], "")
+        begun = TargetText(np.array([self.start]), np.array([IGNORE]), np.zeros(1, np.float32))
+        return replace(asking._sample(conversation, [(_only_read(rendered), conversation)], ""), target=begun)
 
     def _encoder_decoder(self, conversation: Conversation, source: str, most_tokens: int | None) -> Sample:
-        """What stands before the last answer is read, the answer is said."""
+        """What stands before the last answer is read, earlier answers too; the last answer is said, and learnt."""
         *asked, last = conversation.messages
         if last.role != "assistant" or not asked:
             raise DataError(f"{_where(conversation)}: an encoder-decoder learns a question and its answer")
         # The whole conversation says which ids the answer has, where a prompt alone ends before them.
-        whole = self._segment(conversation, most_tokens)
-        prompt = self._segment(replace(conversation, messages=tuple(asked)), most_tokens, ask=True)
-        made = self._sample(conversation, [prompt], source)
-        begin = len(prompt[0].ids)
-        said = whole[0].ids[begin : _last_learnt(whole[0]) + 1]
+        whole, _ = self._segment(conversation, most_tokens)
+        prompt, question = self._segment(replace(conversation, messages=tuple(asked)), most_tokens, ask=True)
+        begin, end = len(prompt.ids), int(np.flatnonzero(whole.labels != IGNORE)[-1]) + 2
+        if not np.array_equal(whole.ids[:begin], prompt.ids) or len(whole.slots) > len(prompt.slots):
+            raise DataError(f"{_where(conversation)}: media, or what the template writes anew, cannot be said")
         assert self.start is not None, "an encoder-decoder begins with a token of its own"
-        target = TargetText(np.append(self.start, said[:-1]), said, np.ones(len(said), np.float32))
-        return replace(made, target=target)
+        # Labels are shifted: the one at the prompt's last position is the answer's first id.
+        learnt = slice(begin - 1, end - 1)
+        target = TargetText(
+            np.append(self.start, whole.ids[begin : end - 1]), whole.labels[learnt], whole.weights[learnt]
+        )
+        return replace(self._sample(conversation, [(_only_read(prompt), question)], source), target=target)
 
     def _segment(
         self, conversation: Conversation, most_tokens: int | None = None, *, ask: bool = False
@@ -182,9 +186,9 @@ def _where(conversation: Conversation) -> str:
     return conversation.location or conversation.id
 
 
-def _last_learnt(rendered: Rendered) -> int:
-    """Index of the last id that is learnt."""
-    return int(np.flatnonzero(rendered.labels != IGNORE)[-1]) + 1
+def _only_read(rendered: Rendered) -> Rendered:
+    """The same with nothing to learn in it."""
+    return replace(rendered, labels=np.full_like(rendered.labels, IGNORE), weights=np.zeros_like(rendered.weights))
 
 
 Sort = Literal["read", "learnt", "media"]

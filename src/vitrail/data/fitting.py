@@ -11,7 +11,7 @@ from dataclasses import replace
 import numpy as np
 
 from vitrail.contracts.messages import Conversation
-from vitrail.contracts.samples import IGNORE, Sample
+from vitrail.contracts.samples import IGNORE, Sample, TargetText
 from vitrail.data.config import PackConfig
 from vitrail.data.encode import Encode, without_media
 from vitrail.data.ledger import Event
@@ -43,7 +43,9 @@ def fitted(
 
 def cut(sample: Sample, length: int) -> Sample | None:
     """The first `length` tokens of a sample; None where media do not lie within them, or nothing is learnt, or
-    it has several segments."""
+    it has several segments. Of an encoder-decoder's the question stays whole, and the answer is cut."""
+    if sample.target is not None:
+        return _target_cut(sample, sample.target, length - len(sample))
     labels = sample.labels[:length].copy()
     labels[-1:] = IGNORE
     if sample.lengths or any(slot.end > length for slot in sample.slots) or not (labels != IGNORE).any():
@@ -58,14 +60,23 @@ def cut(sample: Sample, length: int) -> Sample | None:
     )
 
 
+def _target_cut(sample: Sample, target: TargetText, length: int) -> Sample | None:
+    """With the first `length` tokens of what is said; None where nothing of it is left to learn."""
+    weights = target.weights[: max(0, length)]
+    if not weights.any():
+        return None
+    short = TargetText(target.ids[:length], target.labels[:length], weights)
+    return replace(sample, target=short, outcome="text_cut")
+
+
 def _fits(sample: Sample, pack: PackConfig) -> bool:
-    return len(sample) <= pack.length and sample.patches <= pack.patches
+    return sample.tokens <= pack.length and sample.patches <= pack.patches
 
 
 def _too_long(sample: Sample, pack: PackConfig) -> str:
     where = sample.location or sample.id
-    if len(sample) > pack.length:
-        return f"{where}: {len(sample)} tokens, a pack holds {pack.length} (data.pack.length)"
+    if sample.tokens > pack.length:
+        return f"{where}: {sample.tokens} tokens, a pack holds {pack.length} (data.pack.length)"
     return f"{where}: {sample.patches} patches, a pack holds {pack.patches} (data.pack.patches)"
 
 

@@ -30,7 +30,7 @@ from vitrail.data.ledger import LOST, Event, Ledger
 from vitrail.data.mixture import Mixture, Part, Pick, SourceCursor, numbered
 from vitrail.data.pack import pack_window
 from vitrail.data.workers import Workers
-from vitrail.media.augment import Augmentation, speaks_of_places
+from vitrail.media.augment import Augmentation, speaks_of_boxes
 
 AHEAD = 4
 """Packs prepared ahead of the step, and as many more under way where processes prepare them."""
@@ -62,7 +62,7 @@ class Cursor:
     @classmethod
     def from_json(cls, data: dict[str, Any]) -> Cursor:
         """The inverse of `to_json`; of nothing, the beginning."""
-        return cls(**{**data, "parts": tuple(SourceCursor(**place) for place in data.get("parts", ()))})
+        return cls(**{**data, "parts": tuple(SourceCursor(**part) for part in data.get("parts", ()))})
 
 
 @dataclass(frozen=True)
@@ -134,7 +134,7 @@ class Preparation:
         # What a row says about where things stand in a picture must stay true.
         messages = conversation.messages
         known = any(isinstance(one, ImagePart) and one.characters for one in conversation.media)
-        still = known or any(m.calls for m in messages) or speaks_of_places(m.text for m in messages)
+        still = known or any(m.calls for m in messages) or speaks_of_boxes(m.text for m in messages)
         return replace(found, alter=Augmentation(part.augment, (self.seed, pick.number), still))
 
 

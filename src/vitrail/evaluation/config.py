@@ -8,22 +8,23 @@ from pathlib import Path
 
 @dataclass(frozen=True)
 class EvaluationConfig:
-    """What is measured, on data.held_out for the most part.
-
-    answers: ask every held-out question and score the answers. losses: loss of the held-out answers with the right
-    picture, with another row's and with none. before: also measure the untrained model. blind: also train and measure
-    the blind baseline, the same recipe with every picture withheld. text: also the loss on plain text before and after
-    training, which says what the language lost; true takes the text that comes with the package, a path one of your
-    own; needs no data.held_out. max_tokens: of an answer. examples: pictures shown in the report.
-    """
+    """What is measured, on data.held_out for the most part."""
 
     answers: bool = True
+    """Ask every held-out question and score the answers."""
     losses: bool = False
+    """Loss of the held-out answers with the right picture, with another row's and with none."""
     before: bool = True
+    """Also measure the untrained model."""
     blind: bool = True
+    """Also train and measure the blind baseline, the same recipe with all media left out."""
     text: bool | Path = False
+    """Also the loss on plain text before and after training: what the language lost; true takes the text that
+    comes with the package, a path one of your own; needs no data.held_out."""
     max_tokens: int = 64
+    """Of an answer."""
     examples: int = 12
+    """Pictures shown in the report."""
 
     def __post_init__(self) -> None:
         if self.max_tokens < 1 or self.examples < 0:

@@ -1,55 +1,118 @@
-"""Keys and values of the past of several sequences, laid end to end as in a pack."""
+"""The past of sequences under way: keys and values of every layer, in memory that the cache owns.
+
+Each sequence has a slot, and slots in use lie together, so a step over all of them reads one view of the buffers:
+nothing is copied for a layer or a token but what is new. Memory: two numbers for each layer, head dimension and
+position of the longest sequence, times the slots. A sequence that leaves costs the move of the last slot.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Generator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
+from torch.nn.functional import pad, scaled_dot_product_attention
 
+from vitrail.contracts.protocols import PositionBias
 from vitrail.contracts.samples import Segments
 from vitrail.models.ops.attention import packed_attention
 
 GROWTH = 256
-"""Positions added when a buffer is full."""
+"""Positions by which a buffer grows, at least."""
 
 
-class KeyValueCache:
-    """For one sequence."""
+@dataclass
+class _Buffer:
+    """Keys and values float[slots, heads, room, d]."""
 
-    def __init__(self) -> None:
-        self._layers: dict[int, tuple[Tensor, Tensor, int]] = {}
+    keys: Tensor
+    values: Tensor
 
-    def update(self, keys: Tensor, values: Tensor, layer: int) -> tuple[Tensor, Tensor]:
-        """Appends float[heads, T, d] and returns all that was seen, as views of the buffers."""
-        new = keys.shape[1]
-        if layer not in self._layers:
-            self._layers[layer] = _room(keys, 0, new), _room(values, 0, new), 0
-        all_keys, all_values, used = self._layers[layer]
-        if used + new > all_keys.shape[1]:
-            all_keys, all_values = _room(all_keys, used, new), _room(all_values, used, new)
-        all_keys[:, used : used + new] = keys
-        all_values[:, used : used + new] = values
-        self._layers[layer] = all_keys, all_values, used + new
-        return all_keys[:, : used + new], all_values[:, : used + new]
+    @classmethod
+    def like(cls, key: Tensor, slots: int) -> _Buffer:
+        """An empty one for keys float[K, T, d]."""
+        shape = (slots, key.shape[0], 0, key.shape[2])
+        return cls(key.new_empty(shape), key.new_empty(shape))
+
+    def grow(self, slots: int, room: int) -> None:
+        """Makes place for so many slots of so many positions; what is there stays."""
+        before = self.keys.shape
+        if slots <= before[0] and room <= before[2]:
+            return
+        shape = (max(slots, before[0]), before[1], max(room, before[2]), before[3])
+        for name in ("keys", "values"):
+            old = getattr(self, name)
+            # Zeros: what no sequence has written is read too, behind a mask, and must be a number.
+            larger = old.new_zeros(shape)
+            larger[: before[0], :, : before[2]] = old
+            setattr(self, name, larger)
+
+    def move(self, source: int, target: int, length: int) -> None:
+        """The first positions of one slot to another."""
+        for buffer in (self.keys, self.values):
+            buffer[target, :, :length] = buffer[source, :, :length]
+
+
+@dataclass(frozen=True)
+class _Pass:
+    """The sequences that a pass of the model covers: their slots, positions seen before, and new ones."""
+
+    slots: tuple[int, ...]
+    past: tuple[int, ...]
+    spans: tuple[int, ...]
 
     @property
-    def length(self) -> int:
-        """Positions seen so far."""
-        return self._layers[0][2] if self._layers else 0
+    def one_each(self) -> bool:
+        """Whether it is a step of every sequence in use, in their order."""
+        return set(self.spans) == {1} and self.slots == tuple(range(len(self.slots)))
 
 
-class PackedCache:
-    """For several sequences side by side: first their prompts, then a position each.
+class SlotCache:
+    """State of several sequences; see the `Cache` protocol. Sequences are known by their slots, which may change."""
 
-    sequences: by number; those that are deleted are no longer part of the stream.
-    """
+    def __init__(self) -> None:
+        self.lengths: list[int] = []
+        self._media_lengths: list[int] = []
+        self._layers: dict[int, _Buffer] = {}
+        self._media: dict[int, _Buffer] = {}
+        self._pass: _Pass | None = None
+        self._room = 0
 
-    def __init__(self, prompts: Sequence[int]) -> None:
-        """prompts: lengths."""
-        self.sequences = {number: KeyValueCache() for number in range(len(prompts))}
-        self._prompts = tuple(prompts)
-        self._media: dict[tuple[int, int], tuple[Tensor, Tensor]] = {}
+    def open(self, count: int, room: int) -> range:
+        """Slots for so many new sequences. room: positions that the longest of them will take, as far as is known."""
+        first = len(self.lengths)
+        self.lengths += [0] * count
+        self._media_lengths += [0] * count
+        self._room = max(self._room, room)
+        for buffer in self._media.values():
+            # They may have no media, and no pass that keeps any: then nothing else makes them a place.
+            buffer.grow(len(self.lengths), 0)
+        return range(first, first + count)
+
+    def close(self, slot: int) -> int | None:
+        """Ends a sequence. Returns the slot whose sequence now is in this one; None where none has moved."""
+        last = len(self.lengths) - 1
+        for buffers, lengths in ((self._layers, self.lengths), (self._media, self._media_lengths)):
+            if slot < last:
+                for buffer in buffers.values():
+                    buffer.move(last, slot, lengths[last])
+                lengths[slot] = lengths[last]
+            lengths.pop()
+        return last if slot < last else None
+
+    @contextmanager
+    def covering(self, slots: Sequence[int], spans: Sequence[int]) -> Generator[None]:
+        """Within it a pass of the model runs over so many new positions of each of these sequences, laid end to end."""
+        assert self._pass is None, "one pass at a time"
+        self._pass = _Pass(tuple(slots), tuple(self.lengths[slot] for slot in slots), tuple(spans))
+        try:
+            yield
+        finally:
+            self._pass = None
+        for slot, span in zip(slots, spans, strict=True):
+            self.lengths[slot] += span
 
     def attend(
         self,
@@ -60,34 +123,98 @@ class PackedCache:
         *,
         scale: float | None = None,
         window: int | None = None,
+        bias: PositionBias | None = None,
     ) -> Tensor:
-        """Keeps keys and values float[K, T, d]; what queries float[H, T, d] see of past and present."""
-        new = key.shape[1]
-        spans = self._prompts if new == sum(self._prompts) else (1,) * len(self.sequences)
-        parts = zip(self.sequences.values(), key.split(spans, 1), value.split(spans, 1), strict=True)
-        seen = [cache.update(keys, values, layer) for cache, keys, values in parts]
-        keys, values = seen[0] if len(seen) == 1 else (torch.cat(some, 1) for some in zip(*seen, strict=True))
-        past = Segments(tuple(keys.shape[1] for keys, _ in seen))
-        return packed_attention(
-            query, keys, values, Segments(tuple(spans)), past, causal=True, scale=scale, window=window
-        )
+        """Keeps key and value float[K, T, d] of the new positions; what queries float[H, T, d] see."""
+        now = self._now()
+        buffer = self._layers.get(layer) or self._layers.setdefault(layer, _Buffer.like(key, len(self.lengths)))
+        ends = [past + span for past, span in zip(now.past, now.spans, strict=True)]
+        room = max(ends)
+        if room > buffer.keys.shape[2] or len(self.lengths) > buffer.keys.shape[0]:
+            buffer.grow(len(self.lengths), max(room + GROWTH, self._room))
+        if now.one_each:
+            positions = torch.tensor(now.past, device=key.device)
+            slots = torch.arange(len(now.slots), device=key.device)
+            buffer.keys[slots, :, positions] = key.transpose(0, 1)
+            buffer.values[slots, :, positions] = value.transpose(0, 1)
+            return _one_each(query, buffer, ends, scale, window, bias)
+        pieces = zip(now.slots, now.past, ends, key.split(now.spans, 1), value.split(now.spans, 1), strict=True)
+        for slot, past, end, keys, values in pieces:
+            buffer.keys[slot, :, past:end], buffer.values[slot, :, past:end] = keys, values
+        if any(now.past):
+            seen = Segments(tuple(ends))
+            held = list(zip(now.slots, ends, strict=True))
+            key = torch.cat([buffer.keys[slot, :, :end] for slot, end in held], 1)
+            value = torch.cat([buffer.values[slot, :, :end] for slot, end in held], 1)
+        else:
+            seen = Segments(now.spans)
+        spans = Segments(now.spans)
+        return packed_attention(query, key, value, spans, seen, causal=True, scale=scale, window=window, bias=bias)
 
     def keep_media(self, layer: int, key: Tensor, value: Tensor, segments: Segments) -> None:
-        """Keeps keys and values float[K, S, d] of media. segments: one a sequence."""
-        parts = zip(self.sequences, key.split(segments.lengths, 1), value.split(segments.lengths, 1), strict=True)
-        for number, keys, values in parts:
-            self._media[number, layer] = keys, values
+        """Keeps keys and values float[K, S, d] of media. segments: one for each sequence of the pass."""
+        now = self._now()
+        buffer = self._media.get(layer) or self._media.setdefault(layer, _Buffer.like(key, len(self.lengths)))
+        buffer.grow(len(self.lengths), max(segments.lengths))
+        pieces = zip(now.slots, key.split(segments.lengths, 1), value.split(segments.lengths, 1), strict=True)
+        for slot, keys, values in pieces:
+            length = keys.shape[1]
+            buffer.keys[slot, :, :length], buffer.values[slot, :, :length] = keys, values
+            self._media_lengths[slot] = length
+
+    def has_media(self) -> tuple[bool, ...]:
+        """Of each position of the pass, whether its sequence has media that were kept."""
+        now = self._now()
+        pairs = zip(now.slots, now.spans, strict=True)
+        return tuple(bool(self._media_lengths[slot]) for slot, span in pairs for _ in range(span))
 
     def attend_media(self, layer: int, query: Tensor, *, scale: float | None = None) -> Tensor:
-        """What one query float[H, 1, d] of each sequence sees of the sequence's own media; zeros where it has none."""
-        kept = [self._media[number, layer] for number in self.sequences]
-        keys, values = (torch.cat(some, 1) for some in zip(*kept, strict=True))
-        seen = Segments(tuple(keys.shape[1] for keys, _ in kept))
-        return packed_attention(query, keys, values, Segments((1,) * len(kept)), seen, causal=False, scale=scale)
+        """What queries float[H, T, d] see of the media of their own sequence; zeros where it has none."""
+        now, buffer = self._now(), self._media[layer]
+        lengths = [self._media_lengths[slot] for slot in now.slots]
+        if now.one_each and max(lengths):
+            return _one_each(query, buffer, lengths, scale, None)
+        held = list(zip(now.slots, lengths, strict=True))
+        keys = torch.cat([buffer.keys[slot, :, :length] for slot, length in held], 1)
+        values = torch.cat([buffer.values[slot, :, :length] for slot, length in held], 1)
+        spans, seen = Segments(now.spans), Segments(tuple(lengths))
+        return packed_attention(query, keys, values, spans, seen, causal=False, scale=scale)
+
+    def _now(self) -> _Pass:
+        assert self._pass is not None, "a cache is used within `covering`"
+        return self._pass
 
 
-def _room(buffer: Tensor, used: int, new: int) -> Tensor:
-    """A larger buffer that starts with the first `used` positions of the given one."""
-    larger = buffer.new_empty(buffer.shape[0], used + new + GROWTH, buffer.shape[2])
-    larger[:, :used] = buffer[:, :used]
-    return larger
+def _one_each(
+    query: Tensor,
+    buffer: _Buffer,
+    ends: Sequence[int],
+    scale: float | None,
+    window: int | None,
+    bias: PositionBias | None = None,
+) -> Tensor:
+    """One query float[H, N, d] of each of the first N slots against what stands before `ends` in its slot."""
+    count, most = len(ends), max(ends)
+    keys, values = buffer.keys[:count, :, :most], buffer.values[:count, :, :most]
+    mask = None
+    if min(ends) < most or (window is not None and window < most):
+        index, end = torch.arange(most, device=query.device), torch.tensor(ends, device=query.device)[:, None]
+        mask = index < end
+        if window is not None:
+            mask &= index >= end - window
+        mask = mask[:, None, None]
+    if bias is not None:
+        added = torch.stack([pad(bias(1, end), (0, most - end)) for end in ends])
+        mask = added if mask is None else added.masked_fill(~mask, float("-inf"))
+    out = scaled_dot_product_attention(
+        query.transpose(0, 1)[:, :, None],
+        keys,
+        values,
+        attn_mask=mask,
+        scale=scale,
+        enable_gqa=query.shape[0] != keys.shape[1],
+    )[:, :, 0]
+    if 0 in ends:
+        # A softmax over nothing is no number.
+        out = out.masked_fill(torch.tensor(ends, device=query.device).eq(0)[:, None, None], 0.0)
+    return out.transpose(0, 1)

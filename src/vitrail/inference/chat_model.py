@@ -16,7 +16,7 @@ from vitrail.data.collate import collate
 from vitrail.data.dialects import to_messages
 from vitrail.data.encode import Encode
 from vitrail.inference.config import GenerationConfig
-from vitrail.inference.generate import Answering, generate
+from vitrail.inference.engine import Engine, generate
 from vitrail.media.rule import media_part
 from vitrail.models.assembled import MultimodalModel
 
@@ -53,35 +53,52 @@ class ChatModel:
         prompt = self.prompt(asked)
         ids: list[int] = []
         text = "".join(self._pieces(prompt, generation, ids))
-        return Reply((TextPart(text),), prompt.tokens, len(ids), len(ids) < generation.max_tokens)
+        return Reply((TextPart(text),), prompt.text.segments.total, len(ids), len(ids) < generation.max_tokens)
 
     def replies(
         self, asked: Iterable[Conversation], generation: GenerationConfig | None = None, together: int = 16
     ) -> Iterator[Reply]:
-        """Answers conversations as `reply` does, in their order, at most `together` at once."""
-        samples: list[Sample] = []
-        for sample in map(self.encode.question, asked):
-            if len(samples) == together or sum(map(len, samples)) + len(sample) > ROOM:
-                yield from self._together(samples, generation or GenerationConfig())
-                samples = []
-            samples.append(sample)
-        yield from self._together(samples, generation or GenerationConfig())
+        """Answers conversations as `reply` does, in their order, at most `together` at once.
 
-    def _together(self, samples: Sequence[Sample], generation: GenerationConfig) -> list[Reply]:
-        if not samples:
-            return []
+        A conversation joins as soon as there is room for it; a reply is given out once those before it are.
+        """
+        generation = generation or GenerationConfig()
+        engine = Engine(self.model, self._stop)
+        waiting = iter(map(self.encode.question, asked))
+        writing: dict[int, tuple[Sample, list[int]]] = {}
+        following = next(waiting, None)
+        done: dict[int, Reply] = {}
+        said = 0
+        while following is not None or writing:
+            joining: list[Sample] = []
+            while following is not None and len(writing) + len(joining) < together:
+                if joining and sum(map(len, joining)) + len(following) > ROOM:
+                    break
+                joining.append(following)
+                following = next(waiting, None)
+            if joining:
+                numbers = engine.add(self._prompts(joining), generation)
+                writing |= {number: (sample, []) for number, sample in zip(numbers, joining, strict=True)}
+            done |= self._step(engine, writing, generation)
+            while said in done:
+                yield done.pop(said)
+                said += 1
+
+    def _step(
+        self, engine: Engine, writing: dict[int, tuple[Sample, list[int]]], generation: GenerationConfig
+    ) -> dict[int, Reply]:
+        """One step of the engine; the replies that are finished by it are no longer among those being written."""
         template, tokenizer = self.encode.template, self.encode.tokenizer
-        made: list[list[int]] = [[] for _ in samples]
-        answering = Answering(self.model, self._prompts(samples), self._stop, generation)
-        while tokens := answering.step():
-            for number, token in tokens.items():
-                made[number].append(token)
-            answering.finish([number for number in tokens if template.said(tokenizer.decode(made[number]))[1]])
-        texts = [template.said(tokenizer.decode(ids), whole=True)[0] for ids in made]
-        return [
-            Reply((TextPart(text),), len(sample), len(ids), len(ids) < generation.max_tokens)
-            for text, sample, ids in zip(texts, samples, made, strict=True)
-        ]
+        for number, token in engine.step().items():
+            writing[number][1].append(token)
+            if template.said(tokenizer.decode(writing[number][1]))[1]:
+                engine.finish([number])
+        replies = {}
+        for number in writing.keys() - set(engine.under_way):
+            sample, ids = writing.pop(number)
+            text = template.said(tokenizer.decode(ids), whole=True)[0]
+            replies[number] = Reply((TextPart(text),), len(sample), len(ids), len(ids) < generation.max_tokens)
+        return replies
 
     def prompt(self, asked: Conversation) -> Batch:
         """What the model reads when asked. Raises MediaError for a damaged picture."""

@@ -32,8 +32,8 @@ SMALLEST = 32
 STEEPEST = 0.1
 """A long picture turns less: its ends move by at most this share of its shorter side."""
 
-PLACES = re.compile(
-    r"<\|?/?(?:box|point|quad|ref|bbox)[^<>]*>"  # tags of places, in any system's spelling
+BOXES = re.compile(
+    r"<\|?/?(?:box|point|quad|ref|bbox)[^<>]*>"  # tags of boxes and points, in any system's spelling
     r"|[\[(<]\s{0,2}-?[\d.]{1,12}%?(?:\s{0,2},\s{0,2}|\s)-?[\d.]{1,12}"  # (12, 34), [1, 2, 3, 4]
     r"|\b[xy]\d?\b[\"']?\s{0,2}[=:]\s{0,2}-?\d",  # x=12, "y1": 34
     re.IGNORECASE,
@@ -74,13 +74,13 @@ class Augmentation:
         return augmented(image, self.config, (*self.key, number), still=self.still)
 
 
-def speaks_of_places(texts: Iterable[str]) -> bool:
-    """Whether any of the texts seems to name places in a picture: then it must be augmented `still`.
+def speaks_of_boxes(texts: Iterable[str]) -> bool:
+    """Whether any of the texts seems to name boxes or points in a picture: then it must be augmented `still`.
 
     Pairs of numbers in brackets, tags of boxes and points, x and y with numbers. A formula such as f(1, 2) counts too:
-    it costs a picture its rotation, while a place that is missed would teach the wrong place.
+    it costs a picture its rotation, while one that is missed would be taught wrong.
     """
-    return any(PLACES.search(text) for text in texts)
+    return any(BOXES.search(text) for text in texts)
 
 
 @dataclass(frozen=True)
@@ -113,19 +113,19 @@ class Warp:
         )
         return np.asarray(bent)
 
-    def points(self, places: NDArray[np.float64]) -> NDArray[np.float64]:
+    def points(self, points_in: NDArray[np.float64]) -> NDArray[np.float64]:
         """Where points of the picture stand in the augmented one: float64[N, 2], shares of width and of height."""
         size = np.array([self.columns[-1], self.rows[-1]], np.float64)
-        wanted = places * size
+        wanted = points_in * size
         found = wanted.copy()
         back = np.linalg.inv(self.turn)
         for _ in range(16):  # each step leaves at most a third of the error: the bend is gentle
             found += (wanted - self._comes_from(found)) @ back.T
         return found / size
 
-    def _comes_from(self, places: NDArray[np.float64]) -> NDArray[np.float64]:
-        column, across = _cell(self.columns, places[:, 0])
-        row, down = _cell(self.rows, places[:, 1])
+    def _comes_from(self, points_in: NDArray[np.float64]) -> NDArray[np.float64]:
+        column, across = _cell(self.columns, points_in[:, 0])
+        row, down = _cell(self.rows, points_in[:, 1])
         upper = self.source[row, column] * (1 - across) + self.source[row, column + 1] * across
         lower = self.source[row + 1, column] * (1 - across) + self.source[row + 1, column + 1] * across
         return upper * (1 - down) + lower * down

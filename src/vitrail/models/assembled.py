@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from vitrail.contracts.protocols import Backbone, Cache, Context, Encoder, EncoderDecoder, Fusion, Projector
 from vitrail.contracts.samples import TARGET, Batch, MediaStream, Segments
-from vitrail.models.backbones.decoder import Decoder
+from vitrail.models.backbones.language_model import LanguageModel
 from vitrail.models.config import component
 from vitrail.models.ops.vocabulary_loss import VocabularyLoss
 
@@ -52,9 +52,9 @@ class MultimodalModel(nn.Module):
         return cast(Projector, self.get_submodule(component(stream, "projector")))
 
     @property
-    def language_model(self) -> Decoder:
+    def language_model(self) -> LanguageModel:
         """The backbone, for what is done to its layers and files."""
-        assert isinstance(self.backbone, Decoder), "the backbone is one of ours"
+        assert isinstance(self.backbone, LanguageModel), "the backbone is one of ours"
         return self.backbone
 
     def head(self, name: str) -> nn.Module:
@@ -87,10 +87,10 @@ class MultimodalModel(nn.Module):
 
         media: as in `fused`.
         """
-        embeddings, context = self.fused(batch, media, cache)
-        hidden = self.backbone(
-            embeddings, batch.text.positions, batch.text.segments, context=context, cache=None if self.says else cache
-        )
+        # The text of an encoder-decoder is read once, and whole: what is kept is the decoder's.
+        reading = None if self.says else cache
+        embeddings, context = self.fused(batch, media, reading)
+        hidden = self.backbone(embeddings, batch.text.positions, batch.text.segments, context=context, cache=reading)
         if not self.says:
             return hidden
         target = batch.learnt
@@ -103,6 +103,11 @@ class MultimodalModel(nn.Module):
     def says(self) -> bool:
         """Whether the backbone is an encoder-decoder, whose decoder says what is learnt."""
         return isinstance(self.backbone, EncoderDecoder)
+
+    @property
+    def start(self) -> int | None:
+        """The id that the decoder of an encoder-decoder begins with; None for a decoder alone."""
+        return self.backbone.start if isinstance(self.backbone, EncoderDecoder) else None
 
     def read(self, ids: Tensor, positions: Tensor, segments: Segments, cache: Cache | None = None) -> Tensor:
         """Text alone, or, with a cache, the next tokens of what it holds: int64[T] to hidden states float[T, D]."""

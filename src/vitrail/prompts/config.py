@@ -24,34 +24,37 @@ BOX_SPECIALS: Mapping[BoxStyle, tuple[str, ...]] = {
 
 @dataclass(frozen=True)
 class PictureConfig:
-    """What stands around a picture's tokens; "" for nothing. In a recipe, the name of a style stands for a whole one.
-
-    In order of writing:
-    label: text; `{number}` in it is the picture's place in the conversation, from 1. start: a special token.
-    inside: text. content: a special token. token: the special token that stands where the picture's tokens will be.
-    row_break: a special token after every row but the last. end: a special token. after: text; where it ends in white
-    space, white space that follows in the message gives way to it.
-
-    each_view: whether `start` to `end` stand around every view of the picture, rather than around all of them.
-    tiles_start, tiles_end: special tokens around all views but the first, where there is more than one.
-    tags: whether what a media rule writes before a view is plain text or a special token.
+    """What stands around a medium's tokens, in order of writing; "" for nothing. In a recipe a style's name stands
+    for a whole one.
 
     Source: Pixtral, arXiv 2410.07073, section 2.2 ([IMG], [IMG_BREAK], [IMG_END]), for `token`, `row_break` and `end`;
     for the others the styles in `PICTURES`.
     """
 
     token: str = ""
+    """The special token that stands where the medium's own tokens will be."""
     row_break: str = ""
+    """A special token after every row but the last."""
     end: str = ""
+    """A special token behind all."""
     start: str = ""
+    """A special token before all, but for the label."""
     label: str = ""
+    """Text; `{number}` in it is the medium's number among those of its kind, from 1."""
     inside: str = ""
+    """Text behind `start`."""
     content: str = ""
+    """A special token behind `inside`."""
     after: str = ""
+    """Text behind `end`; where it ends in white space, white space that follows in the message gives way to it."""
     each_view: bool = False
+    """Whether `start` to `end` stand around every view, rather than around all of them."""
     tiles_start: str = ""
+    """A special token before all views but the first, where there is more than one."""
     tiles_end: str = ""
+    """A special token behind them."""
     tags: Literal["text", "special"] = "text"
+    """Whether what a media rule writes before a view is plain text or a special token."""
 
     @classmethod
     def from_scalar(cls, text: str) -> PictureConfig:
@@ -75,7 +78,7 @@ PICTURES: Mapping[str, PictureConfig] = {
     "pixtral": PictureConfig(token="[IMG]", row_break="[IMG_BREAK]", end="[IMG_END]"),
     # `<Img>` and `</Img>` are ordinary text. Source: Vision-CAIR/MiniGPT-4, conversation/conversation.py.
     "minigpt4": PictureConfig(label="<Img>", after="</Img> "),
-    # Source: the hub's Qwen-VL-Chat, tokenization_qwen.py, from_list_format. There the places between `<img>` and
+    # Source: the hub's Qwen-VL-Chat, tokenization_qwen.py, from_list_format. There the positions between `<img>` and
     # `</img>` hold the bytes of a path and then `<imgpad>`; the model overwrites all of them.
     "qwen_vl": PictureConfig(token="<imgpad>", start="<img>", label="Picture {number}: ", end="</img>", after="\n"),
     # Source: the chat template of Qwen/Qwen2-VL-7B-Instruct.
@@ -118,15 +121,15 @@ class LinePositionsConfig:
 class MRopePositionsConfig:
     """M-RoPE: every token has a time, a row and a column, and a head's rotary frequencies are shared out among them.
 
-    sections: how many of the frequencies turn with time, with the row and with the column, in this order; together half
-    the width of a head. tokens_per_second: the times of a video are so many positions a second apart (Qwen2.5-VL); null
-    for one position from each to the next (Qwen2-VL).
     Sources: arXiv 2409.12191, section 2.1; arXiv 2502.13923. The sections are those of heads of 128.
     """
 
     kind: Literal["mrope"] = "mrope"
     sections: tuple[int, int, int] = (16, 24, 24)
+    """How many of the frequencies go with time, with the row and with the column; together half the width of a head."""
     tokens_per_second: int | None = None
+    """The times of a video are so many positions a second apart (Qwen2.5-VL); null for one position from each to the
+    next (Qwen2-VL)."""
 
     def __post_init__(self) -> None:
         if min(self.sections) < 0 or not sum(self.sections):
@@ -140,18 +143,18 @@ PositionsConfig = LinePositionsConfig | MRopePositionsConfig
 
 @dataclass(frozen=True)
 class PromptConfig:
-    """How conversations are written.
-
-    template: a name from `prompts.templates`, or `tokenizer` for the chat template that comes with the tokenizer.
-    system: what the system turn says when a conversation has none; "" for no turn. picture, audio: what stands around
-    each picture or video, each sound. boxes: how boxes are written.
-    """
+    """How conversations are written."""
 
     template: str = "chatml"
+    """A name from `prompts.templates`, or `tokenizer` for the chat template that comes with the tokenizer."""
     system: str = ""
+    """What the system turn says when a conversation has none; "" for no turn."""
     picture: PictureConfig = field(default_factory=PictureConfig)
+    """What stands around each picture or video."""
     boxes: BoxStyle = "plain"
+    """How boxes are written."""
     audio: PictureConfig = field(default_factory=PictureConfig)
+    """What stands around each sound."""
 
     @property
     def specials(self) -> tuple[str, ...]:

@@ -1,7 +1,7 @@
 """Positions of text and of what stands in it on a grid: on a line, or time, row and column of every token (M-RoPE).
 
-The one place that knows them: samples carry what is made here, from training to chat. For M-RoPE text counts all three
-up together; a picture's tokens, and a video's, have the time, row and column of their place on the grid, from where the
+Nothing else knows them: samples carry what is made here, from training to chat. For M-RoPE text counts all three
+up together; a picture's tokens, and a video's, have the time, row and column of their cell on the grid, from where the
 text before it ended; the text after goes on behind the largest of them.
 Source: Qwen2-VL, arXiv 2409.12191, section 2.1; `get_rope_index` as released, which counts the times of a long video
 too (transformers 5.23 counts rows and columns alone). Steps between times: Qwen2.5-VL, arXiv 2502.13923.
@@ -67,17 +67,17 @@ def grids(slots: Iterable[MediaSlot], tokens_per_second: float | None = None) ->
 def grid_positions(length: int, found: Sequence[Grid]) -> NDArray[np.int64]:
     """int64[3, length]: time, row and column. found: in reading order, none within another."""
     positions = np.empty((3, length), np.int64)
-    place = following = 0
+    done = following = 0
     for grid in found:
-        text = grid.start - place
-        assert text >= 0, f"a grid starts at {grid.start}, within the one before, which ends at {place}"
-        positions[:, place : grid.start] = np.arange(following, following + text)
+        text = grid.start - done
+        assert text >= 0, f"a grid starts at {grid.start}, within the one before, which ends at {done}"
+        positions[:, done : grid.start] = np.arange(following, following + text)
         following += text
-        place = grid.start + grid.tokens
+        done = grid.start + grid.tokens
         here = np.indices((grid.times, grid.rows, grid.columns)).reshape(3, -1)
         # In float32 as official code has it, where 10 x 0.7 is 7 and not a little less.
         here[0] = (here[0].astype(np.float32) * np.float32(grid.step)).astype(np.int64)
-        positions[:, grid.start : place] = here + following
+        positions[:, grid.start : done] = here + following
         following += int(here.max()) + 1
-    positions[:, place:] = np.arange(following, following + length - place)
+    positions[:, done:] = np.arange(following, following + length - done)
     return positions

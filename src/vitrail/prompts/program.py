@@ -1,9 +1,9 @@
 """The chat template that comes with a tokenizer (`prompt.template: tokenizer`), and what of its output is learnt.
 
 Such a template is a program (jinja): what it writes can be seen, why it writes it cannot. So nothing is guessed. Each
-conversation is written twice: as it is, and with a mark in place of every text. The marks show where each text went;
+conversation is written twice: as it is, and with a sentinel instead of every text. These show where each text went;
 if the two do not agree to the letter, the template has changed what it was given, and the conversation is refused.
-Whatever the marks hold is text, so nobody can type a special token; what is around them is the template's.
+Whatever the sentinels stand for is text, so nobody can type a special token; what is around them is the template's.
 
 Learnt is, of each turn of the assistant, everything from where a prompt that asks for it ends up to the special token
 that closes it, or what `{% generation %}` blocks say. Both are held against the conversation cut short: its prompt must
@@ -19,16 +19,16 @@ from dataclasses import dataclass, replace
 
 from vitrail.contracts.errors import DataError, RecipeError
 from vitrail.prompts.config import PictureConfig
-from vitrail.prompts.marked import (
-    MARK,
+from vitrail.prompts.sandbox import GENERATED, GENERATED_END, run
+from vitrail.prompts.sentinels import (
+    SENTINEL,
     checked_calls,
     found_in,
-    mark,
     messages_of,
+    sentinel,
     spelled_out,
     stretches,
 )
-from vitrail.prompts.sandbox import GENERATED, GENERATED_END, run
 from vitrail.prompts.turns import Chunk, Slot, Span, Special, Template, Tools, Turn
 
 WHERE = "prompt.template: the tokenizer's chat template"
@@ -70,14 +70,14 @@ class ProgramTemplate(Template):
         """The whole prompt; see `Template.spans`."""
         checked_calls(turns, tools, self.known)
         turns = self._agreeing(turns, tools, ask=ask)
-        text = self._write(turns, tools, ask=ask, marked=True)
+        text = self._write(turns, tools, ask=ask, sentinels=True)
         whole = text.replace(GENERATED, "").replace(GENERATED_END, "")
         contents = [piece for turn in turns for piece in turn.content]
         found = found_in(whole, contents, self.known, self.picture if self.parts else None)
         learnt = [] if ask else self._learnt(turns, tools, text)
         return [
-            Span(piece, learn=any(start <= place < end for start, end in learnt))
-            for place, piece in stretches(whole, found, [edge for pair in learnt for edge in pair])
+            Span(piece, learn=any(start <= position < end for start, end in learnt))
+            for position, piece in stretches(whole, found, [edge for pair in learnt for edge in pair])
         ]
 
     def verify(self, chunks: Sequence[Chunk]) -> None:
@@ -96,9 +96,9 @@ class ProgramTemplate(Template):
                     f"answer, or of a special token, in {text[-60:]!r}"
                 )
 
-    def _write(self, turns: Sequence[Turn], tools: Tools, *, ask: bool = False, marked: bool = False) -> str:
-        messages = messages_of(turns, parts=self.parts, listed=self.listed, marked=marked)
-        return run(self.source, self.names, messages, tools, ask=ask, marked=marked)
+    def _write(self, turns: Sequence[Turn], tools: Tools, *, ask: bool = False, sentinels: bool = False) -> str:
+        messages = messages_of(turns, parts=self.parts, listed=self.listed, sentinels=sentinels)
+        return run(self.source, self.names, messages, tools, ask=ask, sentinels=sentinels)
 
     def _agreeing(self, turns: Sequence[Turn], tools: Tools, *, ask: bool) -> Sequence[Turn]:
         """The turns as the template writes them. Raises DataError when it changes them.
@@ -108,7 +108,7 @@ class ProgramTemplate(Template):
         """
         plain = self._write(turns, tools, ask=ask)
         for candidate in (turns, [turn.stripped() for turn in turns] if ask else turns):
-            text = self._write(candidate, tools, ask=ask, marked=True)
+            text = self._write(candidate, tools, ask=ask, sentinels=True)
             text = text.replace(GENERATED, "").replace(GENERATED_END, "")
             if spelled_out(text, [piece for turn in candidate for piece in turn.content]) == plain:
                 return candidate
@@ -117,10 +117,10 @@ class ProgramTemplate(Template):
             "of it), so what is learnt of it cannot be told"
         )
 
-    def _learnt(self, turns: Sequence[Turn], tools: Tools, marked: str) -> list[tuple[int, int]]:
-        """From where to where the marked text is learnt, without the characters of generation blocks."""
-        whole = marked.replace(GENERATED, "").replace(GENERATED_END, "")
-        blocks = _blocks(marked)
+    def _learnt(self, turns: Sequence[Turn], tools: Tools, written: str) -> list[tuple[int, int]]:
+        """From where to where the text of sentinels is learnt, without the characters of generation blocks."""
+        whole = written.replace(GENERATED, "").replace(GENERATED_END, "")
+        blocks = _blocks(written)
         learnt = []
         texts = 0
         for number, turn in enumerate(turns):
@@ -139,22 +139,24 @@ class ProgramTemplate(Template):
 
     def _opened(self, turns: Sequence[Turn], tools: Tools, whole: str) -> int:
         """Where the prompt that asks for an answer ends in the whole conversation."""
-        prompt = self._write(turns, tools, ask=True, marked=True).replace(GENERATED, "").replace(GENERATED_END, "")
+        prompt = self._write(turns, tools, ask=True, sentinels=True).replace(GENERATED, "").replace(GENERATED_END, "")
         if not whole.startswith(prompt):
             raise DataError(REWRITTEN)
         return len(prompt)
 
     def _closed(self, turns: Sequence[Turn], tools: Tools, whole: str, start: int, last: int | None) -> int:
         """Where the token ends that closes the last of these turns. last: the number of its last text, if any."""
-        text = self._write(turns, tools, marked=True).replace(GENERATED, "").replace(GENERATED_END, "")
-        after = text.find(mark(last)) + len(mark(last)) if last is not None and mark(last) in text else start
+        text = self._write(turns, tools, sentinels=True).replace(GENERATED, "").replace(GENERATED_END, "")
+        after = start
+        if last is not None and sentinel(last) in text:
+            after = text.find(sentinel(last)) + len(sentinel(last))
         if turns[-1].calls:
-            place = text.find(self.end.name, after)
-            end = place + len(self.end.name) if place >= 0 else -1
+            position = text.find(self.end.name, after)
+            end = position + len(self.end.name) if position >= 0 else -1
         else:
             found = _any_of(self.known).search(text, after)
             end = found.end() if found else -1
-        if end < 0 or MARK.search(text, after, end):
+        if end < 0 or SENTINEL.search(text, after, end):
             raise DataError("the tokenizer's chat template closes an answer with no special token of its own")
         if text[:end] != whole[:end]:
             raise DataError(REWRITTEN)
@@ -178,11 +180,11 @@ def tokenizer_template(
     asked, answered = Turn("user", ("Hm?",)), Turn("assistant", ("Yes.",))
     try:
         made, written = _tried(made, [asked, answered])
-        answer = written.index(mark(1))
+        answer = written.index(sentinel(1))
         closing = _any_of(made.known).search(written, answer)
         if closing is None:
             raise DataError("it closes an answer with no special token, so nothing would end one")
-        made = replace(made, end=Special(closing[0]), tail=written[answer + len(mark(1)) : closing.start()])
+        made = replace(made, end=Special(closing[0]), tail=written[answer + len(sentinel(1)) : closing.start()])
         lead = written[made._opened([asked], (), written) : answer]
         made = replace(made, lead="" if _any_of(made.known).search(lead) else lead)
         made = replace(made, parts=_writes_pictures(made))
@@ -198,11 +200,11 @@ def _tried(template: ProgramTemplate, turns: Sequence[Turn]) -> tuple[ProgramTem
     for listed in (False, True):
         made = replace(template, listed=listed)
         try:
-            written = made._write(turns, (), marked=True).replace(GENERATED, "").replace(GENERATED_END, "")
+            written = made._write(turns, (), sentinels=True).replace(GENERATED, "").replace(GENERATED_END, "")
         except DataError as error:
             errors.append(error)
             continue
-        if MARK.findall(written) == ["0", "1"]:
+        if SENTINEL.findall(written) == ["0", "1"]:
             return made, written
     raise errors[0] if len(errors) == 2 else DataError("it does not write a question and then its answer")
 
@@ -213,29 +215,29 @@ def _writes_pictures(template: ProgramTemplate) -> bool:
     if not token or token not in template.known:
         return False
     try:
-        text = replace(template, parts=True)._write([Turn("user", (Slot(0, 0), "Hm?"))], (), marked=True)
+        text = replace(template, parts=True)._write([Turn("user", (Slot(0, 0), "Hm?"))], (), sentinels=True)
     except DataError:
         return False
-    return text.count(token) == 1 and MARK.findall(text) == ["1"] and "{'" not in text
+    return text.count(token) == 1 and SENTINEL.findall(text) == ["1"] and "{'" not in text
 
 
 def _any_of(names: Sequence[str]) -> re.Pattern[str]:
     return re.compile("|".join(re.escape(name) for name in sorted(names, key=len, reverse=True)) or r"(?!)")
 
 
-def _blocks(marked: str) -> list[tuple[int, int]]:
+def _blocks(written: str) -> list[tuple[int, int]]:
     """From where to where `{% generation %}` blocks reach, in the text without their characters."""
     blocks: list[tuple[int, int]] = []
     opened: int | None = None
-    place = 0
-    for character in marked:
+    position = 0
+    for character in written:
         if character == GENERATED:
-            opened = place
+            opened = position
         elif character == GENERATED_END:
             assert opened is not None, "a block ends before it begins"
-            blocks.append((opened, place))
+            blocks.append((opened, position))
         else:
-            place += 1
+            position += 1
     return blocks
 
 
@@ -245,11 +247,11 @@ def _block_of(blocks: Sequence[tuple[int, int]], start: int, end: int, whole: st
     if len(inside) != 1:
         raise DataError(f"the chat template has {len(inside)} {{% generation %}} blocks in an answer; it takes one")
     block = inside[0]
-    if MARK.search(whole, start, block[0]) or block[1] < end:
+    if SENTINEL.search(whole, start, block[0]) or block[1] < end:
         raise DataError(
             "the {% generation %} block of the chat template leaves out some of the answer, or the token that ends it; "
             "put both inside"
         )
-    if MARK.search(whole, end, block[1]):
+    if SENTINEL.search(whole, end, block[1]):
         raise DataError("the {% generation %} block of the chat template reaches into the next turn")
     return block

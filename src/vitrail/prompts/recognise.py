@@ -63,8 +63,8 @@ def _default_system(written: str, chat: Template, picture: PictureConfig) -> str
     """What the system turn says when a conversation has none; "" for no turn, None when something else is written."""
     if written == spelled((USER,), chat, picture):
         return ""
-    mark = "\0"
-    before, _, after = spelled((Message("system", (TextPart(mark),)), USER), chat, picture).partition(mark)
+    sentinel = "\0"
+    before, _, after = spelled((Message("system", (TextPart(sentinel),)), USER), chat, picture).partition(sentinel)
     if written.startswith(before) and written.endswith(after) and len(written) >= len(before) + len(after):
         return written[len(before) : len(written) - len(after)]
     return None

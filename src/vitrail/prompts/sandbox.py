@@ -27,7 +27,7 @@ class _Generation(Extension):
     """`{% generation %}` ... `{% endgeneration %}`: what is between them is learnt."""
 
     tags = {"generation"}  # noqa: RUF012, as jinja has it
-    marks = ("", "")
+    brackets = ("", "")
 
     def parse(self, parser: Parser) -> nodes.Node:
         line = next(parser.stream).lineno
@@ -35,16 +35,16 @@ class _Generation(Extension):
         return nodes.CallBlock(self.call_method("_around"), [], [], body).set_lineno(line)
 
     def _around(self, caller: Callable[[], str]) -> str:
-        return self.marks[0] + caller() + self.marks[1]
+        return self.brackets[0] + caller() + self.brackets[1]
 
 
-class _MarkedGeneration(_Generation):
-    marks = (GENERATED, GENERATED_END)
+class _BracketedGeneration(_Generation):
+    brackets = (GENERATED, GENERATED_END)
 
 
 @lru_cache(maxsize=16)
-def _compiled(source: str, marked: bool) -> Compiled:
-    generation = _MarkedGeneration if marked else _Generation
+def _compiled(source: str, sentinels: bool) -> Compiled:
+    generation = _BracketedGeneration if sentinels else _Generation
     environment = ImmutableSandboxedEnvironment(
         trim_blocks=True, lstrip_blocks=True, extensions=[generation, LoopControlExtension]
     )
@@ -64,15 +64,15 @@ def run(
     tools: Sequence[Mapping[str, Any]] = (),
     *,
     ask: bool = False,
-    marked: bool = False,
+    sentinels: bool = False,
 ) -> str:
     """What a template writes. names: `bos_token` and its like. ask: with an opened answer at the end.
 
-    marked: with `GENERATED` and `GENERATED_END` around what `{% generation %}` blocks write.
+    sentinels: with `GENERATED` and `GENERATED_END` around what `{% generation %}` blocks write.
     Raises DataError for whatever goes wrong in it.
     """
     try:
-        return _compiled(source, marked).render(
+        return _compiled(source, sentinels).render(
             {
                 **names,
                 "messages": [dict(message) for message in messages],

@@ -244,7 +244,7 @@ def _compare(model: MultimodalModel, batch: Batch, alone: Sequence[Batch], sampl
     found = PackDifference(
         samples=len(samples),
         pictured=sum(bool(sample.slots) for sample in samples),
-        tokens=sum(map(len, samples)),
+        tokens=sum(sample.tokens for sample in samples),
         patches=sum(sample.patches for sample in samples),
         loss=losses[worst],
         sample=samples[worst].id,
@@ -304,8 +304,9 @@ def _finding(
 ) -> str:
     for name, one in found.components.items():
         if one.output is not None and one.output > TOLERANCE:
+            blamed = _blamed(name, model, batch, alone)
             return (
-                f"{name}: what it makes of sample {one.sample} depends on the other samples of the pack "
+                f"{blamed}: what it makes of sample {one.sample} depends on the other samples of the pack "
                 f"(it differs by {one.output:.1e} of its largest output, allowed {TOLERANCE:.0e})"
             )
     if found.loss > LOSS_TOLERANCE:
@@ -321,6 +322,24 @@ def _finding(
                 f"(all gradients together differ by {one.gradient:.1e} of the largest, allowed {TOLERANCE:.0e})"
             )
     return ""
+
+
+def _blamed(name: str, model: MultimodalModel, batch: Batch, alone: Sequence[Batch]) -> str:
+    """The component whose output differs; the fusion where the backbone's does, but not without what is done between
+    its layers. A pass over the pack and one over each sample."""
+    if name != "backbone":
+        return name
+
+    def without_context(module: nn.Module, given: Any, output: Any) -> Any:
+        return (output[0], None) if isinstance(output, tuple) else output
+
+    hook = model.get_submodule("fusion").register_forward_hook(without_context)
+    try:
+        with torch.no_grad():
+            packed, *single = [_run(model, one, backward=False) for one in (batch, *alone)]
+    finally:
+        hook.remove()
+    return name if _output_difference(packed, single, name)[0] > TOLERANCE else "fusion"
 
 
 def _guilty(model: MultimodalModel, batch: Batch, alone: Sequence[Batch], component: str) -> int:

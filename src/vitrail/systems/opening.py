@@ -13,7 +13,7 @@ from torch import Tensor
 from vitrail.contracts.errors import RecipeError, WeightsError
 from vitrail.models.assembled import MultimodalModel
 from vitrail.models.backbones.tokenizer import HFTokenizer, NoTokenizer, load_tokenizer
-from vitrail.models.config import CustomConfig, DecoderConfig, ModelConfig, VisionTransformerConfig
+from vitrail.models.config import CustomConfig, ModelConfig, VisionTransformerConfig
 from vitrail.models.encoders.vision_transformer import VisionTransformer
 from vitrail.models.weights import fill_model, unshared
 from vitrail.prompts.config import PictureConfig, PromptConfig
@@ -63,9 +63,8 @@ def official_settings(folder: Path) -> ModelSpec:
     tokenizer, prompt = _prompt(folder, official.files, picture)
     if isinstance(tokenizer, NoTokenizer):
         prompt = PromptConfig(picture=picture)
-    backbone = DecoderConfig(
-        config=spec.backbone, tokenizer="bytes" if isinstance(tokenizer, NoTokenizer) else str(folder)
-    )
+    place = "bytes" if isinstance(tokenizer, NoTokenizer) else str(folder)
+    backbone = replace(spec.model.backbone, config=spec.backbone, tokenizer=place)
     return replace(spec, model=replace(spec.model, backbone=backbone), prompt=prompt)
 
 

@@ -66,13 +66,14 @@ ScheduleConfig = CosineConfig | ConstantConfig | WSDConfig
 
 @dataclass(frozen=True)
 class AdamWConfig:
-    """AdamW. clip: largest norm of the gradient, 0 for no limit. Weight decay spares vectors (norms, biases)."""
+    """AdamW. Weight decay spares vectors (norms, biases)."""
 
     kind: Literal["adamw"] = "adamw"
     betas: tuple[float, float] = (0.9, 0.95)
     eps: float = 1e-8
     weight_decay: float = 0.05
     clip: float = 1.0
+    """Largest norm of the gradient, 0 for no limit."""
 
     def __post_init__(self) -> None:
         if self.clip < 0 or self.weight_decay < 0 or self.eps <= 0:
@@ -81,25 +82,27 @@ class AdamWConfig:
 
 @dataclass(frozen=True)
 class StageConfig:
-    """One stage. name: letters, digits, - and _. train: component -> learning rate; what is not named is frozen.
-
-    Exactly one of steps, epochs and tokens (real tokens, padding not counted) says how long it lasts. accumulate: packs
-    per step. data: instead of data.train. replay: earlier stage -> share of this stage's samples that come from that
-    stage's data. resolution: how large pictures may become.
-    """
+    """One stage. Exactly one of steps, epochs and tokens says how long it lasts."""
 
     name: str
+    """Letters, digits, - and _."""
     train: Mapping[str, float]
+    """Component -> learning rate; what is not named is frozen."""
     steps: int | None = None
     epochs: float | None = None
     tokens: int | None = None
+    """Real tokens, padding not counted."""
     accumulate: int = 1
+    """Packs a step."""
     schedule: ScheduleConfig = field(default_factory=CosineConfig)
     optimizer: AdamWConfig = field(default_factory=AdamWConfig)
     objective: ObjectiveConfig | CustomConfig = field(default_factory=NextToken)
     data: TrainingData | None = None
+    """Instead of data.train."""
     replay: Mapping[str, float] = field(default_factory=dict)
+    """Earlier stage -> share of this stage's samples that come from that stage's data."""
     resolution: ResolutionConfig | None = None
+    """How large pictures may become."""
 
     def __post_init__(self) -> None:
         # Checkpoints carry the stage's name, and those within a stage are called step.
@@ -133,19 +136,18 @@ class StageConfig:
 
 @dataclass(frozen=True)
 class TrainingConfig:
-    """How the stages are run.
-
-    device: auto takes CUDA, then MPS, then the CPU. dtype: auto takes bfloat16 where the device multiplies it in
-    hardware. compile: auto compiles on CUDA where a compiler is found; on compiles on the CPU too.
-    threads: 0 for as many as cores; a run goes on with the number it started with. checkpoint_every: steps between
-    checkpoints, besides those at the end of each stage.
-    """
+    """How the stages are run."""
 
     device: DeviceName = "auto"
+    """auto takes CUDA, then MPS, then the CPU."""
     dtype: Literal["auto", "float32", "bfloat16"] = "auto"
+    """auto takes bfloat16 where the device multiplies it in hardware."""
     compile: Literal["auto", "on", "off"] = "auto"
+    """auto compiles on CUDA where a compiler is found; on compiles on the CPU too."""
     threads: int = 0
+    """0 for as many as cores; a run goes on with the number it started with."""
     checkpoint_every: int = 200
+    """Steps between checkpoints, besides those at the end of each stage."""
 
     def __post_init__(self) -> None:
         if self.threads < 0:

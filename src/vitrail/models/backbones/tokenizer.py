@@ -156,13 +156,13 @@ def _with_specials(tokenizer: FastTokenizer, specials: Sequence[str]) -> HFToken
     return HFTokenizer(fast)
 
 
-def load_tokenizer(place: str) -> HFTokenizer:
+def load_tokenizer(source: str) -> HFTokenizer:
     """From a folder or hub id. Raises RecipeError when there is none, WeightsError for one without a fast version."""
     try:
-        tokenizer = AutoTokenizer.from_pretrained(place, trust_remote_code=False)
+        tokenizer = AutoTokenizer.from_pretrained(source, trust_remote_code=False)
     except (OSError, ValueError) as error:
         first = str(error).strip().splitlines()[0]
-        raise RecipeError(f"model.backbone.tokenizer: cannot load a tokenizer from '{place}': {first}") from error
+        raise RecipeError(f"model.backbone.tokenizer: cannot load a tokenizer from '{source}': {first}") from error
     if not tokenizer.is_fast:
-        raise WeightsError(f"the tokenizer of '{place}' has no fast version, which prompts need")
+        raise WeightsError(f"the tokenizer of '{source}' has no fast version, which prompts need")
     return HFTokenizer(tokenizer)

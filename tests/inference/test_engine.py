@@ -1,4 +1,4 @@
-"""Generation: the cache changes nothing, and chance is a function of the seed."""
+"""Answers token by token: the engine against computing everything anew, alone, together and joining late; sampling."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from vitrail.data.encode import Encode
 from vitrail.inference import cache
 from vitrail.inference.chat_model import ChatModel, conversation
 from vitrail.inference.config import GenerationConfig
-from vitrail.inference.generate import Answering, choose, generate
+from vitrail.inference.engine import Engine, choose, generate
 from vitrail.models.assembled import MultimodalModel
 from vitrail.recipe.schema import Recipe
 
@@ -42,10 +42,10 @@ def prompt(model: MultimodalModel, tiny_encode: Encode) -> Batch:
 def recomputed(model: MultimodalModel, prompt: Batch, count: int) -> list[int]:
     """Greedy, with everything computed anew at every step."""
     ids: list[int] = []
-    embeddings = model.embed(prompt)
+    embeddings, _ = model.fused(prompt)
     for _ in range(count):
-        places = len(embeddings)
-        hidden = model.run(embeddings, torch.arange(places), Segments((places,)))
+        length = len(embeddings)
+        hidden = model.backbone(embeddings, torch.arange(length), Segments((length,)))
         ids.append(int(model.logits(hidden[-1:]).argmax()))
         embeddings = torch.cat([embeddings, model.backbone.embed(torch.tensor(ids[-1:]))])
     return ids
@@ -88,15 +88,7 @@ def test_chance_is_a_function_of_the_seed(model: MultimodalModel, prompt: Batch)
 
 
 def test_one_answer_is_of_one_prompt(model: MultimodalModel, prompt: Batch) -> None:
-    torn = Batch(
-        text=type(prompt.text)(
-            prompt.text.ids, prompt.text.labels, prompt.text.weights, prompt.text.positions, Segments((3, 4))
-        ),
-        vision=prompt.vision,
-        sample_ids=(),
-        sources=(),
-        label_weight=0.0,
-    )
+    torn = prompt.having("text", dataclasses.replace(prompt.text, segments=Segments((3, 4))))
     with pytest.raises(AssertionError, match="one prompt"):
         next(iter(generate(model, torn, frozenset(), GenerationConfig())))
 
@@ -125,13 +117,45 @@ def test_answers_side_by_side_are_those_of_each_prompt_alone(
     stop = frozenset({whole[1][5]})
     expected = [list(generate(model, prompt, stop, config)) for prompt in alone]
     expected[2] = expected[2][:3]
-    answering, made = Answering(model, together, stop, config), [list[int]() for _ in alone]
-    while tokens := answering.step():
-        for number, token in tokens.items():
+    engine, made = Engine(model, stop), [list[int]() for _ in alone]
+    assert engine.add(together, config) == [0, 1, 2, 3]
+    while engine.under_way:
+        for number, token in engine.step().items():
             made[number].append(token)
         if len(made[2]) == 3:
-            answering.finish({2} & tokens.keys())
+            engine.finish({2})
     assert made == expected
+
+
+@pytest.mark.parametrize("delay", [1, 4, 9])
+def test_answers_that_join_late_are_those_of_each_prompt_alone(
+    delay: int, model: MultimodalModel, prompts: tuple[list[Batch], Batch]
+) -> None:
+    """Each prompt joins some steps after the one before; short answers leave in between, and slots are used again."""
+    alone, _ = prompts
+    configs = [GenerationConfig(max_tokens=limit, temperature=0.0) for limit in (30, 3, 12, 20)]
+    expected = [list(generate(model, prompt, frozenset(), one)) for prompt, one in zip(alone, configs, strict=True)]
+    engine, made, step = Engine(model, frozenset()), [list[int]() for _ in alone], 0
+    joining = list(zip(alone, configs, strict=True))
+    while joining or engine.under_way:
+        if joining and step % delay == 0:
+            engine.add(*joining.pop(0))
+        for number, token in engine.step().items():
+            made[number].append(token)
+        step += 1
+    assert made == expected
+
+
+def test_a_step_reads_the_past_where_it_lies(model: MultimodalModel, prompts: tuple[list[Batch], Batch]) -> None:
+    """No buffer is made anew while answers grow: the room they will need is known when they join."""
+    engine = Engine(model, frozenset())
+    engine.add(prompts[1], GenerationConfig(max_tokens=30))
+    engine.step()
+    held = {layer: buffer.keys.data_ptr() for layer, buffer in engine._cache._layers.items()}
+    for _ in range(29):
+        engine.step()
+    assert held == {layer: buffer.keys.data_ptr() for layer, buffer in engine._cache._layers.items()}
+    assert len(held) == 2
 
 
 def draws(probabilities: list[float], count: int, **settings: float) -> Counter[int]:

@@ -1,4 +1,4 @@
-"""Conversations with a mark in place of every text: what tells, in a program's output, whose words are whose."""
+"""Conversations with a sentinel instead of every text: what tells, in a program's output, whose words are whose."""
 
 from __future__ import annotations
 
@@ -13,24 +13,24 @@ from vitrail.prompts.config import PictureConfig
 from vitrail.prompts.tools import to_json
 from vitrail.prompts.turns import Content, Piece, Slot, Special, Tools, Turn
 
-MARK = re.compile("\ue000(\\d+)\ue001")
+SENTINEL = re.compile("\ue000(\\d+)\ue001")
 """The number of a text, or of a picture in one, between two characters of private use."""
 
 Found = tuple[int, int, Content]
 """From where to where, and what stands there."""
 
 
-def mark(number: int) -> str:
+def sentinel(number: int) -> str:
     """What stands for the content of that number, counted through the conversation."""
     return f"\ue000{number}\ue001"
 
 
 def _name(piece: Content, number: int) -> str:
-    """How a content stands in the conversation as it is; a picture in a text has its mark there too."""
-    return piece.name if isinstance(piece, Special) else mark(number) if isinstance(piece, Slot) else piece
+    """How a content stands in the conversation as it is; a picture in a text has its sentinel there too."""
+    return piece.name if isinstance(piece, Special) else sentinel(number) if isinstance(piece, Slot) else piece
 
 
-def messages_of(turns: Sequence[Turn], *, parts: bool, listed: bool, marked: bool) -> list[dict[str, Any]]:
+def messages_of(turns: Sequence[Turn], *, parts: bool, listed: bool, sentinels: bool) -> list[dict[str, Any]]:
     """OpenAI's messages. parts: media are parts of their own. listed: lists of parts even for text alone."""
     messages = []
     number = 0
@@ -41,7 +41,7 @@ def messages_of(turns: Sequence[Turn], *, parts: bool, listed: bool, marked: boo
             if isinstance(piece, Slot) and pictures:
                 content.append({"type": "image" if piece.kind == "picture" else piece.kind})
             else:
-                text = mark(number) if marked else _name(piece, number)
+                text = sentinel(number) if sentinels else _name(piece, number)
                 if content and content[-1]["type"] == "text":
                     content[-1]["text"] += text
                 else:
@@ -59,14 +59,14 @@ def messages_of(turns: Sequence[Turn], *, parts: bool, listed: bool, marked: boo
 
 
 def spelled_out(text: str, contents: Sequence[Content]) -> str:
-    """A marked text with the contents in place of their marks, pictures excepted."""
-    return MARK.sub(lambda found: _name(contents[int(found[1])], int(found[1])), text)
+    """A text of sentinels with the contents instead of them, pictures excepted."""
+    return SENTINEL.sub(lambda found: _name(contents[int(found[1])], int(found[1])), text)
 
 
 def checked_calls(turns: Sequence[Turn], tools: Tools, known: Sequence[str]) -> None:
     """Raises DataError when a tool, or the call of one, spells a special token.
 
-    A template writes those as JSON, where no mark can stand for a text.
+    A template writes those as JSON, where no sentinel can stand for a text.
     """
     for value in (*tools, *({call.name: call.arguments} for turn in turns for call in turn.calls)):
         text = to_json(value)
@@ -78,7 +78,7 @@ def checked_calls(turns: Sequence[Turn], tools: Tools, known: Sequence[str]) -> 
 def found_in(
     text: str, contents: Sequence[Content], known: Sequence[str], picture: PictureConfig | None
 ) -> list[Found]:
-    """Special tokens, contents and pictures in a marked text. Raises DataError when contents are not there in order.
+    """Special tokens, contents and pictures in a text of sentinels. Raises DataError when contents are not in order.
 
     picture: where the template writes pictures itself, what it writes for one.
     """
@@ -86,7 +86,7 @@ def found_in(
     slots = iter([number for number, piece in enumerate(contents) if isinstance(piece, Slot)])
     seen: list[int] = []
     found: list[Found] = []
-    for match in re.finditer(f"{MARK.pattern}|{names}", text):
+    for match in re.finditer(f"{SENTINEL.pattern}|{names}", text):
         number = int(match[1]) if match[1] else None
         content: Content = Special(match[0])
         if picture and match[0] == picture.token:
@@ -116,12 +116,12 @@ def _around(slot: Slot, before: str, after: str, picture: PictureConfig) -> Slot
 
 
 def stretches(text: str, found: Sequence[Found], edges: Sequence[int]) -> Iterator[tuple[int, Content]]:
-    """The whole text in pieces, each with its place; the template's own text is cut at the edges."""
-    place = 0
+    """The whole text in pieces, each with its position; the template's own text is cut at the edges."""
+    position = 0
     for start, end, content in (*found, (len(text), len(text), "")):
-        cuts = sorted({place, start, *(edge for edge in edges if place < edge < start)})
+        cuts = sorted({position, start, *(edge for edge in edges if position < edge < start)})
         pieces: list[tuple[int, Piece]] = [(cut, text[cut:to]) for cut, to in pairwise(cuts)]
         yield from pieces
         if content != "":
             yield start, content
-        place = end
+        position = end
