@@ -62,8 +62,7 @@ from vitrail.data.dialects import to_conversation
 from vitrail.data.encode import Encode
 from vitrail.data.ledger import Ledger
 from vitrail.data.loader import Cursor, Stream, prefetched
-from vitrail.data.mixture import SourceCursor
-from vitrail.data.opening import open_mixture
+from vitrail.data.mixture import SourceCursor, open_mixture
 from vitrail.data.pack import pack_window
 from vitrail.data.sources.jsonl import JsonlSource
 from vitrail.media.rule import normalised

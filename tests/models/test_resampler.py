@@ -22,8 +22,7 @@ from vitrail.contracts.messages import Conversation, ImagePart, Message, TextPar
 from vitrail.contracts.samples import Batch, MediaStream, Pack, Sample, Segments
 from vitrail.data.collate import collate
 from vitrail.data.config import PackConfig
-from vitrail.data.encode import Encode
-from vitrail.data.fitting import fitted
+from vitrail.data.encode import Encode, fitted
 from vitrail.data.ledger import Event
 from vitrail.media.native import patch_positions
 from vitrail.models.config import ResamplerConfig

@@ -24,8 +24,7 @@ from vitrail.contracts.samples import Batch, Pack, Sample
 from vitrail.data.collate import gather, normalised
 from vitrail.data.config import PackConfig, ResolutionConfig
 from vitrail.data.dialects import to_conversation
-from vitrail.data.encode import Encode
-from vitrail.data.fitting import fitted
+from vitrail.data.encode import Encode, fitted
 from vitrail.data.ledger import LOST, Event, Ledger
 from vitrail.data.mixture import Mixture, Part, Pick, SourceCursor, numbered
 from vitrail.data.pack import pack_window

@@ -10,7 +10,7 @@ from dataclasses import replace
 
 from vitrail.contracts.samples import Pack, Sample
 from vitrail.data.config import PackConfig
-from vitrail.data.fitting import cut
+from vitrail.data.encode import cut
 
 
 def pack_window(samples: Sequence[Sample], config: PackConfig) -> list[Pack]:

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, Literal
 
-from vitrail.contracts.samples import TARGET, TEXT, VISION
+from vitrail.contracts.samples import TARGET, TEXT, VISION, component
 from vitrail.media.config import NativeResolutionConfig, TilesConfig
 from vitrail.prompts.config import LinePositionsConfig, MRopePositionsConfig
 
@@ -151,8 +151,8 @@ class ResamplerConfig:
     query_positions: bool = True
     """Whether sines of their row and column are added to the queries."""
     key_positions: Literal["resized", "own", "none"] = "resized"
-    """Added to the patches, as keys alone: the sines of the queries' grid, resized to the view's; those of the view's own
-    rows and columns; or none."""
+    """Added to the patches, as keys alone: the sines of the queries' grid, resized to the view's; those of the view's
+    own rows and columns; or none."""
     kv_projection: bool = True
     """A linear layer from the encoder's width."""
     out_projection: bool = True
@@ -389,7 +389,7 @@ class ModelConfig:
 
 def components_of(streams: Iterable[str]) -> tuple[str, ...]:
     """Names of the components of a model with these media streams."""
-    towers = (component(stream, part) for stream in streams for part in ("encoder", "projector"))
+    towers = (name for stream in streams for name in (component(stream, "encoder"), component(stream, "projector")))
     return (*towers, "fusion", "backbone")
 
 
@@ -422,8 +422,3 @@ def _check_grid(tower: StreamConfig, where: str) -> None:
     kept = isinstance(tower.encoder, VisionTransformerConfig) and tower.encoder.class_token == "kept"
     if kept and isinstance(tower.projector, ResamplerConfig):
         raise ValueError(f"{where}encoder.class_token: kept, but a resampler looks at patches alone: dropped or none")
-
-
-def component(stream: str, part: str) -> str:
-    """The name of a stream's encoder or projector among the components: `encoder`, `audio_encoder`."""
-    return part if stream == VISION else f"{stream}_{part}"

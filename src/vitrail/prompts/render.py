@@ -17,8 +17,7 @@ from vitrail.contracts.protocols import Tokenizer
 from vitrail.contracts.samples import IGNORE, MediaSlot, View
 from vitrail.prompts import boxes
 from vitrail.prompts.config import PictureConfig, PromptConfig
-from vitrail.prompts.pictures import laid_out
-from vitrail.prompts.turns import Content, MediaKind, Piece, Slot, Special, Template, Turn
+from vitrail.prompts.turns import Content, MediaKind, Piece, Slot, Special, Template, Turn, laid_out
 
 CONTEXT = 16
 """Characters of text before a border that a tokenizer is shown; more than any token joins across one."""

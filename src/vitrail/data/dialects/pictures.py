@@ -8,11 +8,10 @@ from pathlib import Path
 from typing import Any
 
 from vitrail.contracts.errors import DataError, MediaError
-from vitrail.contracts.messages import ImagePart, Message, Part, RefPart, Role, Row, TextPart, VideoPart
+from vitrail.contracts.messages import ImagePart, Message, Part, RefPart, Role, Row, TextPart, VideoPart, is_url
 from vitrail.data.dialects.agents import boxes
 from vitrail.data.dialects.values import text, where
 from vitrail.media.data_url import decoded, is_data_url
-from vitrail.media.fetch import is_url
 
 TAG, FILM = "<image>", "<video>"
 
