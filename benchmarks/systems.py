@@ -47,7 +47,7 @@ from transformers import AutoModelForImageTextToText
 from vitrail import build
 from vitrail.contracts.devices import DeviceName
 from vitrail.contracts.messages import ImagePart
-from vitrail.contracts.samples import IGNORE, Batch, MediaSlot, Pack, Sample, MediaStream
+from vitrail.contracts.samples import IGNORE, Batch, MediaSlot, MediaStream, Pack, Sample
 from vitrail.data.collate import collate, decode
 from vitrail.data.encode import Encode
 from vitrail.data.pack import best_fit

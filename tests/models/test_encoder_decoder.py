@@ -1,4 +1,4 @@
-"""Our loops over T5's layers against transformers' own forward, packed, cached and adapted, with pictures in the text."""
+"""Our loops over T5's layers against transformers' own forward: packed, cached, recomputed and adapted."""
 
 from __future__ import annotations
 

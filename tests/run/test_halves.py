@@ -1,4 +1,4 @@
-"""A run whose halves learn apart: places are read, a language model listens, then both; and its blind baseline."""
+"""A run whose halves learn apart: encoder and projector, the language model, then both; and its blind baseline."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from vitrail.recipe.read import read_recipe
 from vitrail.run.train import train
 
 STAGES = """[
-  {name: places, steps: 2, objective: {kind: reading, tokens: 2}, train: {encoder: 1.0e-3, projector: 1.0e-3}},
-  {name: words, steps: 2, objective: {kind: listening, tokens: 2}, train: {backbone: 1.0e-3}},
+  {name: glyphs, steps: 2, objective: {kind: embedding_alignment, tokens: 2}, train: {encoder: 1.0e-3, projector: 1.0e-3}},
+  {name: words, steps: 2, objective: {kind: ideal_features, tokens: 2}, train: {backbone: 1.0e-3}},
   {name: pages, steps: 2, train: {projector: 1.0e-3, backbone: 1.0e-3}}]"""
 
 
@@ -35,6 +35,6 @@ def test_each_half_is_trained_in_its_stage_and_the_blind_baseline_has_the_text(
         return {step["stage"]: set(step["terms"]) for step in steps if "terms" in step}
 
     learnt = terms(tmp_path / "run" / "log.jsonl")
-    assert learnt == {"places": {"reading", "length"}, "words": {"next_token"}, "pages": {"next_token"}}
-    # Without pictures there is nothing to read, and nothing to listen to but the text.
+    assert learnt == {"glyphs": {"embedding_alignment", "length"}, "words": {"next_token"}, "pages": {"next_token"}}
+    # Without pictures there is nothing to align, and no ideal feature: the text alone is left.
     assert terms(tmp_path / "run" / "blind" / "log.jsonl") == {"words": {"next_token"}, "pages": {"next_token"}}

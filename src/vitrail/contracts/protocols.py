@@ -126,7 +126,8 @@ class Needs:
     """What an objective asks of the data.
 
     targets: made of every sample. variants: the ways a row may go on that the objective compares, each a conversation
-    and a segment of the same sample; None for the row's conversation alone. Raises DataError for a row without.
+    and a segment of the same sample, of which no turn of the prompt (`Conversation.shared`) is learnt; None for the
+    row's conversation alone. Raises DataError for a row without.
     """
 
     targets: tuple[TargetMaker, ...] = ()
@@ -165,7 +166,11 @@ class StreamedSource(Protocol):
 
 
 class Encoder(Protocol):
-    """A media stream to features, each view on its own. An `nn.Module`."""
+    """A media stream to features, each view on its own. An `nn.Module`.
+
+    Where it makes one feature of several neighbours in a view it says how many, as `stride`; a projector is then handed
+    the stream of the features.
+    """
 
     width: int
 

@@ -156,6 +156,28 @@ class Sample:
         """Lengths of its segments, one at least."""
         return self.lengths or (len(self.ids),)
 
+    def apart(self) -> tuple[Sample, ...]:
+        """Each segment as a sample of its own, for those who look at it alone; targets are left out."""
+        if not self.lengths:
+            return (self,)
+        found, start = [], 0
+        for number, length in enumerate(self.lengths):
+            part, last = slice(start, start + length), number == len(self.lengths) - 1
+            within = [s for s in self.slots if start <= s.start and (s.start < part.stop or last)]
+            made = replace(
+                self,
+                ids=self.ids[part],
+                labels=self.labels[part],
+                weights=self.weights[part],
+                slots=tuple(replace(slot, start=slot.start - start) for slot in within),
+                positions=None if self.positions is None else self.positions[..., part],
+                lengths=(),
+                targets={},
+            )
+            found.append(made)
+            start += length
+        return tuple(found)
+
 
 @dataclass(frozen=True)
 class Pack:

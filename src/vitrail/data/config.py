@@ -11,10 +11,11 @@ from vitrail.data.sources.config import JsonlConfig as JsonlConfig
 from vitrail.media.config import AugmentConfig, FetchConfig
 from vitrail.synthetic.config import DrawnConfig, LinesConfig
 from vitrail.synthetic.documents.config import DocumentsConfig
+from vitrail.synthetic.speech.config import SpokenConfig
 
 Overlong = Literal["drop", "truncate_text", "shrink_media", "drop_media", "error"]
 
-SourceConfig = FilesConfig | DrawnConfig | LinesConfig | DocumentsConfig
+SourceConfig = FilesConfig | DrawnConfig | LinesConfig | DocumentsConfig | SpokenConfig
 
 
 @dataclass(frozen=True)

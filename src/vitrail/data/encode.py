@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vitrail.contracts.errors import DataError, MediaError
-from vitrail.contracts.messages import Conversation, ImagePart, MediaPart, Part, is_url
+from vitrail.contracts.messages import Conversation, ImagePart, MediaPart, Message, Part, is_url
 from vitrail.contracts.protocols import MediaRule, Needs, Tokenizer
 from vitrail.contracts.samples import IGNORE, MediaSlot, Sample, TargetText, View
 from vitrail.data.config import PackConfig
@@ -37,6 +37,7 @@ class Encode:
     be asked for pictures; None for none. positions: of the tokens, as the model has them. needs: of the objective.
     spliced: whether media tokens stand in the text; else the language model sees them by cross-attention.
     start: the id that the decoder of an encoder-decoder begins with; None for a decoder alone.
+    ends: ids that end an answer beside the one that the template closes it with.
     """
 
     media: Mapping[str, MediaRule]
@@ -49,6 +50,7 @@ class Encode:
     needs: Needs = field(default_factory=Needs)
     spliced: bool = True
     start: int | None = None
+    ends: frozenset[int] = frozenset()
 
     def __call__(self, conversation: Conversation, source: str = "", most_tokens: int | None = None) -> Sample:
         """A training sample. Media are opened for their headers alone; no picture takes more than `most_tokens`.
@@ -60,8 +62,9 @@ class Encode:
             return self._encoder_decoder(conversation, source, most_tokens)
         if self.needs.variants is None:
             return self._sample(conversation, [self._segment(conversation, most_tokens)], source)
-        variants = self.needs.variants(conversation)
-        return self._sample(conversation, [self._segment(one, most_tokens) for one in variants], source)
+        segments = [self._segment(one, most_tokens) for one in self.needs.variants(conversation)]
+        begin = self._begin(conversation, segments, most_tokens)
+        return self._sample(conversation, [(_learnt_from(one, begin), said) for one, said in segments], source)
 
     def question(self, conversation: Conversation) -> Sample:
         """A conversation that waits for its answer, as generation reads it: nothing in it is learnt."""
@@ -75,6 +78,8 @@ class Encode:
 
     def _encoder_decoder(self, conversation: Conversation, source: str, most_tokens: int | None) -> Sample:
         """What stands before the last answer is read, earlier answers too; the last answer is said, and learnt."""
+        if self.needs.variants is not None:
+            raise DataError(f"{_where(conversation)}: an encoder-decoder says one answer a row, two cannot be compared")
         *asked, last = conversation.messages
         if last.role != "assistant" or not asked:
             raise DataError(f"{_where(conversation)}: an encoder-decoder learns a question and its answer")
@@ -91,6 +96,22 @@ class Encode:
             np.append(self.start, whole.ids[begin : end - 1]), whole.labels[learnt], whole.weights[learnt]
         )
         return replace(self._sample(conversation, [(_only_read(prompt), question)], source), target=target)
+
+    def _begin(
+        self, conversation: Conversation, segments: Sequence[tuple[Rendered, Conversation]], most_tokens: int | None
+    ) -> int:
+        """Where answers begin that follow the same prompt; 0 where nothing of it could be learnt.
+
+        Raises DataError where the prompt is written in another way once an answer follows.
+        """
+        prompt = conversation.messages[: conversation.shared]
+        if not any(message.role == "assistant" for message in prompt):
+            return 0
+        asked, _ = self._segment(replace(conversation, messages=prompt), most_tokens, ask=True)
+        begin = len(asked.ids)
+        if any(not np.array_equal(rendered.ids[:begin], asked.ids) for rendered, _ in segments):
+            raise DataError(f"{_where(conversation)}: the template writes the prompt in another way before an answer")
+        return begin
 
     def _segment(
         self, conversation: Conversation, most_tokens: int | None = None, *, ask: bool = False
@@ -149,7 +170,8 @@ class Encode:
 
     def _fetched(self, conversation: Conversation) -> Conversation:
         """With the bytes of its pictures in the place of their addresses, so that each is fetched once."""
-        if not any(is_url(part.content) for part in conversation.media):
+        parts = (part for message in (*conversation.messages, *conversation.rejected) for part in message.parts)
+        if not any(isinstance(part, MediaPart) and is_url(part.content) for part in parts):
             return conversation
         return with_parts(conversation, partial(self._local, where=_where(conversation)))
 
@@ -172,11 +194,11 @@ class Encode:
 def with_parts(conversation: Conversation, change: Callable[[Part], Part | None]) -> Conversation:
     """The same messages with every part changed; None leaves it out."""
 
-    def changed(parts: Iterable[Part]) -> tuple[Part, ...]:
-        return tuple(part for part in map(change, parts) if part is not None)
+    def changed(messages: Iterable[Message]) -> tuple[Message, ...]:
+        kept = ((message, [part for part in map(change, message.parts) if part is not None]) for message in messages)
+        return tuple(replace(message, parts=tuple(parts)) for message, parts in kept)
 
-    messages = (replace(message, parts=changed(message.parts)) for message in conversation.messages)
-    return replace(conversation, messages=tuple(messages))
+    return replace(conversation, messages=changed(conversation.messages), rejected=changed(conversation.rejected))
 
 
 def without_media(conversation: Conversation, keep: int = 0) -> Conversation:
@@ -196,6 +218,14 @@ def _where(conversation: Conversation) -> str:
 def _only_read(rendered: Rendered) -> Rendered:
     """The same with nothing to learn in it."""
     return replace(rendered, labels=np.full_like(rendered.labels, IGNORE), weights=np.zeros_like(rendered.weights))
+
+
+def _learnt_from(rendered: Rendered, begin: int) -> Rendered:
+    """Without what is learnt of the ids before `begin`."""
+    labels, weights = rendered.labels.copy(), rendered.weights.copy()
+    # The last of them predicts the first that is learnt.
+    labels[: max(0, begin - 1)], weights[: max(0, begin - 1)] = IGNORE, 0
+    return replace(rendered, labels=labels, weights=weights)
 
 
 Sort = Literal["read", "learnt", "media"]

@@ -28,18 +28,22 @@ Messages = Sequence[Message] | Sequence[Mapping[str, Any]]
 
 @dataclass
 class ChatModel:
-    """A finished model with its prompt and media rules. encode: as it was trained with."""
+    """A finished model with its prompt and media rules. encode: as it was trained with.
+
+    notes: what was found when it was opened from a published layout, a line each.
+    """
 
     model: MultimodalModel
     encode: Encode
     device: str = "cpu"
+    notes: tuple[str, ...] = ()
 
     def chat(self, *parts: Any, generation: GenerationConfig | None = None) -> Reply:
         """Answers one question: `model.chat("receipt.png", "What is the total?")`.
 
         parts: pictures (path, bytes, uint8[H, W, 3] array, Pillow image), videos (path, uint8[T, H, W, 3] frames, a
-        VideoPart) and, last, the question; or a single list of messages, OpenAI style. Raises DataError for what is
-        neither, MediaError for what cannot be read.
+        VideoPart), sounds (path, an AudioPart) and, last, the question; or a single list of messages, OpenAI style.
+        Raises DataError for what is neither, MediaError for what cannot be read.
         """
         return self.reply(conversation(parts), generation)
 
@@ -101,7 +105,7 @@ class ChatModel:
         return replies
 
     def prompt(self, asked: Conversation) -> Batch:
-        """What the model reads when asked. Raises MediaError for a damaged picture."""
+        """What the model reads when asked. Raises MediaError for a damaged medium."""
         return self._prompts([self.encode.question(asked)])
 
     def _prompts(self, samples: Sequence[Sample]) -> Batch:
@@ -115,7 +119,7 @@ class ChatModel:
     @property
     def _stop(self) -> frozenset[int]:
         stop = self.encode.template.stop
-        return frozenset({self.encode.tokenizer.special(stop.name)} if stop else ())
+        return self.encode.ends | ({self.encode.tokenizer.special(stop.name)} if stop else set())
 
     def _pieces(self, prompt: Batch, generation: GenerationConfig, ids: list[int]) -> Iterator[str]:
         """Pieces of text; ids collects the tokens. Bytes of an unfinished character wait for the rest."""
@@ -134,12 +138,12 @@ class ChatModel:
             yield rest[len(shown) :]
 
     def without_media(self) -> ChatModel:
-        """The same model, asked without its pictures."""
+        """The same model, asked without media."""
         return replace(self, encode=replace(self.encode, drop_media=True))
 
     @torch.inference_mode()
     def loss(self, sample: Sample) -> tuple[float, float]:
-        """(summed loss, summed loss weight) of a training sample. Raises MediaError for a damaged picture."""
+        """(summed loss, summed loss weight) of a training sample. Raises MediaError for a damaged medium."""
         batch, events = collate(Pack((sample,)), self.encode.media)
         if batch is None:
             raise MediaError(events[0].reason)
@@ -147,7 +151,7 @@ class ChatModel:
 
 
 def conversation(parts: Sequence[Any]) -> Conversation:
-    """What a caller handed to `chat`: messages, or pictures and a question. Raises DataError for what is neither."""
+    """What a caller handed to `chat`: messages, or media and a question. Raises DataError for what is neither."""
     if len(parts) == 1 and isinstance(parts[0], list | tuple):
         messages = tuple(parts[0])
         if not messages or not all(isinstance(message, Message) for message in messages):
@@ -157,6 +161,6 @@ def conversation(parts: Sequence[Any]) -> Conversation:
         return Conversation("chat", messages)
     if not parts or not isinstance(parts[-1], str):
         raise DataError("chat takes pictures and then a question, or one list of messages")
-    *pictures, question = parts
-    shown = tuple(map(media_part, pictures))
+    *media, question = parts
+    shown = tuple(map(media_part, media))
     return Conversation("chat", (Message("user", (*shown, TextPart("\n" * bool(shown) + question))),))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import cast
 
 import torch
@@ -62,7 +63,8 @@ class MultimodalModel(nn.Module):
 
     def tokens(self, name: str, stream: MediaStream) -> Tensor:
         """The tokens that a stream's media become, float[M, D]."""
-        return self.projector_of(name)(self.encoder_of(name)(stream), stream)
+        encoder = self.encoder_of(name)
+        return self.projector_of(name)(encoder(stream), strided(stream, getattr(encoder, "stride", 1)))
 
     def media(self, batch: Batch) -> dict[str, Tensor]:
         """The tokens of every media stream of a batch, by name."""
@@ -145,3 +147,14 @@ def mean_tokens(tokens: Tensor, stream: MediaStream, segments: int) -> Tensor:
     segment = owner.repeat_interleave(torch.tensor(counts, device=tokens.device), output_size=len(tokens))
     sums = tokens.new_zeros(segments, tokens.shape[1]).index_add(0, segment, tokens)
     return sums / torch.bincount(segment, minlength=segments).clamp(min=1)[:, None]
+
+
+def strided(stream: MediaStream, stride: int) -> MediaStream:
+    """The stream of an encoder's features, of which each is made of so many neighbours in each view."""
+    if stride == 1:
+        return stream
+    lengths = tuple(length // stride for length in stream.segments.lengths)
+    kept = slice(None, None, stride)
+    return replace(
+        stream, values=stream.values[kept], positions=stream.positions[kept] // stride, segments=Segments(lengths)
+    )

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any, ClassVar, Literal
 
 from vitrail.contracts.samples import TARGET, TEXT, VISION, component
-from vitrail.media.config import NativeResolutionConfig, TilesConfig
+from vitrail.media.config import LogMelConfig, NativeResolutionConfig, TilesConfig
 from vitrail.prompts.config import LinePositionsConfig, MRopePositionsConfig
 
 
@@ -16,7 +16,7 @@ from vitrail.prompts.config import LinePositionsConfig, MRopePositionsConfig
 class VisionTransformerConfig:
     """A vision transformer over packed pictures of any size. Unless said otherwise Pixtral's: no biases, SwiGLU.
 
-    Sources: `systems/encoders/vision_presets.py` has the published sizes.
+    Sources: `systems/encoders/presets.py` has the published sizes.
     """
 
     kind: Literal["vision_transformer"] = "vision_transformer"
@@ -88,8 +88,37 @@ class VisionTransformerConfig:
 
 
 @dataclass(frozen=True)
+class WhisperEncoderConfig:
+    """Whisper's encoder over packed sounds: two convolutions, of which the second halves the frames, fixed sinusoidal
+    positions, pre-norm blocks, a last norm. Sizes unless said otherwise are those of `tiny`.
+
+    Source: Whisper, arXiv 2212.04356; sizes of the others: `systems/encoders/whisper.py`.
+    """
+
+    stride: ClassVar[int] = 2
+
+    kind: Literal["whisper"] = "whisper"
+    width: int = 384
+    depth: int = 4
+    heads: int = 6
+    mlp_width: int = 1536
+    """Inner width of the blocks' MLPs."""
+    max_positions: int = 1500
+    """Features of the longest view: 30 seconds."""
+    activation: Literal["gelu", "gelu_tanh", "quick_gelu", "silu"] = "gelu"
+    """Of the blocks' MLPs; the convolutions have an exact GELU."""
+
+    def __post_init__(self) -> None:
+        if self.width % (2 * self.heads):
+            raise ValueError(f"width ({self.width}) must be heads ({self.heads}) times an even number")
+        if self.max_positions < 1 or self.depth < 0:
+            raise ValueError("max_positions must be at least 1, depth 0 or more")
+
+
+@dataclass(frozen=True)
 class MLPProjectorConfig:
-    """Pixel shuffle (merge x merge patches become one token) and a two-layer MLP, with a norm before either."""
+    """Pixel shuffle (merge x merge patches, or `merge` features of sound, become one token) and a two-layer MLP, with a
+    norm before either."""
 
     token_grid: ClassVar[None] = None
 
@@ -108,7 +137,10 @@ class MLPProjectorConfig:
 
 @dataclass(frozen=True)
 class LinearProjectorConfig:
-    """One linear layer over merge x merge patches. Source: MiniGPT-4 for Llama 2 (arXiv 2304.10592), LLaVA 1."""
+    """One linear layer over merge x merge patches, or `merge` features of sound.
+
+    Source: MiniGPT-4 for Llama 2 (arXiv 2304.10592), LLaVA 1.
+    """
 
     token_grid: ClassVar[None] = None
 
@@ -118,7 +150,7 @@ class LinearProjectorConfig:
 
 @dataclass(frozen=True)
 class PatchMergerConfig:
-    """Norm, a linear patch merger (merge x merge patches to the encoder's width), then a two-layer MLP.
+    """Norm, a linear merger of the patches of a token to the encoder's width, then a two-layer MLP.
 
     Source: Mistral Small 3.1, transformers `Mistral3MultiModalProjector`.
     """
@@ -151,8 +183,8 @@ class ResamplerConfig:
     query_positions: bool = True
     """Whether sines of their row and column are added to the queries."""
     key_positions: Literal["resized", "own", "none"] = "resized"
-    """Added to the patches, as keys alone: the sines of the queries' grid, resized to the view's; those of the view's
-    own rows and columns; or none."""
+    """Added to the patches, as keys alone: the sines of the queries' grid, resized to the view's;
+    those of the view's own rows and columns; or none."""
     kv_projection: bool = True
     """A linear layer from the encoder's width."""
     out_projection: bool = True
@@ -324,8 +356,8 @@ class CustomConfig:
 
 
 BackboneConfig = DecoderConfig | EncoderDecoderConfig
-MediaConfig = NativeResolutionConfig | TilesConfig
-EncoderConfig = VisionTransformerConfig | CustomConfig
+MediaConfig = NativeResolutionConfig | TilesConfig | LogMelConfig
+EncoderConfig = VisionTransformerConfig | WhisperEncoderConfig | CustomConfig
 ProjectorConfig = MLPProjectorConfig | LinearProjectorConfig | PatchMergerConfig | ResamplerConfig | CustomConfig
 FusionConfig = SpliceConfig | GatedCrossAttentionConfig | CustomConfig
 
@@ -337,6 +369,9 @@ class StreamConfig:
     media: MediaConfig
     encoder: EncoderConfig
     projector: ProjectorConfig
+
+    def __post_init__(self) -> None:
+        check_encoder(self.encoder, self.media)
 
 
 @dataclass(frozen=True)
@@ -363,6 +398,9 @@ class ModelConfig:
     weights: Mapping[str, str] = field(default_factory=dict)
     """Component -> the finished model it is taken from: a run's folder, a folder or hub id in an official layout, or
     `starter` for the encoder and projector that come with the package. One not named starts as its settings say."""
+    generation: Mapping[str, Any] = field(default_factory=dict)
+    """transformers' `generation_config.json` of the base: its `eos_token_id` end answers beside the template's own end,
+    and `export` writes all of it again. Empty for that of `backbone.id`."""
 
     def __post_init__(self) -> None:
         if self.positions.kind == "mrope" and self.backbone.kind == "encoder_decoder":
@@ -372,6 +410,8 @@ class ModelConfig:
                 raise ValueError(
                     f"streams: '{name}' must be small letters, digits and _, and none of {TEXT}, {TARGET}, {VISION}"
                 )
+        if self.encoder is not None:
+            check_encoder(self.encoder, self.media)
         for name, tower in self.towers.items():
             _check_grid(tower, "" if name == VISION else f"streams.{name}.")
 
@@ -385,6 +425,23 @@ class ModelConfig:
     def components(self) -> tuple[str, ...]:
         """Names of the model's components, as stages and `weights` name them."""
         return components_of(self.towers)
+
+
+def check_encoder(encoder: EncoderConfig, media: MediaConfig) -> None:
+    """Raises ValueError for an encoder of ours that cannot read what the media become."""
+    heard = isinstance(media, LogMelConfig)
+    if isinstance(encoder, CustomConfig) or (isinstance(encoder, VisionTransformerConfig) and not heard):
+        return
+    if not isinstance(media, LogMelConfig) or not isinstance(encoder, WhisperEncoderConfig):
+        reads = "media.kind: native or tiles" if isinstance(encoder, VisionTransformerConfig) else "media.kind: log_mel"
+        raise ValueError(f"encoder.kind is {encoder.kind}, which reads {reads}; got {media.kind}")
+    if media.stride != encoder.stride:
+        raise ValueError(f"media.stride is {media.stride}, the encoder makes one feature of {encoder.stride} frames")
+    if media.view_frames > encoder.stride * encoder.max_positions:
+        raise ValueError(
+            f"media.seconds ({media.seconds:g}) are {media.view_frames // encoder.stride} features, "
+            f"encoder.max_positions is {encoder.max_positions}"
+        )
 
 
 def components_of(streams: Iterable[str]) -> tuple[str, ...]:
@@ -420,5 +477,9 @@ def _check_grid(tower: StreamConfig, where: str) -> None:
             f"1: patches do not merge, every view becomes {grid[0]} x {grid[1]} tokens"
         )
     kept = isinstance(tower.encoder, VisionTransformerConfig) and tower.encoder.class_token == "kept"
-    if kept and isinstance(tower.projector, ResamplerConfig):
+    if not isinstance(tower.projector, ResamplerConfig):
+        return
+    if isinstance(tower.media, LogMelConfig) and tower.projector.key_positions == "resized":
+        raise ValueError(f"{where}projector.key_positions: resized is for grids of patches; of sound: own or none")
+    if kept:
         raise ValueError(f"{where}encoder.class_token: kept, but a resampler looks at patches alone: dropped or none")

@@ -22,7 +22,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from vitrail import build
 from vitrail.contracts.errors import DataError
-from vitrail.contracts.messages import ImagePart
+from vitrail.contracts.messages import AudioPart, ImagePart, MediaPart
 from vitrail.contracts.samples import IGNORE, TEXT, VISION, Batch, MediaSlot, Pack, Sample, TargetText
 from vitrail.data.collate import collate
 from vitrail.data.encode import Encode
@@ -30,6 +30,7 @@ from vitrail.models.assembled import MultimodalModel
 from vitrail.models.backbones import construct
 from vitrail.models.config import CustomConfig, EncoderConfig, GatedCrossAttentionConfig, ModelConfig, blocks
 from vitrail.models.ops import nf4
+from vitrail.models.weights import in_format
 from vitrail.prompts.positions import positions_of
 from vitrail.recipe.schema import Recipe
 from vitrail.training.config import StageConfig
@@ -194,7 +195,8 @@ def _cost_of_pack(recipe: Recipe, stage: StageConfig, vocabulary: int, batch: Ba
             shallow = {name: 2 if name == tower else 1 for name in depths}
             layers = {name: 2 if name == stack else 1 for name in stacks}
             model = _shaped(_crossed(recipe.model, every), vocabulary, shallow, layers)
-        model = model.to(device.name, device.torch_dtype)
+        in_format(model, device.torch_dtype)
+        model = model.to(device.name)
         freeze_all_but(model, _without_heads(stage.train, model), stage.name)
         model.language_model.recompute = False
         return _measure(model, batch.to(device.name), share)
@@ -346,9 +348,12 @@ def _load(recipe: Recipe, number: int, encode: Encode, device: Device) -> Load:
 
 
 def _made_up(encode: Encode, length: int, patches: int) -> Pack:
-    """Pictures of 448 px with 64 tokens of text each, half of them learnt, as many as a pack holds."""
-    picture = ImagePart(np.zeros((448, 448, 3), np.uint8))
-    views = encode.views(picture) if VISION in encode.media else ()
+    """Pictures of 448 px, or ten seconds of sound for a model that sees none, with 64 tokens of text each, half of them
+    learnt, as many as a pack holds."""
+    medium: MediaPart = ImagePart(np.zeros((448, 448, 3), np.uint8))
+    if not any(rule.reads(medium) for rule in encode.media.values()):
+        medium = AudioPart(np.zeros(160_000, np.float32), 16_000)
+    views = encode.views(medium) if any(rule.reads(medium) for rule in encode.media.values()) else ()
     slots, total = [], 0
     for view in views:
         slots.append(MediaSlot(total, 0, view))
@@ -358,7 +363,7 @@ def _made_up(encode: Encode, length: int, patches: int) -> Pack:
     weights = (np.arange(total) >= total - 32).astype(np.float32)
     labels = np.where(weights > 0, 0, IGNORE)
     positions = positions_of(encode.positions, total, slots)
-    sample = Sample("made up", "made up", ids, labels, weights, tuple(slots), (picture,) if views else (), positions)
+    sample = Sample("made up", "made up", ids, labels, weights, tuple(slots), (medium,) if views else (), positions)
     if encode.start is not None:
         said = weights > 0
         sample = dataclasses.replace(sample, target=TargetText(ids[said], labels[said], weights[said]))

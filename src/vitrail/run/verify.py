@@ -1,6 +1,7 @@
 """Whether a recipe's own model sees, in a pack of the recipe's own data, across the border between two samples.
 
-A pack is computed as training would, then each of its samples alone, in float32. What every component makes of every
+A pack is computed as training would, then each of its samples alone, in float32; of a sample of several segments, such
+as the two answers of a preference pair, each segment. What every component makes of every
 sample, the loss of every sample and the summed gradients must agree. Costs three passes over the pack and two backward,
 and memory for the weights and twice their gradients.
 """
@@ -124,19 +125,21 @@ _Batches = tuple[Batch, list[Batch], list[Sample]]
 
 
 def _batches(packs: Sequence[Pack], rules: Rules, pad_to: int, count: int, device: str) -> list[_Batches]:
-    """Each pack, its samples one by one, and the samples. One with a damaged picture is left out of both."""
+    """Each pack, its segments one by one, and these as samples. One with a damaged picture is left out of both."""
     found: list[_Batches] = []
     for pack in sorted(packs, key=lambda pack: sum(bool(sample.slots) for sample in pack.samples) < 2):
         if len(found) == count:
             break
-        alone = [(sample, collate(Pack((sample,)), rules)[0]) for sample in pack.samples]
-        kept = [(sample, batch) for sample, batch in alone if batch is not None]
-        if len(kept) < 2:
+        parts = [sample.apart() for sample in pack.samples]
+        alone = [[collate(Pack((part,)), rules)[0] for part in segments] for segments in parts]
+        kept = [number for number, batches in enumerate(alone) if None not in batches]
+        samples = [part for number in kept for part in parts[number]]
+        if len(samples) < 2:
             continue
-        samples = [sample for sample, _ in kept]
-        whole, _ = collate(Pack(tuple(samples)), rules, pad_to)
+        whole, _ = collate(Pack(tuple(pack.samples[number] for number in kept)), rules, pad_to)
         assert whole is not None, "samples that can be read alone can be read together"
-        found.append((whole.to(device), [batch.to(device) for _, batch in kept], samples))
+        single = [batch.to(device) for number in kept for batch in alone[number] if batch is not None]
+        found.append((whole.to(device), single, samples))
     if not found:
         raise DataError(
             f"of the {len(packs)} packs of the first window none holds two samples that can be used: there is nothing "

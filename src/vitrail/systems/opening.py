@@ -5,21 +5,25 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from vitrail.contracts.errors import RecipeError, WeightsError
+from vitrail.contracts.protocols import Encoder
 from vitrail.models.assembled import MultimodalModel
+from vitrail.models.backbones.construct import transformers_config
+from vitrail.models.backbones.generation import generation_of
 from vitrail.models.backbones.tokenizer import HFTokenizer, NoTokenizer, load_tokenizer
-from vitrail.models.config import CustomConfig, ModelConfig, VisionTransformerConfig
-from vitrail.models.encoders.vision_transformer import VisionTransformer
+from vitrail.models.config import EncoderConfig, ModelConfig
 from vitrail.models.weights import fill_model, unshared
-from vitrail.prompts.config import PictureConfig, PromptConfig
+from vitrail.prompts.config import PromptConfig
 from vitrail.prompts.program import tokenizer_template
 from vitrail.prompts.recognise import recognise
+from vitrail.prompts.sandbox import run
 from vitrail.prompts.templates import TOKENIZER, template
+from vitrail.systems.accounting import accounted
 from vitrail.systems.folder import (
     describe,
     encoder_of,
@@ -29,10 +33,14 @@ from vitrail.systems.folder import (
     read_settings,
     system_of,
 )
+from vitrail.systems.settings import ignored
 from vitrail.systems.system import Json, ModelSpec, differences
 
 Assemble = Callable[[ModelConfig, Json], MultimodalModel]
 """Components, and transformers' settings of the language model, to a model whose weights are yet to be filled in."""
+
+BuildEncoder = Callable[[EncoderConfig, int], Encoder]
+"""An encoder's settings, and the numbers in one patch or frame, to the encoder."""
 
 
 def open_official(folder: Path, assemble: Assemble) -> tuple[MultimodalModel, ModelSpec, HFTokenizer | NoTokenizer]:
@@ -46,10 +54,17 @@ def open_official(folder: Path, assemble: Assemble) -> tuple[MultimodalModel, Mo
         model = assemble(spec.model, spec.backbone)
     except RecipeError as error:
         raise WeightsError(f"'{folder}': {error}") from error
-    fill_model(model, from_official(system, spec, official.tensors, unshared(model), folder), folder)
-    tokenizer, prompt = _prompt(folder, official.files, spec.prompt.picture)
-    components = replace(spec.model, backbone=replace(spec.model.backbone, tokenizer=str(folder)))
-    return model, replace(spec, model=components, prompt=prompt), tokenizer
+    names = unshared(model)
+    account = accounted(system, spec, official.tensors, names, folder)
+    fill_model(model, from_official(system, spec, official.tensors, names, folder), folder)
+    tokenizer, prompt = _prompt(folder, spec)
+    components = replace(
+        spec.model,
+        backbone=replace(spec.model.backbone, tokenizer=str(folder)),
+        generation=generation_of(official.files),
+    )
+    notes = (f"{folder} is {system.LAYOUT}, {account}", *ignored(official.files))
+    return model, replace(spec, model=components, prompt=prompt, notes=notes), tokenizer
 
 
 def official_settings(folder: Path) -> ModelSpec:
@@ -59,34 +74,40 @@ def official_settings(folder: Path) -> ModelSpec:
     """
     official = read_settings(folder)
     spec = describe(system_of(folder), official, folder)
-    picture = spec.prompt.picture
-    tokenizer, prompt = _prompt(folder, official.files, picture)
+    tokenizer, prompt = _prompt(folder, spec)
     if isinstance(tokenizer, NoTokenizer):
-        prompt = PromptConfig(picture=picture)
+        prompt = PromptConfig(picture=spec.prompt.picture)
     place = "bytes" if isinstance(tokenizer, NoTokenizer) else str(folder)
     backbone = replace(spec.model.backbone, config=spec.backbone, tokenizer=place)
-    return replace(spec, model=replace(spec.model, backbone=backbone), prompt=prompt)
+    components = replace(spec.model, backbone=backbone, generation=generation_of(official.files))
+    return replace(spec, model=components, prompt=prompt)
 
 
 def official_weights(
-    folder: Path, assemble: Assemble, encoder: VisionTransformerConfig | CustomConfig | None = None
+    folder: Path, assemble: Assemble, tower: BuildEncoder, wanted: Mapping[str, EncoderConfig]
 ) -> dict[str, Tensor]:
-    """The tensors of an official folder by our names: of a whole model, or of a vision encoder alone.
+    """The tensors of an official folder by our names: of a whole model, or of an encoder alone.
 
-    encoder: what its encoder must be, where that is wanted. Raises WeightsError, for another encoder too.
+    wanted: encoders that are taken from it, by component (`encoder`, `audio_encoder`), and what they must be. Raises
+    WeightsError, for another encoder too.
     """
     official = read_folder(folder)
     if is_encoder(folder):
         layout = encoder_of(folder)
         alone = describe(layout, official, folder)
-        _same_encoder(encoder, alone.encoder, folder)
+        for name, config in wanted.items():
+            _same_encoder(name, config, alone.encoder, folder)
         with torch.device("meta"):
-            tower = VisionTransformer(alone.encoder, 3 * alone.media.patch**2)
-        names = [f"encoder.{name}" for name in tower.state_dict()]
-        return from_official(layout, alone, official.tensors, names, folder)
+            made = cast(nn.Module, tower(alone.encoder, alone.media.patch_values))
+        names = [f"encoder.{name}" for name in made.state_dict()]
+        tensors = from_official(layout, alone, official.tensors, names, folder)
+        # The same tensors for each component that is such an encoder, and under its own name for messages.
+        components = list(wanted) or ["encoder"]
+        return {one + name.removeprefix("encoder"): tensor for one in components for name, tensor in tensors.items()}
     system = system_of(folder)
     spec = describe(system, official, folder)
-    _same_encoder(encoder, spec.model.encoder, folder)
+    if "encoder" in wanted:
+        _same_encoder("encoder", wanted["encoder"], spec.model.encoder, folder)
     with torch.device("meta"):
         model = assemble(spec.model, spec.backbone)
     # Tied tensors once: tensors without storage cannot be told apart by their address.
@@ -99,29 +120,34 @@ READ_OUT = ("layer", "pooling", "pooled_width", "dummy_heads")
 """Settings of an encoder that say how its features are taken, not what its weights are."""
 
 
-def _same_encoder(wanted: Any, found: Any, folder: Path) -> None:
+def _same_encoder(name: str, wanted: EncoderConfig, found: Any, folder: Path) -> None:
     """Raises WeightsError where an encoder of the same shapes would compute something else."""
-    if wanted is None:
-        return
-    if not isinstance(wanted, VisionTransformerConfig):
-        raise WeightsError(f"model.weights.encoder: '{folder}' holds no {wanted.kind}")
-    other = differences(wanted, found, READ_OUT, "model.encoder")
+    if type(wanted) is not type(found):
+        raise WeightsError(f"model.weights.{name}: '{folder}' holds no {wanted.kind}")
+    where = "model.encoder" if name == "encoder" else f"model.streams.{name.removesuffix('_encoder')}.encoder"
+    other = differences(wanted, found, READ_OUT, where)
     if other:
         more = f", and {len(other) - 1} more" if len(other) > 1 else ""
-        raise WeightsError(f"model.weights.encoder: '{folder}' is of another structure: {other[0]}{more}")
+        raise WeightsError(f"model.weights.{name}: '{folder}' is of another structure: {other[0]}{more}")
 
 
-def _prompt(
-    folder: Path, files: Mapping[str, Json], picture: PictureConfig
-) -> tuple[HFTokenizer | NoTokenizer, PromptConfig]:
-    """The tokenizer, and the prompt that its chat template shows; one that says why, where there is no asking."""
+def _prompt(folder: Path, spec: ModelSpec) -> tuple[HFTokenizer | NoTokenizer, PromptConfig]:
+    """The tokenizer, and the prompt that its chat template shows; one that says why, where there is no asking.
+
+    Raises WeightsError for a tokenizer that makes ids beyond the language model's table.
+    """
+    picture = spec.prompt.picture
     if not any((folder / name).is_file() for name in ("tokenizer.json", "tokenizer.model")):
         return NoTokenizer(f"'{folder}' holds no tokenizer: its model runs on ids, but cannot be asked"), PromptConfig()
     tokenizer = load_tokenizer(str(folder))
-    if not tokenizer.hf.chat_template:
-        # Processors of before transformers 5 keep it in a file of its own.
-        tokenizer.hf.chat_template = files.get("chat_template.json", {}).get("chat_template")
-    prompt = recognise(tokenizer.formatted, picture)
+    rows = transformers_config(spec.backbone).vocab_size
+    if tokenizer.vocabulary > rows:
+        raise WeightsError(
+            f"'{folder}' has a tokenizer whose ids go up to {tokenizer.vocabulary - 1}, and vocab_size {rows}: the "
+            "language model has no embedding for the last of them"
+        )
+    program = tokenizer.chat_template or ""
+    prompt = recognise(lambda messages: run(program, tokenizer.names, messages, ask=True), picture)
     if prompt is None:
         try:
             tokenizer_template(tokenizer.chat_template, tokenizer.names, tokenizer.specials, tokenizer.whole, picture)

@@ -5,10 +5,12 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
-from vitrail.contracts.errors import DataError, nearest
-from vitrail.contracts.messages import Message, Role, Row
+from vitrail.contracts.errors import DataError, MediaError, nearest
+from vitrail.contracts.messages import Message, Role, Row, is_url
+from vitrail.media.intake import Medium, data_of, is_data_url
 
 ROLES: Mapping[str, Role] = {
     "system": "system",
@@ -23,11 +25,15 @@ ROLES: Mapping[str, Role] = {
 
 @dataclass(frozen=True)
 class Read:
-    """What a dialect makes of a row. rejected, answers: as in Conversation; answers: None where the row's own stand."""
+    """What a dialect makes of a row. rejected, shared: as in Conversation.
+
+    answers: those that are accepted; None where the row's own stand.
+    """
 
     messages: tuple[Message, ...]
     rejected: tuple[Message, ...] = ()
     answers: tuple[str, ...] | None = None
+    shared: int = 0
 
 
 def where(row: Row) -> str:
@@ -64,6 +70,19 @@ def text(given: Any, row: Row, what: str = "a turn's text") -> str:
         # JSON can spell it, no tokenizer can read it.
         raise DataError(f"{where(row)}: {what} holds half a surrogate pair: {shown(given)}") from error
     return given
+
+
+def located(given: str, row: Row, medium: Medium = "picture") -> Path | bytes | str:
+    """A medium's path from the row's folder, the bytes of a data URL, or an address as it is."""
+    if is_data_url(given):
+        try:
+            return data_of(given, medium=medium)
+        except MediaError as error:
+            raise MediaError(f"{where(row)}: {error}") from error
+    if is_url(given):
+        return given  # fetched, or refused, where the medium is opened
+    path = Path(given.removeprefix("file://"))
+    return path if path.is_absolute() or row.folder is None else row.folder / path
 
 
 def shown(said: str, most: int = 80) -> str:

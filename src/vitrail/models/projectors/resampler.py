@@ -25,10 +25,12 @@ QUERY_STD = 0.02
 class Resampler(nn.Module):
     """float[P, encoder width] to float[V * rows * columns, backbone width], of V views."""
 
-    def __init__(self, config: ResamplerConfig, encoder_width: int, backbone_width: int, merge: int) -> None:
-        """merge: 1. Raises RecipeError for widths that do not fit together."""
+    def __init__(
+        self, config: ResamplerConfig, encoder_width: int, backbone_width: int, patches_per_token: int
+    ) -> None:
+        """patches_per_token: 1. Raises RecipeError for widths that do not fit together."""
         super().__init__()
-        assert merge == 1, "patches merge before no resampler"
+        assert patches_per_token == 1, "patches merge before no resampler"
         width = config.width or backbone_width
         _check(config, width, encoder_width, backbone_width)
         self.config = config
