@@ -19,8 +19,7 @@ from rounds import Contestant, measure, options, show, timed
 from transformers import AutoModelForCausalLM
 
 from vitrail.contracts.samples import IGNORE, Sample
-from vitrail.data.collate import collate
-from vitrail.data.pack import best_fit
+from vitrail.data.collate import best_fit, collate
 from vitrail.media.config import NativeResolutionConfig
 from vitrail.media.native import NativeResolution
 from vitrail.models.assembled import MultimodalModel

@@ -28,7 +28,7 @@ from vitrail.media.native import patch_positions
 from vitrail.models.config import ResamplerConfig
 from vitrail.models.ops.attention import packed_attention
 from vitrail.models.projectors.resampler import Resampler
-from vitrail.prompts.positions import grids
+from vitrail.prompts.render import grids
 from vitrail.recipe.read import read_recipe
 from vitrail.recipe.schema import Recipe
 from vitrail.recipe.strict import Resolved

@@ -24,8 +24,7 @@ from vitrail.data.ledger import Event
 from vitrail.media.config import FetchConfig
 from vitrail.media.fetch import fetched, shown
 from vitrail.prompts.config import LinePositionsConfig, PositionsConfig, PromptConfig
-from vitrail.prompts.positions import positions_of
-from vitrail.prompts.render import Rendered, render
+from vitrail.prompts.render import Rendered, positions_of, render
 from vitrail.prompts.templates import Template
 
 
