@@ -36,7 +36,7 @@ def evaluate(
 
     from vitrail import build
     from vitrail.cli.progress import Terminal
-    from vitrail.data.opening import open_held_out
+    from vitrail.data.mixture import open_held_out
     from vitrail.data.unanswered import check_answered
     from vitrail.evaluation.answers import ask
     from vitrail.evaluation.losses import held_out_losses

@@ -171,3 +171,8 @@ class Conversation:
     def media(self) -> tuple[MediaPart, ...]:
         """Every picture, video and sound, in reading order."""
         return tuple(part for message in self.messages for part in message.parts if isinstance(part, MediaPart))
+
+
+def is_url(given: object) -> bool:
+    """Whether a medium is given as an address of the web."""
+    return isinstance(given, str) and given[:8].lower().startswith(("http://", "https://"))

@@ -31,7 +31,7 @@ from vitrail.models.backbones import construct
 from vitrail.models.config import CustomConfig, EncoderConfig, GatedCrossAttentionConfig, ModelConfig, blocks
 from vitrail.models.ops import nf4
 from vitrail.models.weights import in_format
-from vitrail.prompts.positions import positions_of
+from vitrail.prompts.render import positions_of
 from vitrail.recipe.schema import Recipe
 from vitrail.training.config import StageConfig
 from vitrail.training.device import Device

@@ -9,9 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from vitrail.contracts.errors import DataError, MediaError, nearest
-from vitrail.contracts.messages import Message, Role, Row
-from vitrail.media.data_url import Medium, decoded, is_data_url
-from vitrail.media.fetch import is_url
+from vitrail.contracts.messages import Message, Role, Row, is_url
+from vitrail.media.intake import Medium, data_of, is_data_url
 
 ROLES: Mapping[str, Role] = {
     "system": "system",
@@ -77,7 +76,7 @@ def located(given: str, row: Row, medium: Medium = "picture") -> Path | bytes | 
     """A medium's path from the row's folder, the bytes of a data URL, or an address as it is."""
     if is_data_url(given):
         try:
-            return decoded(given, medium=medium)
+            return data_of(given, medium=medium)
         except MediaError as error:
             raise MediaError(f"{where(row)}: {error}") from error
     if is_url(given):
