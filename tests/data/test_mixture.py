@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from vitrail.contracts.errors import DataError
 from vitrail.contracts.messages import Row
 from vitrail.data.config import MixtureConfig, PartConfig
-from vitrail.data.mixture import Mixture, Part, SourceCursor
+from vitrail.data.mixture import Mixture, Part, Pick, SourceCursor
 from vitrail.data.opening import Replay, open_mixture
 from vitrail.data.order import rows_at
 from vitrail.synthetic.config import DrawnConfig
@@ -46,7 +46,7 @@ class Streamed:
             yield Row(f"{self.name} {epoch}.{index}", {}), {"next": index + 1}
 
 
-def names(mixture: Mixture, drawn: Sequence[Pick]) -> list[str]:
+def names(mixture: Mixture, drawn: Sequence[Any]) -> list[str]:
     said = []
     for one in drawn:
         part = mixture.parts[one.part]

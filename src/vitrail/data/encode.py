@@ -30,6 +30,7 @@ class Encode:
     be asked for pictures; None for none. positions: of the tokens, as the model has them. needs: of the objective.
     spliced: whether media tokens stand in the text; else the language model sees them by cross-attention.
     start: the id that the decoder of an encoder-decoder begins with; None for a decoder alone.
+    ends: ids that end an answer beside the one that the template closes it with.
     """
 
     media: Mapping[str, MediaRule]
@@ -42,6 +43,7 @@ class Encode:
     needs: Needs = field(default_factory=Needs)
     spliced: bool = True
     start: int | None = None
+    ends: frozenset[int] = frozenset()
 
     def __call__(self, conversation: Conversation, source: str = "", most_tokens: int | None = None) -> Sample:
         """A training sample. Media are opened for their headers alone; no picture takes more than `most_tokens`.

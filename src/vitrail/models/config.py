@@ -398,6 +398,9 @@ class ModelConfig:
     weights: Mapping[str, str] = field(default_factory=dict)
     """Component -> the finished model it is taken from: a run's folder, a folder or hub id in an official layout, or
     `starter` for the encoder and projector that come with the package. One not named starts as its settings say."""
+    generation: Mapping[str, Any] = field(default_factory=dict)
+    """transformers' `generation_config.json` of the base: its `eos_token_id` end answers beside the template's own end,
+    and `export` writes all of it again. Empty for that of `backbone.id`."""
 
     def __post_init__(self) -> None:
         if self.positions.kind == "mrope" and self.backbone.kind == "encoder_decoder":
