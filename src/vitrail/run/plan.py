@@ -146,7 +146,9 @@ def _stage(
     cost = _cost_of_pack(recipe, stage, vocabulary, load.batch, device if timed else UNTIMED)
     width = device.torch_dtype.itemsize if timed else UNTIMED.torch_dtype.itemsize
     masters = 0 if width == 4 else 4
-    weights = _bytes_of(whole, width) + trainable * (width + MOMENTS_BYTES + masters)
+    (objective,) = build.objectives_of([stage]).values()
+    start = width if objective.remembers_start else 0
+    weights = _bytes_of(whole, width) + trainable * (width + MOMENTS_BYTES + masters + start)
     memory = PROCESS_GIB + (weights + cost.kept) / 2**30
     if not timed:
         flop = stage.accumulate * cost.flop
