@@ -169,7 +169,7 @@ def test_links_say_which_text_a_view_stands_in(encode: Encode, samples: dict[str
 
 def turned(conversation: Conversation) -> tuple[Conversation, ...]:
     """As the row goes on, and as a worse answer would."""
-    *asked, said = conversation.messages
+    asked = conversation.messages[:-1]
     return conversation, dataclasses.replace(conversation, messages=(*asked, Message("assistant", (TextPart("No"),))))
 
 

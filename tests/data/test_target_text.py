@@ -53,29 +53,51 @@ def test_the_question_is_read_and_the_answer_is_learnt_to_its_end(encode: Encode
     assert sample.tokens == len(sample) + 7
 
 
-def test_earlier_turns_are_read_and_only_read(encode: Encode) -> None:
-    sample = encode(talk("One?", "1", "Two?", "2"))
-    assert encode.tokenizer.decode(sample.ids.tolist(), show_special=True) == "One?</s>1</s>Two?</s>"
+def test_every_answer_is_learnt_and_reads_the_turns_before_it(encode: Encode) -> None:
+    sample = encode(talk("One?", "1", "Two?", "22", "Three?"))
+    read = "One?</s>", "One?</s>1</s>Two?</s>"
+    assert encode.tokenizer.decode(sample.ids.tolist(), show_special=True) == "".join(read)
     assert (sample.labels == IGNORE).all()
     assert sample.target is not None
-    assert encode.tokenizer.decode(sample.target.labels.tolist(), show_special=True) == "2</s>"
-    assert list(spans(sample, encode.tokenizer)) == [("read", "One?</s>1</s>Two?</s>"), ("learnt", "2</s>")]
+    assert (len(sample.lengths), sample.target.lengths) == (2, (2, 3))
+    shown = [list(spans(part, encode.tokenizer)) for part in sample.apart()]
+    assert shown == [[("read", read[0]), ("learnt", "1</s>")], [("read", read[1]), ("learnt", "22</s>")]]
+    batch, _ = collate(Pack((sample, encode(talk("So?", "Yes")))), encode.media)
+    assert batch is not None
+    assert batch.learnt.segments.lengths == (2, 3, 4)
+    assert batch.text.segments.lengths == (*sample.lengths, 4)
+    assert batch.learnt.ids[batch.learnt.positions.eq(0)].tolist() == [START] * 3
+
+
+def test_a_picture_stands_before_every_answer_to_it(encode: Encode) -> None:
+    sample = encode(talk("One?", "1", "Two?", "2", pictures=1))
+    assert [part.slots[0].start for part in sample.apart()] == [0, 0]
+    assert [slot.start for slot in sample.slots] == [0, sample.lengths[0]]
+    batch, _ = collate(Pack((sample,)), encode.media)
+    assert batch is not None
+    vision = batch.vision
+    assert vision is not None
+    assert [link.segment for link in vision.links] == [0, 1]
+    one, other = vision.values.split(vision.segments.lengths)
+    assert one.equal(other)
 
 
 def test_what_is_asked_is_what_was_learnt_from(encode: Encode) -> None:
-    learnt = encode(talk("One?", "1", "Two?", "2", pictures=1))
+    learnt = encode(talk("One?", "1", "Two?", "2", pictures=1)).apart()[-1]
     asked = encode.question(talk("One?", "1", "Two?", pictures=1))
     assert asked.ids.tolist() == learnt.ids.tolist()
-    assert asked.slots == learnt.slots
+    assert [slot.indices for slot in asked.slots] == [slot.indices for slot in learnt.slots]
     assert len(asked.slots) == 1
     assert asked.target is not None
     assert (asked.target.ids.tolist(), asked.target.weights.tolist()) == ([START], [0.0])
     assert (asked.labels == IGNORE).all()
 
 
-def test_a_row_that_ends_with_no_answer_is_refused(encode: Encode) -> None:
-    with pytest.raises(DataError, match=r"rows\.jsonl:1: an encoder-decoder learns a question and its answer"):
-        encode(talk("What?", "A cat.", "And?"))
+def test_a_row_without_an_answer_to_a_question_is_refused(encode: Encode) -> None:
+    begun = Conversation("one", (Message("assistant", (TextPart("Hello."),)),), location="rows.jsonl:1")
+    for row in (talk("What?"), begun):
+        with pytest.raises(DataError, match=r"rows\.jsonl:1: an encoder-decoder learns answers, each to a question"):
+            encode(row)
 
 
 def test_a_picture_cannot_be_said(encode: Encode) -> None:
@@ -141,6 +163,24 @@ def test_what_is_too_long_is_cut_or_lost(encode: Encode, answer: int, outcome: s
     lost = fitted(encode, talk("q" * 60, "a"), "rows", pack)
     assert lost.outcome == "too_long"
     assert "63 tokens, a pack holds 45" in lost.reason
+
+
+def test_of_several_answers_the_first_ones_that_fit_are_kept(encode: Encode) -> None:
+    row = talk("One?", "1111", "Two?", "2222", "Three?", "3333")
+    whole = encode(row)
+    sizes = [part.tokens for part in whole.apart()]
+    for length in range(1, whole.tokens):
+        found = fitted(encode, row, "rows", PackConfig(length=length, overlong="truncate_text"))
+        count = sum(sum(sizes[: number + 1]) <= length for number in range(3))
+        if count:
+            assert isinstance(found, Sample)
+            assert (len(found.segments), found.tokens, found.outcome) == (count, sum(sizes[:count]), "text_cut")
+        elif length > len(whole.apart()[0]):
+            assert isinstance(found, Sample)
+            assert found.tokens == length
+        else:
+            assert found.outcome == "too_long"
+    assert cut(whole, whole.tokens - 1) is None, "packs of a fixed length leave it whole"
 
 
 def test_packs_of_a_fixed_length_are_filled_with_the_beginnings_of_answers(encode: Encode) -> None:

@@ -7,6 +7,7 @@ import pytest
 from numpy.typing import NDArray
 
 from vitrail.contracts.messages import AudioPart, ImagePart, MediaPart, VideoPart
+from vitrail.contracts.samples import View
 from vitrail.media.config import NativeResolutionConfig, TilesConfig
 from vitrail.media.rule import media_rule, vision_alone
 
@@ -17,13 +18,20 @@ def noise(height: int, width: int, seed: int = 0) -> NDArray[np.uint8]:
     return np.random.default_rng(seed).integers(0, 256, (height, width, 3), dtype=np.uint8)
 
 
+def grids(view: View) -> tuple[tuple[int, int], tuple[int, int]]:
+    """Of patches and of tokens."""
+    return (view.rows, view.columns), (view.token_rows, view.token_columns)
+
+
 def test_a_view_states_the_grid_of_its_tokens() -> None:
     """Merged patches, unless a projector makes its own grid of every view: then that, whatever the patches."""
     part = ImagePart(noise(30 * 4, 34 * 4))
     (merged,) = media_rule(CONFIG).views(part)
-    assert (merged.rows, merged.columns, merged.token_rows, merged.token_columns, merged.tokens) == (30, 34, 15, 17, 255)
+    assert grids(merged) == ((30, 34), (15, 17))
+    assert merged.tokens == 255
     (fixed,) = media_rule(CONFIG, token_grid=(8, 8)).views(part)
-    assert (fixed.rows, fixed.columns, fixed.token_rows, fixed.token_columns, fixed.tokens) == (30, 34, 8, 8, 64)
+    assert grids(fixed) == ((30, 34), (8, 8))
+    assert fixed.tokens == 64
     tiles = TilesConfig(patch=4, merge=2, tile=16, max_tiles=4)
     views = media_rule(tiles, token_grid=(1, 3)).views(part)
     assert len(views) > 1
@@ -33,7 +41,9 @@ def test_a_view_states_the_grid_of_its_tokens() -> None:
 
 
 @pytest.mark.parametrize(
-    ("part", "read"), [(ImagePart(b""), True), (VideoPart(b""), True), (AudioPart(b""), False)], ids=lambda one: str(one)
+    ("part", "read"),
+    [(ImagePart(b""), True), (VideoPart(b""), True), (AudioPart(b""), False)],
+    ids=str,
 )
 def test_pictures_and_videos_are_read_and_sounds_are_not(part: MediaPart, read: bool) -> None:
     assert media_rule(CONFIG).reads(part) == read

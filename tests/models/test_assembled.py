@@ -143,9 +143,7 @@ def test_each_picture_stands_in_its_own_place(tiny_model: Make, tiny_encode: Enc
     assert seen == sum(len(sample.media) for sample in samples) == 12
 
 
-def test_splice_refuses_another_number_of_tokens(
-    tiny_model: Make, tiny_encode: Encode, samples: list[Sample]
-) -> None:
+def test_splice_refuses_another_number_of_tokens(tiny_model: Make, tiny_encode: Encode, samples: list[Sample]) -> None:
     batch = batch_of(samples, tiny_encode)
     assert batch.vision is not None
     count = len(batch.vision.token_index)

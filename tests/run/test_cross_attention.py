@@ -52,7 +52,7 @@ def test_verify_passes(change: str, tiny_recipe_file: Path) -> None:
 
 
 def test_a_leak_is_found_and_named(tiny_recipe_file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """All text of the pack sees all of its media: the fusion is named, not the language model that its blocks run in."""
+    """All text of the pack sees all of its media: the fusion is named, not the language model that it runs in."""
 
     def everywhere(batch: Batch, sees: Any) -> Sight | None:
         right = sight(batch, sees)

@@ -10,7 +10,6 @@ import numpy as np
 import pytest
 import torch
 from typer.testing import CliRunner
-from vitrail.inference.engine import Engine
 
 import vitrail
 from vitrail import build
@@ -19,6 +18,7 @@ from vitrail.contracts.errors import MediaError, RecipeError
 from vitrail.contracts.samples import Segments
 from vitrail.inference.chat_model import ChatModel, conversation
 from vitrail.inference.config import GenerationConfig
+from vitrail.inference.engine import Engine
 from vitrail.media import wav
 from vitrail.media.config import SOUND_SUFFIXES
 from vitrail.recipe.read import read_recipe

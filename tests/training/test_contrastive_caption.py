@@ -164,7 +164,7 @@ def test_the_third_term_names_the_character_on_each_patch(tiny_recipe: Recipe, t
     model = model_with(objective, tiny_recipe, tiny_encode)
     asking = dataclasses.replace(tiny_encode, needs=objective.needs)
     batch = batch_of(asking, pictured(0, written("x", x=0.9, y=0.7), written("y", x=0.1, y=0.1)), pictured(1))
-    (name, term), = objective(model, batch).items()
+    ((name, term),) = objective(model, batch).items()
     assert (name, term.count, term.weight) == ("characters", 2, 0.5)
     assert batch.vision is not None
     targets = batch.targets["character_targets"]

@@ -1,4 +1,4 @@
-"""DPO: what of a pair is learnt, the exact loss and gradient, the remembered start, and runs that stop in the middle."""
+"""DPO: what of a pair is learnt, the exact loss and gradient, the remembered start, and runs that stop midway."""
 
 from __future__ import annotations
 

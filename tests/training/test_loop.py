@@ -209,12 +209,19 @@ def test_training_lowers_the_loss(tiny_model: Make, tiny_recipe: Recipe, tiny_en
 
 
 OWN = """
+from vitrail.contracts.errors import RecipeError
 from vitrail.training.objectives import Objective
 
 
 class Quiet(Objective):
     def __init__(self, loudness):
         self.loudness = loudness
+
+
+class Choosy(Objective):
+    def check(self, stage, stages, model):
+        if stage.accumulate > 1:
+            raise RecipeError(f"stages.{stage.name}.accumulate is {stage.accumulate}, and {len(stages)} stages")
 
 
 class Stranger:
@@ -236,3 +243,14 @@ def test_an_objective_of_the_users_own(tiny_recipe: Recipe, tmp_path: Path, monk
         r"vitrail\.training\.objectives\.Objective$",
     ):
         build.build_objective(stranger)
+
+
+def test_an_objective_of_the_users_own_checks_the_recipe(
+    tiny_recipe: Recipe, tiny_encode: Encode, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "vitrail_own_choosy.py").write_text(OWN, encoding="utf-8")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    config = CustomConfig("vitrail_own_choosy:Choosy")
+    build.build_stages(one_stage(tiny_recipe, EVERYTHING, objective=config), tiny_encode, CPU)
+    with pytest.raises(RecipeError, match=r"^stages\.only\.accumulate is 2, and 1 stages$"):
+        build.build_stages(one_stage(tiny_recipe, EVERYTHING, objective=config, accumulate=2), tiny_encode, CPU)

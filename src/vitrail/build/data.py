@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
 from vitrail.contracts.errors import RecipeError
 from vitrail.contracts.protocols import MediaRule, Tokenizer
@@ -10,6 +11,7 @@ from vitrail.data.encode import Encode
 from vitrail.media.config import FetchConfig
 from vitrail.media.rule import media_rule
 from vitrail.models.backbones.construct import decoder_start
+from vitrail.models.backbones.generation import backbone_generation, ends_of
 from vitrail.models.backbones.tokenizer import HFTokenizer, byte_tokenizer, load_tokenizer, small_tokenizer
 from vitrail.models.backbones.weights_source import local_or_hub
 from vitrail.models.config import BackboneConfig, ModelConfig, VisionTransformerConfig, spliced, token_grid
@@ -65,7 +67,15 @@ def build_encode(
         positions=config.positions,
         spliced=spliced(config.fusion),
         start=start,
+        ends=frozenset(ends_of(generation_settings(config), "model.generation")),
     )
+
+
+def generation_settings(config: ModelConfig) -> Mapping[str, Any]:
+    """What the base says of generation: that of the whole model it came from, or of its language model."""
+    if config.generation or not config.backbone.id:
+        return config.generation
+    return backbone_generation(config.backbone.id)
 
 
 def build_template(prompt: PromptConfig, tokenizer: Tokenizer) -> Template:

@@ -9,7 +9,7 @@ from typing import Any
 
 from safetensors.torch import save_file
 
-from vitrail.build.data import build_encode
+from vitrail.build.data import build_encode, generation_settings
 from vitrail.build.model import build_model
 from vitrail.build.starting import WEIGHTS, unfilled, weights_folder
 from vitrail.build.training import objective_of
@@ -25,6 +25,7 @@ from vitrail.models.backbones.weights_source import local_folder, local_or_hub
 from vitrail.models.config import CustomConfig, ModelConfig
 from vitrail.models.weights import finished, load_model
 from vitrail.prompts.config import PromptConfig
+from vitrail.recipe.code import code_named
 from vitrail.recipe.renamed import LAYOUT, upgraded
 from vitrail.recipe.strict import read, to_yaml
 from vitrail.systems.folder import DESCRIPTION, is_official, own_folder
@@ -68,7 +69,7 @@ def save_weights(
     making.rename(folder / WEIGHTS)
     # Where components once came from, and how they learnt, is the run's business; the weights here are whole.
     backbone = replace(config.backbone, lora=None, quantised=None, recompute=False)
-    described = replace(config, weights={}, backbone=backbone)
+    described = replace(config, weights={}, backbone=backbone, generation=generation_settings(config))
     text = to_yaml(Description(LAYOUT, described, prompt, settings, objectives))
     (folder / DESCRIPTION).write_text(text, encoding="utf-8")
 
@@ -80,35 +81,47 @@ def save_adapter(model: MultimodalModel, config: ModelConfig, folder: Path) -> N
     adapters.save_adapter(model.language_model.lm, base and local_or_hub(base), folder)
 
 
-def load(source: str | Path, device: DeviceName = "auto") -> ChatModel:
+def load(source: str | Path, device: DeviceName = "auto", *, trust_code: bool = False) -> ChatModel:
     """Opens a finished model: a run's folder, its `weights` folder, a folder in the layout of a published system that
     is known, or a hub id of either.
 
-    Raises WeightsError when there is none, or it does not fit its description; RecipeError for a device that is not
-    there. A folder without a tokenizer, or with a chat format that is not ours, opens for its model alone: asking it
-    raises WeightsError.
+    trust_code: whether classes outside this package that the model's description names are imported and run. A folder
+    of ours may name any (`package.module:Class`); an official one none.
+
+    Raises WeightsError when there is none, it does not fit its description, or it names code that is not trusted;
+    RecipeError for a device that is not there. A folder without a tokenizer, or with a chat format that is not ours,
+    opens for its model alone: asking it raises WeightsError.
     """
-    return load_described(source, device)[0]
+    return load_described(source, device, trust_code=trust_code)[0]
 
 
-def load_described(source: str | Path, device: DeviceName = "auto") -> tuple[ChatModel, ModelConfig]:
+def load_described(
+    source: str | Path, device: DeviceName = "auto", *, trust_code: bool = False
+) -> tuple[ChatModel, ModelConfig]:
     """The same, with the model's components."""
     name = choose(TrainingConfig(device=device)).name
     folder = local_folder(source)
     if own_folder(folder) is None and is_official(folder):
-        model, encode, config = _official_model(folder)
+        model, encode, config, notes = _official_model(folder)
     else:
-        model, encode, config = _own_model(weights_folder(folder if folder.exists() else source))
-    return ChatModel(model.to(name).eval(), encode, name), config
+        model, encode, config = _own_model(weights_folder(folder if folder.exists() else source), trust_code)
+        notes = ()
+    return ChatModel(model.to(name).eval(), encode, name, notes), config
 
 
-def _own_model(folder: Path) -> tuple[MultimodalModel, Encode, ModelConfig]:
+def _own_model(folder: Path, trust_code: bool) -> tuple[MultimodalModel, Encode, ModelConfig]:
     try:
         description = read(Description, folder / DESCRIPTION, beneath=upgraded).value
     except RecipeError as error:
         raise WeightsError(f"this version cannot read the model's description: {error}") from error
     if description.layout != LAYOUT:
         raise WeightsError(f"'{folder}' has layout {description.layout}, this version reads up to {LAYOUT}")
+    code = [] if trust_code else [f"{path}: {kind}" for path, kind in code_named(description)]
+    if code:
+        raise WeightsError(
+            f"'{folder}' names code that is not part of vitrail, and opening it would run it: {', '.join(code)}; "
+            "if you trust its author: trust_code=True, or --trust-code on the command line"
+        )
     tokenizer = load_tokenizer(str(folder))
     backbone = unset_backbone(description.backbone)
     objectives = [objective_of(one, "objectives") for one in description.objectives]
@@ -118,6 +131,7 @@ def _own_model(folder: Path) -> tuple[MultimodalModel, Encode, ModelConfig]:
     return model, encode, description.model
 
 
-def _official_model(folder: Path) -> tuple[MultimodalModel, Encode, ModelConfig]:
+def _official_model(folder: Path) -> tuple[MultimodalModel, Encode, ModelConfig, tuple[str, ...]]:
     model, described, tokenizer = open_official(folder, unfilled)
-    return model, build_encode(described.model, described.prompt, tokenizer, start=model.start), described.model
+    encode = build_encode(described.model, described.prompt, tokenizer, start=model.start)
+    return model, encode, described.model, described.notes

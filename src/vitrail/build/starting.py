@@ -15,7 +15,7 @@ from vitrail.models.backbones import adapters
 from vitrail.models.backbones.construct import build_backbone, unset_backbone
 from vitrail.models.backbones.weights_source import local_folder
 from vitrail.models.config import ModelConfig, component
-from vitrail.models.weights import fill, fill_component, load_component
+from vitrail.models.weights import fill, fill_component, in_format, load_component
 from vitrail.systems.folder import DESCRIPTION, is_official, own_folder
 from vitrail.systems.opening import official_weights
 from vitrail.training.objectives import Objective
@@ -41,7 +41,8 @@ def starting_model(
     # Random numbers for billions of weights take minutes; where others are drawn beside them, they stay the same.
     taken = {name for name in config.components if name != "fusion"} <= config.weights.keys()
     backbone = build_backbone(config.backbone, vocabulary, initialise=False) if taken else None
-    model = build_model(config, vocabulary, seed, backbone, objectives).to(dtype)
+    model = build_model(config, vocabulary, seed, backbone, objectives)
+    in_format(model, dtype)
     for folder in dict.fromkeys(config.weights.values()):
         components = [name for name, one in config.weights.items() if one == folder]
         _take(model, config, components, folder)

@@ -17,4 +17,8 @@ Overrides = Annotated[
         show_default=False,
     ),
 ]
+TrustCode = Annotated[
+    bool,
+    typer.Option("--trust-code", help="Run the classes of its author's own that the model's description names."),
+]
 RunName = Annotated[str, typer.Argument(metavar="RUN", help="A run's folder, or its weights folder.")]

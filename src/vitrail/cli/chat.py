@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from vitrail.cli.arguments import RunName
+from vitrail.cli.arguments import RunName, TrustCode
 from vitrail.contracts.devices import DeviceName
 from vitrail.contracts.errors import MediaError, VitrailError
 from vitrail.contracts.messages import Message, Part, TextPart
@@ -40,6 +40,7 @@ def chat(
     top_p: Annotated[float, typer.Option(help="Nucleus of the sampling, 0 to 1.", min=0, max=1)] = 1.0,
     seed: Annotated[int, typer.Option(help="Of the sampling.")] = 0,
     device: Annotated[DeviceName, typer.Option(help="Where to compute.")] = "auto",
+    trust_code: TrustCode = False,
 ) -> None:
     """Ask a trained model about pictures, videos or sounds.
 
@@ -55,7 +56,9 @@ def chat(
     from vitrail.build import load
     from vitrail.media.rule import media_part
 
-    model = load(run, device)
+    model = load(run, device, trust_code=trust_code)
+    for note in model.notes:
+        typer.echo(note, err=True)
     shown: list[Part] = [media_part(Path(picture)) for picture in pictures]
     if question is None:
         converse(model, shown, generation)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from vitrail.cli.arguments import RunName
+from vitrail.cli.arguments import RunName, TrustCode
 from vitrail.contracts.devices import DeviceName
 from vitrail.contracts.errors import RecipeError
 
@@ -29,6 +29,7 @@ def evaluate(
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object, nothing else.")] = False,
     max_tokens: Annotated[int, typer.Option(help="Longest answer, tokens.", min=1)] = 64,
     device: Annotated[DeviceName, typer.Option(help="Where to compute.")] = "auto",
+    trust_code: TrustCode = False,
 ) -> None:
     """Ask every held-out question and score the answers."""
     source_config = held_out(Path(run), data, rows)
@@ -45,7 +46,9 @@ def evaluate(
     screen = Silent() if as_json else Terminal()
     source, dialect = open_held_out(source_config, {source_config: build.build_source(source_config)})
     check_answered(source, dialect, allowed=None)
-    model = build.load(run, device)
+    model = build.load(run, device, trust_code=trust_code)
+    for note in model.notes:
+        typer.echo(note, err=True)
     with screen.counting("questions", len(source)) as on_answer:
         answers = ask(model.without_media() if drop_media else model, source, dialect, max_tokens, on_answer)
     summary = summarise(answers)

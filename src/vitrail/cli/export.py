@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from vitrail.cli.arguments import RunName
+from vitrail.cli.arguments import RunName, TrustCode
 from vitrail.contracts.errors import WeightsError
 
 
@@ -30,6 +30,7 @@ def export(
         ),
     ] = None,
     dtype: Annotated[Literal["float32", "bfloat16"], typer.Option(help="Number format of the weights.")] = "float32",
+    trust_code: TrustCode = False,
 ) -> None:
     """Write a trained model for others to open.
 
@@ -50,6 +51,8 @@ def export(
         typer.echo(f"{out}: {', '.join(names)} and what adapter there is, {size / 1e6:.1f} MB")
         return
 
-    model, config = build.load_described(run, "cpu")
+    model, config = build.load_described(run, "cpu", trust_code=trust_code)
+    for note in model.notes:
+        typer.echo(note, err=True)
     written = official.export(model.model, model.encode, config, out, dtype, layout)
-    typer.echo(f"{out}: {written}")
+    typer.echo(f"{out}: {written}, {official.read_back(out, model.model)}")

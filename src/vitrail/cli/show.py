@@ -124,7 +124,8 @@ def _sample(console: Console, sample: Sample, tokenizer: Tokenizer) -> None:
 
     if sample.lengths:
         for number, part in enumerate(sample.apart()):
-            console.print(f"{sample.id}, {number + 1} of {len(sample.lengths)} ways to go on", markup=False)
+            what = "ways to go on" if sample.target is None else "answers"
+            console.print(f"{sample.id}, {number + 1} of {len(sample.lengths)} {what}", markup=False)
             _sample(console, part, tokenizer)
         return
     learnt = int(((sample.target or sample).weights > 0).sum())

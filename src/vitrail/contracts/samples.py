@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
+from itertools import accumulate
 from typing import TYPE_CHECKING, Literal
 
 if TYPE_CHECKING:
@@ -97,16 +98,32 @@ class MediaSlot:
 
 @dataclass(frozen=True)
 class TargetText:
-    """What the decoder of an encoder-decoder is to say. ids, labels: int64[T]; weights: float32[T]; labels shifted."""
+    """What the decoder of an encoder-decoder is to say. ids, labels: int64[T]; weights: float32[T]; labels shifted.
+
+    lengths: of what it says to each segment of the text, () for a single one.
+    """
 
     ids: NDArray[np.int64]
     labels: NDArray[np.int64]
     weights: NDArray[np.float32]
+    lengths: tuple[int, ...] = ()
+
+    @property
+    def segments(self) -> tuple[int, ...]:
+        """Lengths of its segments, one at least."""
+        return self.lengths or (len(self.ids),)
+
+    def apart(self) -> tuple[TargetText, ...]:
+        """Each segment by itself."""
+        ends = list(accumulate(self.segments))
+        parts = [slice(end - length, end) for end, length in zip(ends, self.segments, strict=True)]
+        return tuple(TargetText(self.ids[part], self.labels[part], self.weights[part]) for part in parts)
 
 
 @dataclass(frozen=True)
 class Sample:
-    """One row, encoded: a conversation, or several ways it may go on, each a segment of its own.
+    """One row, encoded: a conversation; or several segments, which are the ways it may go on, or, for an
+    encoder-decoder, its answers, each with what stands before it.
 
     ids: int64[T]. labels: int64[T], the id to predict at t, or IGNORE. weights: float32[T], 0 where labels are IGNORE.
     slots: where media stand, in reading order; `slot.media` indexes `media`.
@@ -156,6 +173,7 @@ class Sample:
         if not self.lengths:
             return (self,)
         found, start = [], 0
+        said = [None] * len(self.lengths) if self.target is None else self.target.apart()
         for number, length in enumerate(self.lengths):
             part, last = slice(start, start + length), number == len(self.lengths) - 1
             within = [s for s in self.slots if start <= s.start and (s.start < part.stop or last)]
@@ -167,6 +185,7 @@ class Sample:
                 slots=tuple(replace(slot, start=slot.start - start) for slot in within),
                 positions=None if self.positions is None else self.positions[..., part],
                 lengths=(),
+                target=said[number],
                 targets={},
             )
             found.append(made)

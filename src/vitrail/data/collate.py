@@ -147,12 +147,12 @@ def _line(lengths: Sequence[int]) -> NDArray[np.int64]:
 
 
 def _target(given: Sequence[TargetText | None], *, padded: bool) -> TextStream:
-    """What an encoder-decoder is to say, one segment a sample; padded: and one, of a token, for the text's padding."""
+    """What an encoder-decoder is to say, a segment for each of the text; padded: one more, a token, for its padding."""
     targets = [target for target in given if target is not None]
     assert len(targets) == len(given), "every sample of a pack has a target text, or none has"
     if padded:
         targets.append(TargetText(np.zeros(1, np.int64), np.full(1, IGNORE, np.int64), np.zeros(1, np.float32)))
-    lengths = tuple(len(target.ids) for target in targets)
+    lengths = tuple(length for target in targets for length in target.segments)
     return TextStream(
         ids=torch.from_numpy(np.concatenate([target.ids for target in targets])),
         labels=torch.from_numpy(np.concatenate([target.labels for target in targets])),

@@ -30,6 +30,7 @@ class Encode:
     be asked for pictures; None for none. positions: of the tokens, as the model has them. needs: of the objective.
     spliced: whether media tokens stand in the text; else the language model sees them by cross-attention.
     start: the id that the decoder of an encoder-decoder begins with; None for a decoder alone.
+    ends: ids that end an answer beside the one that the template closes it with.
     """
 
     media: Mapping[str, MediaRule]
@@ -42,6 +43,7 @@ class Encode:
     needs: Needs = field(default_factory=Needs)
     spliced: bool = True
     start: int | None = None
+    ends: frozenset[int] = frozenset()
 
     def __call__(self, conversation: Conversation, source: str = "", most_tokens: int | None = None) -> Sample:
         """A training sample. Media are opened for their headers alone; no picture takes more than `most_tokens`.
@@ -68,25 +70,38 @@ class Encode:
         return replace(asking._sample(conversation, [(_only_read(rendered), conversation)], ""), target=begun)
 
     def _encoder_decoder(self, conversation: Conversation, source: str, most_tokens: int | None) -> Sample:
-        """What stands before the last answer is read, earlier answers too; the last answer is said, and learnt."""
+        """Every answer is said and learnt, each a segment of its own that reads what stands before it."""
         if self.needs.variants is not None:
             raise DataError(f"{_where(conversation)}: an encoder-decoder says one answer a row, two cannot be compared")
-        *asked, last = conversation.messages
-        if last.role != "assistant" or not asked:
-            raise DataError(f"{_where(conversation)}: an encoder-decoder learns a question and its answer")
-        # The whole conversation says which ids the answer has, where a prompt alone ends before them.
-        whole, _ = self._segment(conversation, most_tokens)
-        prompt, question = self._segment(replace(conversation, messages=tuple(asked)), most_tokens, ask=True)
+        messages = conversation.messages
+        answers = [number for number, message in enumerate(messages) if message.role == "assistant"]
+        if not answers or not answers[0]:
+            raise DataError(f"{_where(conversation)}: an encoder-decoder learns answers, each to a question before it")
+        asked, said = [], []
+        for number in answers:
+            question = replace(conversation, messages=messages[:number])
+            prompt, _ = self._segment(question, most_tokens, ask=True)
+            whole, _ = self._segment(replace(conversation, messages=messages[: number + 1]), most_tokens)
+            asked.append((_only_read(prompt), question))
+            said.append(self._said(conversation, prompt, whole))
+        target = TargetText(
+            np.concatenate([one.ids for one in said]),
+            np.concatenate([one.labels for one in said]),
+            np.concatenate([one.weights for one in said]),
+            tuple(len(one.ids) for one in said) if len(said) > 1 else (),
+        )
+        return replace(self._sample(conversation, asked, source), target=target)
+
+    def _said(self, conversation: Conversation, prompt: Rendered, whole: Rendered) -> TargetText:
+        """The last answer of `whole`, which says what ids it has: `prompt` ends before them."""
         begin, end = len(prompt.ids), int(np.flatnonzero(whole.labels != IGNORE)[-1]) + 2
         if not np.array_equal(whole.ids[:begin], prompt.ids) or len(whole.slots) > len(prompt.slots):
             raise DataError(f"{_where(conversation)}: media, or what the template writes anew, cannot be said")
         assert self.start is not None, "an encoder-decoder begins with a token of its own"
         # Labels are shifted: the one at the prompt's last position is the answer's first id.
         learnt = slice(begin - 1, end - 1)
-        target = TargetText(
-            np.append(self.start, whole.ids[begin : end - 1]), whole.labels[learnt], whole.weights[learnt]
-        )
-        return replace(self._sample(conversation, [(_only_read(prompt), question)], source), target=target)
+        ids = np.append(self.start, whole.ids[begin : end - 1])
+        return TargetText(ids, whole.labels[learnt], whole.weights[learnt])
 
     def _begin(
         self, conversation: Conversation, segments: Sequence[tuple[Rendered, Conversation]], most_tokens: int | None
@@ -200,6 +215,12 @@ def without_media(conversation: Conversation, keep: int = 0) -> Conversation:
         return part if not isinstance(part, MediaPart) or next(left, None) is not None else None
 
     return with_parts(conversation, kept)
+
+
+def first_answers(conversation: Conversation, count: int) -> Conversation:
+    """The same up to its answer of that number, from 1."""
+    ends = [number + 1 for number, one in enumerate(conversation.messages) if one.role == "assistant"]
+    return replace(conversation, messages=conversation.messages[: ends[count - 1]])
 
 
 def _where(conversation: Conversation) -> str:

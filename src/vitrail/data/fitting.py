@@ -13,7 +13,7 @@ import numpy as np
 from vitrail.contracts.messages import Conversation
 from vitrail.contracts.samples import IGNORE, Sample, TargetText
 from vitrail.data.config import PackConfig
-from vitrail.data.encode import Encode, without_media
+from vitrail.data.encode import Encode, first_answers, without_media
 from vitrail.data.ledger import Event
 
 
@@ -30,7 +30,7 @@ def fitted(
     reason = _too_long(sample, pack)
     found: Sample | None = None
     if pack.overlong == "truncate_text":
-        found = cut(sample, pack.length) if sample.patches <= pack.patches else None
+        found = _with_shorter_text(encode, conversation, sample, pack, most_tokens)
         reason += "" if found else "; cut there, no answer is left, or not all of its media"
     elif pack.overlong == "shrink_media":
         found, why = _shrunk(encode, conversation, sample, pack)
@@ -41,11 +41,23 @@ def fitted(
     return replace(found, reason=reason) if found else Event(sample.id, source, "too_long", reason)
 
 
+def _with_shorter_text(
+    encode: Encode, conversation: Conversation, sample: Sample, pack: PackConfig, most_tokens: int | None
+) -> Sample | None:
+    """Cut at the pack's end; of an encoder-decoder's answers the first ones that fit, the first cut if it must be."""
+    if sample.target is not None:
+        for count in range(len(sample.segments) - 1, 0, -1):
+            sample = encode(first_answers(conversation, count), sample.source, most_tokens)
+            if _fits(sample, pack):
+                return replace(sample, outcome="text_cut")
+    return cut(sample, pack.length) if sample.patches <= pack.patches else None
+
+
 def cut(sample: Sample, length: int) -> Sample | None:
     """The first `length` tokens of a sample; None where media do not lie within them, or nothing is learnt, or
     it has several segments. Of an encoder-decoder's the question stays whole, and the answer is cut."""
     if sample.target is not None:
-        return _target_cut(sample, sample.target, length - len(sample))
+        return None if sample.lengths else _target_cut(sample, sample.target, length - len(sample))
     labels = sample.labels[:length].copy()
     labels[-1:] = IGNORE
     if sample.lengths or any(slot.end > length for slot in sample.slots) or not (labels != IGNORE).any():

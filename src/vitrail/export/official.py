@@ -9,19 +9,22 @@ from typing import Any, Literal
 
 import torch
 from huggingface_hub import save_torch_state_dict
+from torch import Tensor
 
 from vitrail.contracts.errors import WeightsError
 from vitrail.data.encode import Encode
 from vitrail.export.chat_template import chat_template
 from vitrail.models.assembled import MultimodalModel
+from vitrail.models.backbones.generation import GENERATION, ends_of, with_ends
 from vitrail.models.config import ModelConfig
 from vitrail.models.weights import unshared
-from vitrail.systems.folder import fitting, to_official
-from vitrail.systems.system import ModelSpec
+from vitrail.systems.accounting import Account, accounted
+from vitrail.systems.folder import describe, fitting, read_settings, system_of, tensor_names, to_official
+from vitrail.systems.system import Json, ModelSpec
 
 Dtype = Literal["float32", "bfloat16"]
 
-UNUSED = ("contrast.", "spotter.")
+UNUSED = ("contrast.", "char_head.")
 """Heads of training objectives: an answer does not need them, and no official layout has them."""
 
 
@@ -49,9 +52,9 @@ def export(
     end = encode.tokenizer.special(stop.name)
     spec = ModelSpec(config, encode.prompt, _language_settings(model, end))
     system = fitting(spec, layout)
-    files = system.write(spec, encode.tokenizer, dtype)
-    ours = {name: tensor for name, tensor in unshared(model).items() if not name.startswith(UNUSED)}
-    tensors = to_official(system, spec, ours)
+    files = {**system.write(spec, encode.tokenizer, dtype)}
+    files[GENERATION] = _generation(files.get(GENERATION, {}), config.generation)
+    tensors = to_official(system, spec, _to_write(model))
     making = folder.with_name(f"{folder.name}.part")
     shutil.rmtree(making, ignore_errors=True)
     try:
@@ -63,6 +66,7 @@ def export(
         (making / "chat_template.jinja").write_text(program, encoding="utf-8")
         kind = getattr(torch, dtype)
         save_torch_state_dict({name: tensor.to("cpu", kind) for name, tensor in tensors.items()}, making)
+        read_back(making, model)
         if folder.is_dir():
             folder.rmdir()
         making.rename(folder)
@@ -71,6 +75,27 @@ def export(
     finally:
         shutil.rmtree(making, ignore_errors=True)
     return system.LAYOUT
+
+
+def _to_write(model: MultimodalModel) -> dict[str, Tensor]:
+    return {name: tensor for name, tensor in unshared(model).items() if not name.startswith(UNUSED)}
+
+
+def read_back(folder: Path, model: MultimodalModel) -> Account:
+    """The account of what was written, from its settings and the headers of its weights, against the model's tensors.
+
+    Raises WeightsError for a folder that would not open, or not whole.
+    """
+    system, official = system_of(folder), read_settings(folder)
+    spec = describe(system, official, folder)
+    return accounted(system, spec, tensor_names(folder), _to_write(model), folder)
+
+
+def _generation(written: Json, base: Json) -> Json:
+    """What the system writes, over which lies what the base said of generation; every end token of both."""
+    ends = ends_of(written, GENERATION)
+    ends += [end for end in ends_of(base, GENERATION) if end not in ends]
+    return with_ends({**written, **base}, ends) if ends else {**written, **base}
 
 
 # What transformers keeps for every model there is, language models or not.

@@ -28,11 +28,15 @@ Messages = Sequence[Message] | Sequence[Mapping[str, Any]]
 
 @dataclass
 class ChatModel:
-    """A finished model with its prompt and media rules. encode: as it was trained with."""
+    """A finished model with its prompt and media rules. encode: as it was trained with.
+
+    notes: what was found when it was opened from a published layout, a line each.
+    """
 
     model: MultimodalModel
     encode: Encode
     device: str = "cpu"
+    notes: tuple[str, ...] = ()
 
     def chat(self, *parts: Any, generation: GenerationConfig | None = None) -> Reply:
         """Answers one question: `model.chat("receipt.png", "What is the total?")`.
@@ -115,7 +119,7 @@ class ChatModel:
     @property
     def _stop(self) -> frozenset[int]:
         stop = self.encode.template.stop
-        return frozenset({self.encode.tokenizer.special(stop.name)} if stop else ())
+        return self.encode.ends | ({self.encode.tokenizer.special(stop.name)} if stop else set())
 
     def _pieces(self, prompt: Batch, generation: GenerationConfig, ids: list[int]) -> Iterator[str]:
         """Pieces of text; ids collects the tokens. Bytes of an unfinished character wait for the rest."""

@@ -14,6 +14,8 @@ class NativeResolutionConfig:
     min_tokens, max_tokens: of one picture; patches, where a projector makes as many tokens of any view.
     sides: rounded to the nearest whole number of tokens, or up (Pixtral's way).
     max_side: a picture with a longer side is scaled down to it first, px; null for no such limit.
+    min_pixels, max_pixels: the limits of a published rule to the pixel, where whole tokens are not the same: Qwen2-VL's
+    own rule then holds, which very narrow pictures, and close limits, may exceed; null for the tokens' own.
     mean, std: per channel, applied to values in [0, 1].
     """
 
@@ -24,6 +26,8 @@ class NativeResolutionConfig:
     max_tokens: int = 1024
     sides: Literal["nearest", "up"] = "nearest"
     max_side: int | None = None
+    min_pixels: int | None = None
+    max_pixels: int | None = None
     mean: tuple[float, float, float] = (0.5, 0.5, 0.5)
     std: tuple[float, float, float] = (0.5, 0.5, 0.5)
 
@@ -34,6 +38,22 @@ class NativeResolutionConfig:
             raise ValueError(f"max_side ({self.max_side}) must be at least 1")
         if not 1 <= self.min_tokens <= self.max_tokens:
             raise ValueError(f"min_tokens ({self.min_tokens}) must be from 1 to max_tokens ({self.max_tokens})")
+        self._check_pixels()
+
+    def _check_pixels(self) -> None:
+        """Raises ValueError for limits in pixels that are not those in tokens."""
+        if self.min_pixels is None and self.max_pixels is None:
+            return
+        token = (self.patch * self.merge) ** 2
+        if self.min_pixels is None or self.max_pixels is None or self.sides != "nearest" or self.max_side is not None:
+            raise ValueError("min_pixels and max_pixels go together, with sides: nearest and without max_side")
+        most = max(1, self.max_pixels // token)
+        given = min(most, max(1, -(-self.min_pixels // token))), most
+        if given != (self.min_tokens, self.max_tokens):
+            raise ValueError(
+                f"min_pixels and max_pixels ({self.min_pixels}, {self.max_pixels}) give min_tokens {given[0]} and "
+                f"max_tokens {given[1]}, not {self.min_tokens} and {self.max_tokens}: set them to null to say tokens"
+            )
 
     max_views: ClassVar[int] = 1
 

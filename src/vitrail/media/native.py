@@ -46,10 +46,31 @@ class NativeResolution:
         if min(width, height) < 1 or max(width, height) > MAX_ASPECT * min(width, height):
             raise MediaError(f"a picture of {width} x {height} px is too narrow: at most {MAX_ASPECT} times its width")
         least, most = self._limits
-        most = most if most_tokens is None else max(1, min(most, most_tokens))
-        rows, columns = self._grid(width, height, min(least, most), most)
+        if self.config.max_pixels is not None and (most_tokens is None or most_tokens >= most):
+            rows, columns = self._published(width, height)
+        else:
+            most = most if most_tokens is None else max(1, min(most, most_tokens))
+            rows, columns = self._grid(width, height, min(least, most), most)
         unit = self.patch * self.merge
         return (View(rows * unit, columns * unit, rows * self.merge, columns * self.merge, rows, columns),)
+
+    def _published(self, width: int, height: int) -> tuple[int, int]:
+        """Rows and columns of tokens by Qwen2-VL's rule to the letter.
+
+        Source: transformers 5.23, `smart_resize` of `models/qwen2_vl/image_processing_qwen2_vl.py`.
+        """
+        least, most = self.config.min_pixels, self.config.max_pixels
+        assert least is not None, "the two go together"
+        assert most is not None, "the two go together"
+        unit = self.patch * self.merge
+        rows, columns = round(height / unit), round(width / unit)
+        if rows * columns * unit**2 > most:
+            scale = math.sqrt(height * width / most)
+            return max(1, math.floor(height / scale / unit)), max(1, math.floor(width / scale / unit))
+        if rows * columns * unit**2 < least:
+            scale = math.sqrt(least / (height * width))
+            return math.ceil(height * scale / unit), math.ceil(width * scale / unit)
+        return rows, columns
 
     def _grid(self, width: int, height: int, least: int, most: int) -> tuple[int, int]:
         """Rows and columns of tokens.

@@ -123,7 +123,8 @@ def views(
     if most_tokens is not None:
         most = max(1, min(most, most_tokens // len(shows)))
     least = min(max(sampling.min_tokens, media.config.min_tokens), most)
-    frame = NativeResolution(replace(media.config, min_tokens=least, max_tokens=most))
+    # The limits to the pixel are those of pictures.
+    frame = NativeResolution(replace(media.config, min_tokens=least, max_tokens=most, min_pixels=None, max_pixels=None))
     (view,) = frame.views(found.width, found.height)
     seconds = depth * found.frames / (len(numbers) * found.fps)
     return tuple(replace(view, shows=frames, seconds=seconds) for frames in shows)

@@ -14,18 +14,38 @@ from vitrail.contracts.errors import WeightsError
 from vitrail.models.backbones.adapters import merged, without_adapters
 from vitrail.models.config import LoraConfig
 
-
 RENAMED = {"encoder.table": "encoder.position_table", "spotter.weight": "char_head.weight"}
 """Tensors that finished models and checkpoints of before called otherwise."""
 
 
+def in_format(model: nn.Module, dtype: torch.dtype) -> None:
+    """Brings the weights of a model into a number format.
+
+    What a state dict leaves out is no weight and stays as it is: rotary frequencies of 8 bits would turn the 2,000th
+    position by a radian too much.
+    """
+    buffers = [
+        (module, name, buffer)
+        for module in model.modules()
+        for name, buffer in module.named_buffers(recurse=False)
+        if name in module._non_persistent_buffers_set
+    ]
+    model.to(dtype)
+    for module, name, buffer in buffers:
+        module.register_buffer(name, buffer, persistent=False)
+
+
 def unshared(model: nn.Module) -> dict[str, Tensor]:
-    """The state dict with tied tensors once, as safetensors wants it."""
-    seen: dict[int, str] = {}
+    """The state dict with tied tensors once, as safetensors wants it; also of a model on `meta`, or sharded.
+
+    Tied are the names that the model itself gives to one tensor; the first of them is kept.
+    """
+    seen: set[int] = set()
     tensors: dict[str, Tensor] = {}
-    for name, tensor in model.state_dict().items():
-        if seen.setdefault(tensor.data_ptr(), name) == name or tensor.numel() == 0:
-            tensors[name] = tensor.contiguous()
+    for name, tensor in model.state_dict(keep_vars=True).items():
+        if id(tensor) not in seen:
+            seen.add(id(tensor))
+            tensors[name] = tensor.detach().contiguous()
     return tensors
 
 

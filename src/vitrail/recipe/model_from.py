@@ -14,6 +14,7 @@ from typing import Any
 from vitrail.contracts.errors import RecipeError, WeightsError
 from vitrail.contracts.samples import VISION
 from vitrail.models.config import components_of
+from vitrail.recipe.code import code_from
 from vitrail.recipe.dump import plain
 from vitrail.recipe.layers import lay_over
 from vitrail.recipe.renamed import upgraded
@@ -25,7 +26,8 @@ FROM = "from"
 def over_model(tree: Table) -> Table:
     """The recipe over the model that its `model.from` names; unchanged where it names none.
 
-    Raises RecipeError: what is named there is no finished model, or one that is not known.
+    Raises RecipeError: what is named there is no finished model, or one that is not known, or it names classes of
+    somebody's own that the recipe does not name too.
     """
     model = tree.entries.get("model")
     if not isinstance(model, Table) or FROM not in model.entries:
@@ -43,7 +45,15 @@ def over_model(tree: Table) -> Table:
         raise RecipeError(f"{named.location}: model.from: {error}") from error
     beneath = _node(settings, Location(source, -1))
     assert isinstance(beneath, Table), "a model is a mapping"
-    return lay_over(beneath, tree)
+    whole = lay_over(beneath, tree)
+    code = list(code_from(whole, source))
+    if code:
+        said = " ".join(f"{path}={kind}" for path, kind in code)
+        raise RecipeError(
+            f"{named.location}: model.from: '{source}' names code that is not part of vitrail, which a recipe runs "
+            f"only if it says so itself: {said}"
+        )
+    return whole
 
 
 def settings_of(source: str) -> tuple[dict[str, Any], str]:

@@ -30,6 +30,7 @@ from vitrail.models.assembled import MultimodalModel
 from vitrail.models.backbones import construct
 from vitrail.models.config import CustomConfig, EncoderConfig, GatedCrossAttentionConfig, ModelConfig, blocks
 from vitrail.models.ops import nf4
+from vitrail.models.weights import in_format
 from vitrail.prompts.positions import positions_of
 from vitrail.recipe.schema import Recipe
 from vitrail.training.config import StageConfig
@@ -194,7 +195,8 @@ def _cost_of_pack(recipe: Recipe, stage: StageConfig, vocabulary: int, batch: Ba
             shallow = {name: 2 if name == tower else 1 for name in depths}
             layers = {name: 2 if name == stack else 1 for name in stacks}
             model = _shaped(_crossed(recipe.model, every), vocabulary, shallow, layers)
-        model = model.to(device.name, device.torch_dtype)
+        in_format(model, device.torch_dtype)
+        model = model.to(device.name)
         freeze_all_but(model, _without_heads(stage.train, model), stage.name)
         model.language_model.recompute = False
         return _measure(model, batch.to(device.name), share)

@@ -26,6 +26,7 @@ from vitrail.report.page import Example, Report
 from vitrail.run.folder import RunFolder
 from vitrail.training import checkpoint, runlog
 from vitrail.training.checkpoint import State
+from vitrail.training.loop import LEFT_OUT
 
 LARGEST_SIDE = 512
 """Example pictures are scaled down to this many px: the page must stay small enough to send."""
@@ -52,6 +53,7 @@ def write(resolved: Resolved[Recipe], folder: RunFolder) -> None:
             if key.startswith("tokens: ")
         },
         captions=results.get("losses"),
+        pairs=results.get("pairs"),
         text={name: results[f"text_{name}"] for name in ("before", "after", "change") if f"text_{name}" in results},
     )
     page.write(report, folder.report)
@@ -62,12 +64,14 @@ def _summary(recipe: Recipe, folder: RunFolder, state: State) -> Mapping[str, st
     tokens = sum(
         value for key, value in state.counters.items() if key in ("tokens: text", "tokens: media", "tokens: picture")
     )
+    left_out = state.counters.get(LEFT_OUT, 0)
     minutes, seconds = divmod(round(state.counters.get("seconds", 0)), 60)
     return {
         "Stages": ", ".join(stage.name for stage in recipe.stages),
         "Steps": f"{state.total_steps:,}",
         "Tokens": f"{int(tokens):,}",
         "Training": f"{minutes} min {seconds} s",
+        **({"Steps left out": f"{int(left_out):,}, loss or gradient not finite"} if left_out else {}),
         "Device": f"{device.get('name', '')}, {device.get('dtype', '')}, {device.get('threads', '')} threads"
         + (", compiled" if device.get("compiled") else ""),
         "Machine": f"{platform.system()} {platform.machine()}",
@@ -85,7 +89,7 @@ def _time(state: State, results: Mapping[str, Any]) -> dict[str, float]:
         for name in ("before", "after", "blind", "text_before", "text_after")
         if name in results
     )
-    spent["evaluation"] += results.get("losses_seconds", 0.0)
+    spent["evaluation"] += results.get("losses_seconds", 0.0) + results.get("pairs_seconds", 0.0)
     if "blind_training_seconds" in results:
         spent["blind baseline"] = results["blind_training_seconds"]
     return spent

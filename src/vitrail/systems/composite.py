@@ -64,9 +64,9 @@ def ties_embeddings(
 
 
 def image_settings(official: Official, defaults: Json) -> Json:
-    """Settings of the image processor: in a file of its own, or since transformers 5 within the processor's."""
-    inside = official.files.get("processor_config.json", {}).get("image_processor") or {}
-    return {**IMAGES, **defaults, **official.files.get("preprocessor_config.json", {}), **inside}
+    """Settings of the image processor: since transformers 5 within the processor's, else in a file of its own."""
+    inside = official.files.get("processor_config.json", {}).get("image_processor")
+    return {**IMAGES, **defaults, **(official.files.get("preprocessor_config.json", {}) if inside is None else inside)}
 
 
 def unknown_images(images: Json) -> list[str]:

@@ -11,12 +11,15 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from vitrail.contracts.errors import WeightsError, nearest
 from vitrail.models.weights import load_tensors
 from vitrail.systems import internvl, internvl_1_5, mistral3, nvlm, qwen2_5_vl, qwen2_vl
+from vitrail.systems.accounting import accounted, canonical_names
 from vitrail.systems.encoders import clip, siglip, whisper
+from vitrail.systems.settings import unread
 from vitrail.systems.system import AnySpec, EncoderSpec, Layout, ModelSpec, Official, System
 
 SYSTEMS: dict[str, System] = {
@@ -39,7 +42,10 @@ ENCODERS: dict[str, Layout[EncoderSpec]] = {
 CONFIG, WEIGHTS, INDEX = "config.json", "model.safetensors", "model.safetensors.index.json"
 DESCRIPTION = "vitrail.yaml"
 """What a finished model of our own says about itself."""
-FILES = (CONFIG, "processor_config.json", "preprocessor_config.json", "chat_template.json")
+FILES = (
+    *(CONFIG, "processor_config.json", "preprocessor_config.json", "generation_config.json"),
+    "adapter_config.json",
+)
 
 
 def own_folder(folder: Path) -> Path | None:
@@ -84,14 +90,34 @@ def encoder_of(folder: Path) -> Layout[EncoderSpec]:
 
 def read_folder(folder: Path) -> Official:
     """Everything in an official folder that a system asks for. Raises WeightsError for what is missing or damaged."""
-    index = folder / INDEX
-    shards = sorted({str(shard) for shard in _json(index)["weight_map"].values()}) if index.is_file() else [WEIGHTS]
     tensors: dict[str, Tensor] = {}
-    for shard in shards:
-        if Path(shard).name != shard:
-            raise WeightsError(f"'{index}' names '{shard}', which is no file beside it")
-        tensors |= load_tensors(folder / shard)
+    for shard in _shards(folder):
+        tensors |= load_tensors(shard)
     return Official(read_settings(folder).files, tensors)
+
+
+def tensor_names(folder: Path) -> list[str]:
+    """Names of the tensors of an official folder, from the headers of its files alone. Raises WeightsError."""
+    names: list[str] = []
+    for shard in _shards(folder):
+        try:
+            with safe_open(shard, "pt") as file:
+                names += file.keys()
+        except (SafetensorError, OSError) as error:
+            raise WeightsError(f"'{shard}' cannot be read: {error}") from error
+    return names
+
+
+def _shards(folder: Path) -> list[Path]:
+    """The files that hold an official folder's tensors. Raises WeightsError for an index that names others."""
+    index = folder / INDEX
+    if not index.is_file():
+        return [folder / WEIGHTS]
+    shards = sorted({str(shard) for shard in _json(index)["weight_map"].values()})
+    elsewhere = next((shard for shard in shards if Path(shard).name != shard), None)
+    if elsewhere is not None:
+        raise WeightsError(f"'{index}' names '{elsewhere}', which is no file beside it")
+    return [folder / shard for shard in shards]
 
 
 def read_settings(folder: Path) -> Official:
@@ -102,6 +128,9 @@ def read_settings(folder: Path) -> Official:
 def describe(system: Layout[AnySpec], official: Official, folder: Path) -> AnySpec:
     """The system's reading of a folder. Raises WeightsError for settings it does not have, or that make no sense."""
     try:
+        found = unread(official.files)
+        if found:
+            raise WeightsError("; ".join(found))
         return system.read(official)
     except WeightsError as error:
         raise WeightsError(f"'{folder}': {error}") from error
@@ -126,29 +155,18 @@ def from_official(
 
     Raises WeightsError for a tensor that is missing, left over or of another shape.
     """
-    official: dict[str, Tensor] = {}
-    for name, tensor in tensors.items():
-        canonical = system.canonical(name)
-        if canonical is not None:
-            if canonical in official:
-                raise WeightsError(f"'{source}' has '{canonical}' twice, under two names")
-            official[canonical] = tensor
-    ours, taken = {}, set[str]()
+    named = canonical_names(system, tensors, source)
+    official = {name: tensors[found] for name, found in named.items()}
+    accounted(system, spec, official, names, source)
+    ours: dict[str, Tensor] = {}
     for name in names:
         kept = system.key_map(name, spec)
-        missing = next((part for part in kept.names if part not in official), None)
-        if missing:
-            raise WeightsError(f"'{source}' lacks '{missing}'")
         parts = [official[part] for part in kept.names]
-        taken.update(kept.names)
         try:
             ours[name] = kept.join(parts)
         except RuntimeError as error:
             shapes = ", ".join(f"'{part}' {list(one.shape)}" for part, one in zip(kept.names, parts, strict=True))
             raise WeightsError(f"'{source}' has tensors of a shape its config.json does not give: {shapes}") from error
-    left = sorted(official.keys() - taken - spec.redundant)
-    if left:
-        raise WeightsError(f"'{source}' has '{left[0]}', which {system.LAYOUT} does not have")
     return ours
 
 

@@ -18,6 +18,7 @@ from torch import Tensor
 
 from vitrail.contracts.errors import WeightsError
 from vitrail.contracts.protocols import Tokenizer
+from vitrail.models.backbones.checks import theta_of
 from vitrail.models.config import DecoderConfig, MLPProjectorConfig, ModelConfig
 from vitrail.prompts.config import PICTURES, PromptConfig
 from vitrail.systems import composite
@@ -96,7 +97,7 @@ def language_unknown(language: Json) -> list[str]:
 def language_settings(language: Json) -> dict[str, Any]:
     """`llm_config` as transformers' settings of the family that runs it."""
     found = family_class(language)
-    rope = {"rope_type": "default", **_scaling(language), "rope_theta": float(language.get("rope_theta", 10_000.0))}
+    rope = {"rope_type": "default", **_scaling(language), "rope_theta": theta_of(language) or 10_000.0}
     settings: dict[str, Any] = {"tie_word_embeddings": False}
     if found == GROUPED:
         settings |= {name: language[name] for name in SETTINGS if name in language}

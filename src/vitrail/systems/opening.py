@@ -13,13 +13,17 @@ from torch import Tensor, nn
 from vitrail.contracts.errors import RecipeError, WeightsError
 from vitrail.contracts.protocols import Encoder
 from vitrail.models.assembled import MultimodalModel
+from vitrail.models.backbones.construct import transformers_config
+from vitrail.models.backbones.generation import generation_of
 from vitrail.models.backbones.tokenizer import HFTokenizer, NoTokenizer, load_tokenizer
 from vitrail.models.config import EncoderConfig, ModelConfig
 from vitrail.models.weights import fill_model, unshared
-from vitrail.prompts.config import PictureConfig, PromptConfig
+from vitrail.prompts.config import PromptConfig
 from vitrail.prompts.program import tokenizer_template
 from vitrail.prompts.recognise import recognise
+from vitrail.prompts.sandbox import run
 from vitrail.prompts.templates import TOKENIZER, template
+from vitrail.systems.accounting import accounted
 from vitrail.systems.folder import (
     describe,
     encoder_of,
@@ -29,6 +33,7 @@ from vitrail.systems.folder import (
     read_settings,
     system_of,
 )
+from vitrail.systems.settings import ignored
 from vitrail.systems.system import Json, ModelSpec, differences
 
 Assemble = Callable[[ModelConfig, Json], MultimodalModel]
@@ -49,10 +54,17 @@ def open_official(folder: Path, assemble: Assemble) -> tuple[MultimodalModel, Mo
         model = assemble(spec.model, spec.backbone)
     except RecipeError as error:
         raise WeightsError(f"'{folder}': {error}") from error
-    fill_model(model, from_official(system, spec, official.tensors, unshared(model), folder), folder)
-    tokenizer, prompt = _prompt(folder, official.files, spec.prompt.picture)
-    components = replace(spec.model, backbone=replace(spec.model.backbone, tokenizer=str(folder)))
-    return model, replace(spec, model=components, prompt=prompt), tokenizer
+    names = unshared(model)
+    account = accounted(system, spec, official.tensors, names, folder)
+    fill_model(model, from_official(system, spec, official.tensors, names, folder), folder)
+    tokenizer, prompt = _prompt(folder, spec)
+    components = replace(
+        spec.model,
+        backbone=replace(spec.model.backbone, tokenizer=str(folder)),
+        generation=generation_of(official.files),
+    )
+    notes = (f"{folder} is {system.LAYOUT}, {account}", *ignored(official.files))
+    return model, replace(spec, model=components, prompt=prompt, notes=notes), tokenizer
 
 
 def official_settings(folder: Path) -> ModelSpec:
@@ -62,13 +74,13 @@ def official_settings(folder: Path) -> ModelSpec:
     """
     official = read_settings(folder)
     spec = describe(system_of(folder), official, folder)
-    picture = spec.prompt.picture
-    tokenizer, prompt = _prompt(folder, official.files, picture)
+    tokenizer, prompt = _prompt(folder, spec)
     if isinstance(tokenizer, NoTokenizer):
-        prompt = PromptConfig(picture=picture)
+        prompt = PromptConfig(picture=spec.prompt.picture)
     place = "bytes" if isinstance(tokenizer, NoTokenizer) else str(folder)
     backbone = replace(spec.model.backbone, config=spec.backbone, tokenizer=place)
-    return replace(spec, model=replace(spec.model, backbone=backbone), prompt=prompt)
+    components = replace(spec.model, backbone=backbone, generation=generation_of(official.files))
+    return replace(spec, model=components, prompt=prompt)
 
 
 def official_weights(
@@ -119,17 +131,23 @@ def _same_encoder(name: str, wanted: EncoderConfig, found: Any, folder: Path) ->
         raise WeightsError(f"model.weights.{name}: '{folder}' is of another structure: {other[0]}{more}")
 
 
-def _prompt(
-    folder: Path, files: Mapping[str, Json], picture: PictureConfig
-) -> tuple[HFTokenizer | NoTokenizer, PromptConfig]:
-    """The tokenizer, and the prompt that its chat template shows; one that says why, where there is no asking."""
+def _prompt(folder: Path, spec: ModelSpec) -> tuple[HFTokenizer | NoTokenizer, PromptConfig]:
+    """The tokenizer, and the prompt that its chat template shows; one that says why, where there is no asking.
+
+    Raises WeightsError for a tokenizer that makes ids beyond the language model's table.
+    """
+    picture = spec.prompt.picture
     if not any((folder / name).is_file() for name in ("tokenizer.json", "tokenizer.model")):
         return NoTokenizer(f"'{folder}' holds no tokenizer: its model runs on ids, but cannot be asked"), PromptConfig()
     tokenizer = load_tokenizer(str(folder))
-    if not tokenizer.hf.chat_template:
-        # Processors of before transformers 5 keep it in a file of its own.
-        tokenizer.hf.chat_template = files.get("chat_template.json", {}).get("chat_template")
-    prompt = recognise(tokenizer.formatted, picture)
+    rows = transformers_config(spec.backbone).vocab_size
+    if tokenizer.vocabulary > rows:
+        raise WeightsError(
+            f"'{folder}' has a tokenizer whose ids go up to {tokenizer.vocabulary - 1}, and vocab_size {rows}: the "
+            "language model has no embedding for the last of them"
+        )
+    program = tokenizer.chat_template or ""
+    prompt = recognise(lambda messages: run(program, tokenizer.names, messages, ask=True), picture)
     if prompt is None:
         try:
             tokenizer_template(tokenizer.chat_template, tokenizer.names, tokenizer.specials, tokenizer.whole, picture)

@@ -81,7 +81,12 @@ def spec_of(official: Official, layout: str, vision: Json, encoder: VisionTransf
     config, images = official.config, composite.image_settings(official, qwen_vit.IMAGES)
     text = {**TEXT, **{key: value for key, value in config.items() if key in TEXT}, **config.get("text_config", {})}
     rope = _rope(config)
-    unknown = [*qwen_vit.unknown(vision), *composite.unknown_images(images), *_unknown_language(text, rope)]
+    unknown = [
+        *qwen_vit.unknown(vision),
+        *qwen_vit.unknown_images(images, vision),
+        *composite.unknown_images(images),
+        *_unknown_language(text, rope),
+    ]
     if unknown:
         raise WeightsError(f"this model of {layout} has settings that are not supported: {'; '.join(unknown)}")
     setting = config.get("tie_word_embeddings", config.get("text_config", {}).get("tie_word_embeddings", False))
@@ -225,17 +230,18 @@ def written(
         "vision_start_token_id": tokenizer.special(picture.start),
     }
     end, token = composite.end_of_answer(spec, tokenizer), (media.patch * media.merge) ** 2
+    least, most = media.min_pixels or media.min_tokens * token, media.max_pixels or media.max_tokens * token
     images = {
         **composite.IMAGES,
         "image_mean": list(media.mean),
         "image_processor_type": "Qwen2VLImageProcessor",
         "image_std": list(media.std),
-        "max_pixels": media.max_tokens * token,
+        "max_pixels": most,
         "merge_size": media.merge,
-        "min_pixels": media.min_tokens * token,
+        "min_pixels": least,
         "patch_size": media.patch,
         "processor_class": "Qwen2VLProcessor",
-        "size": {"longest_edge": media.max_tokens * token, "shortest_edge": media.min_tokens * token},
+        "size": {"longest_edge": most, "shortest_edge": least},
         "temporal_patch_size": encoder.frames,
     }
     return {

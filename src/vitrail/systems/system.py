@@ -41,13 +41,15 @@ class ModelSpec:
     """A model in our words. backbone: transformers' settings of the language model.
 
     template and system turn of `prompt` are not a system's to say: they are recognised by the tokenizer's own chat
-    template. redundant: official tensors that say again what another one says.
+    template. redundant: official tensors that say again what another one says. notes: on a folder that was opened, a
+    line each: its tensors by component, and settings of it that have no effect here.
     """
 
     model: ModelConfig
     prompt: PromptConfig
     backbone: Json
     redundant: frozenset[str] = field(default=frozenset())
+    notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -11,19 +11,30 @@ import json
 from collections.abc import Generator, Iterable, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from vitrail.contracts.errors import RecipeError, WeightsError, nearest
-from vitrail.models.config import LoraConfig
+from vitrail.models.backbones.config import LoraConfig
 from vitrail.models.ops import nf4
 
 ADAPTER = "default"
 """peft's name for the only adapter of a model."""
 DOWN, UP, FROZEN = f".lora_A.{ADAPTER}.weight", f".lora_B.{ADAPTER}.weight", ".base_layer."
 """How peft names the pair float[rank, in], float[out, rank], and what it puts before the names of the frozen layer."""
+OFF: tuple[Any, ...] = (None, False, {}, [])
+PLAIN_STARTS = (True, False, "gaussian", "orthogonal", "eva")
+"""How pairs begin: of other ways, the base's own weights are changed too."""
+ANYTHING = (
+    *("r", "lora_alpha", "lora_dropout", "task_type", "auto_mapping", "peft_version", "base_model_name_or_path"),
+    *("revision", "inference_mode", "target_modules", "exclude_modules", "layers_to_transform", "layers_pattern"),
+    *("megatron_core", "qalora_group_size", "runtime_config", "ensure_weight_tying"),
+)
+"""Settings of peft that change nothing of what pairs do: which layers have them, their names say."""
 PREFIX = "base_model.model."
 """Of names in a file. Source: peft's `PeftModel`, which holds its tuner as base_model, and that the language model."""
 
@@ -72,18 +83,43 @@ def switched_off(model: nn.Module) -> Generator[None]:
 def read_adapter(folder: Path, config: LoraConfig) -> dict[str, Tensor]:
     """The pairs of an adapter that peft or `save_adapter` wrote, by their names in the language model.
 
-    Raises WeightsError when there is none, or its pairs count otherwise than `config` says.
+    Raises WeightsError when there is none, its pairs count otherwise than `config` says, or a setting of it is one that
+    changes what they do: `use_rslora`, `use_dora`, `alpha_pattern` and their like.
     """
-    settings = folder / "adapter_config.json"
-    if not settings.is_file():
-        raise WeightsError(f"model.backbone.lora.weights: '{folder}' holds no adapter (no {settings.name})")
-    alpha = json.loads(settings.read_text(encoding="utf-8")).get("lora_alpha")
-    if alpha != config.alpha:
-        raise WeightsError(f"model.backbone.lora.alpha is {config.alpha}, the adapter in '{folder}' has {alpha}")
-    tensors = load_file(folder / "adapter_model.safetensors")
+    path = folder / "adapter_config.json"
+    if not path.is_file():
+        raise WeightsError(f"model.backbone.lora.weights: '{folder}' holds no adapter (no {path.name})")
+    try:
+        settings = json.loads(path.read_text(encoding="utf-8"))
+        found = _unknown(settings)
+    except (OSError, ValueError, AttributeError) as error:
+        raise WeightsError(f"'{path}' cannot be read: {error}") from error
+    for name, ours, theirs in (("alpha", config.alpha, "lora_alpha"), ("rank", config.rank, "r")):
+        if settings.get(theirs) != ours:
+            raise WeightsError(
+                f"model.backbone.lora.{name} is {ours}, the adapter in '{folder}' has {settings.get(theirs)}"
+            )
+    if found:
+        raise WeightsError(f"model.backbone.lora.weights: the adapter in '{folder}' is not plain LoRA: {found}")
+    try:
+        tensors = load_file(folder / "adapter_model.safetensors")
+    except (OSError, SafetensorError) as error:
+        raise WeightsError(f"'{folder / 'adapter_model.safetensors'}' cannot be read: {error}") from error
     return {
         name.removeprefix(PREFIX).replace(".weight", f".{ADAPTER}.weight"): tensor for name, tensor in tensors.items()
     }
+
+
+def _unknown(settings: Mapping[str, Any]) -> str:
+    """The settings of an adapter by which its pairs count otherwise than alpha / rank times, in a few words each.
+
+    A setting that is not known, of a later version, is one of them unless it is off.
+    """
+    plain = {"peft_type": ("LORA",), "bias": ("none",), "init_lora_weights": PLAIN_STARTS}
+    wanted = [(name, value, plain.get(name, OFF)) for name, value in settings.items() if name not in ANYTHING]
+    return "; ".join(
+        f"{name} is {value!r}, supported: {allowed[0]}" for name, value, allowed in wanted if value not in allowed
+    )
 
 
 def of_adapter(name: str) -> bool:

@@ -3,39 +3,57 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any, NamedTuple
 
 from huggingface_hub.errors import StrictDataclassError
-from transformers import AutoConfig
+from transformers import AutoConfig, PretrainedConfig
 from transformers.utils import logging as transformers_logging
 
 from vitrail.contracts.errors import RecipeError, WeightsError
 from vitrail.contracts.samples import TARGET, TEXT
 from vitrail.models.backbones import decoder, encoder_decoder
+from vitrail.models.backbones.checks import unread_settings
+from vitrail.models.backbones.config import LanguageModelConfig
 from vitrail.models.backbones.decoder import decoder_from_config, decoder_from_pretrained
 from vitrail.models.backbones.encoder_decoder import start_id, t5_from_config, t5_from_pretrained
 from vitrail.models.backbones.language_model import LanguageModel
 from vitrail.models.backbones.weights_source import local_or_hub
-from vitrail.models.config import BackboneConfig, DecoderConfig, EncoderDecoderConfig, LanguageModelConfig
+from vitrail.models.config import BackboneConfig, DecoderConfig, EncoderDecoderConfig
+
+ADAPTER = "adapter_config.json"
+"""What a folder holds that is an adapter: transformers would open another model, its base, and lay it over."""
 
 # Progress is ours to show.
 transformers_logging.disable_progress_bar()
 
 
 class _Kind(NamedTuple):
-    """How models of one kind come to be. depths: the setting that counts the layers of each stream's stack."""
+    """How models of one kind come to be.
+
+    supported: raises RecipeError for settings that it would not compute as transformers does. depths: the setting that
+    counts the layers of each stream's stack.
+    """
 
     from_config: Callable[..., LanguageModel]
     from_pretrained: Callable[[str], LanguageModel]
+    supported: Callable[[PretrainedConfig], None]
     families: tuple[str, ...]
     depths: Mapping[str, str]
 
 
 KINDS: Mapping[type[LanguageModelConfig], _Kind] = {
-    DecoderConfig: _Kind(decoder_from_config, decoder_from_pretrained, decoder.FAMILIES, {TEXT: "num_hidden_layers"}),
+    DecoderConfig: _Kind(
+        decoder_from_config,
+        decoder_from_pretrained,
+        decoder.supported,
+        decoder.FAMILIES,
+        {TEXT: "num_hidden_layers"},
+    ),
     EncoderDecoderConfig: _Kind(
         t5_from_config,
         t5_from_pretrained,
+        encoder_decoder.supported,
         encoder_decoder.FAMILIES,
         {TEXT: "num_layers", TARGET: "num_decoder_layers"},
     ),
@@ -48,6 +66,10 @@ def build_backbone(config: BackboneConfig, vocabulary: int, *, initialise: bool 
     kind = KINDS[type(config)]
     if not config.id:
         return kind.from_config(backbone_config(config, vocabulary), initialise=initialise)
+    # Looked at before a file of weights is opened.
+    kind.supported(backbone_config(config, vocabulary))
+    if (Path(config.id) / ADAPTER).is_file():
+        raise WeightsError(f"model.backbone.id: '{config.id}' has an {ADAPTER}: merge the adapter into its base first")
     try:
         return kind.from_pretrained(local_or_hub(config.id))
     except OSError as error:
@@ -94,7 +116,7 @@ def decoder_start(config: BackboneConfig, vocabulary: int) -> int | None:
 def backbone_config(config: BackboneConfig, vocabulary: int) -> Any:
     """transformers' settings of the language model."""
     if config.id:
-        settings = _trained_config(config.id)
+        settings = _trained_config(config.id, vocabulary)
     else:
         settings = transformers_config({"vocab_size": vocabulary, **config.config})
         if settings.vocab_size < vocabulary:
@@ -109,12 +131,21 @@ def backbone_config(config: BackboneConfig, vocabulary: int) -> Any:
     return settings
 
 
-def _trained_config(place: str) -> Any:
-    """transformers' settings of the language model that a folder or hub id holds."""
+def _trained_config(place: str, vocabulary: int) -> Any:
+    """transformers' settings of the language model that a folder or hub id holds, for that many pieces of text."""
     try:
+        said, _ = PretrainedConfig.get_config_dict(local_or_hub(place))
         settings = AutoConfig.from_pretrained(local_or_hub(place), trust_remote_code=False)
     except (OSError, ValueError) as error:
         raise _cannot_load(place, error) from error
+    found = unread_settings(said)
+    if found:
+        raise WeightsError(f"model.backbone.id: '{place}': {'; '.join(found)}")
+    if settings.vocab_size < vocabulary:
+        raise RecipeError(
+            f"model.backbone.tokenizer: its ids go up to {vocabulary - 1}, and '{place}' has vocab_size "
+            f"{settings.vocab_size}: the language model has no embedding for the last of them"
+        )
     if settings.model_type in encoder_decoder.FAMILIES:
         # transformers says of every T5 that it is tied; those that are not (1.1 and later) are those without a scale.
         settings.tie_word_embeddings = settings.scale_decoder_outputs
@@ -128,6 +159,9 @@ def _cannot_load(place: str, error: Exception) -> WeightsError:
 def transformers_config(settings: Mapping[str, Any]) -> Any:
     """The settings as transformers' own object. Raises RecipeError for what it does not know or refuses."""
     rest = {key: value for key, value in settings.items() if key != "model_type"}
+    found = unread_settings(settings)
+    if found:
+        raise RecipeError(f"model.backbone.config: {'; '.join(found)}")
     try:
         made = AutoConfig.for_model(settings["model_type"], **rest)
     except (ValueError, TypeError, KeyError, StrictDataclassError) as error:

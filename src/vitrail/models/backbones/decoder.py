@@ -112,6 +112,10 @@ class Decoder(LanguageModel):
         pieces = ("input_layernorm", "post_attention_layernorm", "mlp")
         return [layer.get_submodule(piece) for layer in self.layers for piece in pieces]
 
+    def shardable(self) -> list[nn.Module]:
+        """What `training.parallel` may shard piece by piece: modules whose weights nobody reads but their call."""
+        return list(self.lm.model.layers)
+
     def forward(
         self,
         embeddings: Tensor,
@@ -173,7 +177,7 @@ def decoder_from_config(config: PretrainedConfig, *, initialise: bool = True) ->
 
     Raises RecipeError for an untested family.
     """
-    _supported(config)
+    supported(config)
     return Decoder(untrained(AutoModelForCausalLM, config, ATTENTION, initialise=initialise))
 
 
@@ -183,13 +187,15 @@ def decoder_from_pretrained(folder: str, dtype: torch.dtype = torch.float32) -> 
     Raises WeightsError for weights that are not there, damaged or incomplete, RecipeError for an untested family.
     """
     lm = trained(AutoModelForCausalLM, folder, ATTENTION, dtype)
-    _supported(lm.config)
+    supported(lm.config)
     return Decoder(lm)
 
 
-def _supported(config: PretrainedConfig) -> None:
+def supported(config: PretrainedConfig) -> None:
     """Raises RecipeError for what the loop would not compute as transformers does."""
     if config.model_type not in FAMILIES:
         raise RecipeError(f"model.backbone: model_type '{config.model_type}' is not one of {', '.join(FAMILIES)}")
+    if getattr(config, "quantization_config", None):
+        raise RecipeError("model.backbone: quantization_config is there, quantised weights are not read")
     if getattr(config, "attention_dropout", 0):
         raise RecipeError(f"model.backbone: attention_dropout is {config.attention_dropout}, only 0 is supported")

@@ -198,7 +198,7 @@ def t5_from_config(config: PretrainedConfig, *, initialise: bool = True) -> T5:
     Its head is the table of embeddings where `config.tie_word_embeddings` says so. Raises RecipeError for an untested
     family.
     """
-    _supported(config)
+    supported(config)
     tied = config.tie_word_embeddings
     # transformers ties what it reads, whatever the settings say, and goes by the checkpoint for the head.
     config.tie_word_embeddings, config.dropout_rate = True, 0.0
@@ -224,12 +224,12 @@ def t5_from_pretrained(folder: str, dtype: torch.dtype = torch.float32) -> T5:
         lm: Any = trained(AutoModelForSeq2SeqLM, folder, ATTENTION, dtype, dropout_rate=0.0)
     finally:
         logging.set_verbosity(before)
-    _supported(lm.config)
+    supported(lm.config)
     lm.config.tie_word_embeddings = lm.lm_head.weight is lm.shared.weight
     return T5(lm)
 
 
-def _supported(config: PretrainedConfig) -> None:
+def supported(config: PretrainedConfig) -> None:
     """Raises RecipeError for what the loops would not compute as transformers does."""
     if config.model_type not in FAMILIES:
         raise RecipeError(

@@ -23,7 +23,7 @@ from vitrail.contracts.errors import WeightsError
 from vitrail.contracts.protocols import Cache, Context
 from vitrail.contracts.samples import Segments
 from vitrail.models.backbones import adapters
-from vitrail.models.config import LoraConfig
+from vitrail.models.backbones.config import LoraConfig
 from vitrail.models.ops import nf4
 
 
@@ -142,8 +142,17 @@ def trained(auto: Any, folder: str, attention: str, dtype: torch.dtype, **settin
     except (OSError, ValueError, SafetensorError) as error:
         first = str(error).strip().splitlines()[0]
         raise WeightsError(f"model.backbone.id: cannot load '{folder}': {first}") from error
+    if getattr(lm, "_hf_peft_config_loaded", False):
+        raise WeightsError(f"model.backbone.id: '{folder}' is an adapter: merge it into its base first")
     # transformers would go on, with random numbers in the place of these.
     unset = sorted({*found["missing_keys"], *(name for name, *_ in found["mismatched_keys"])})
     if unset:
         raise WeightsError(f"model.backbone.id: '{folder}' lacks '{unset[0]}', or has it in another shape")
+    # And without these, which may be what the missing ones are called now; frequencies of old files everyone computes.
+    left = sorted(name for name in found["unexpected_keys"] if not name.endswith("inv_freq"))
+    if left:
+        raise WeightsError(
+            f"model.backbone.id: '{folder}' has '{left[0]}', which a {lm.config.model_type} does not have "
+            f"(unexpected: {len(left)})"
+        )
     return lm

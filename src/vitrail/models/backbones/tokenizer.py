@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import json
+from collections.abc import Sequence
 from functools import cached_property
 from importlib.resources import files
+from pathlib import Path
 from typing import Any, NoReturn
 
 from tokenizers import Tokenizer as FastTokenizer
 from tokenizers import decoders, models, pre_tokenizers
 from transformers import AutoTokenizer, PreTrainedTokenizerFast
+from transformers.utils import cached_file
 
 from vitrail.contracts.errors import DataError, RecipeError, WeightsError
 
@@ -26,7 +29,7 @@ class HFTokenizer:
     @cached_property
     def vocabulary(self) -> int:
         """Ids it can make; a model's table may be larger."""
-        return len(self.hf)
+        return max(self.hf.get_vocab().values(), default=-1) + 1
 
     def encode(self, text: str) -> list[int]:
         """Ids of plain text; `<|im_end|>` typed by a user comes out as the letters it is made of.
@@ -86,15 +89,6 @@ class HFTokenizer:
     def save(self, folder: str) -> None:
         """Writes the tokenizer in transformers' layout."""
         self.hf.save_pretrained(folder)
-
-    def formatted(self, messages: Sequence[Mapping[str, Any]]) -> str:
-        """What the chat template that came with it makes of OpenAI's messages, ending with an opened answer.
-
-        Raises what that template raises, ValueError when none came.
-        """
-        text = self.hf.apply_chat_template(list(messages), tokenize=False, add_generation_prompt=True)
-        assert isinstance(text, str)
-        return text
 
 
 class NoTokenizer:
@@ -165,4 +159,38 @@ def load_tokenizer(source: str) -> HFTokenizer:
         raise RecipeError(f"model.backbone.tokenizer: cannot load a tokenizer from '{source}': {first}") from error
     if not tokenizer.is_fast:
         raise WeightsError(f"the tokenizer of '{source}' has no fast version, which prompts need")
+    program = _processor_template(source)
+    if program is not None:
+        tokenizer.chat_template = program
     return HFTokenizer(tokenizer)
+
+
+OPTIONAL: Any = {
+    "_raise_exceptions_for_missing_entries": False,
+    "_raise_exceptions_for_connection_errors": False,
+}
+"""How a file is asked for that need not be there; without a network, what was fetched before is all there is."""
+PROCESSOR_TEMPLATES = ("processor_config.json", "chat_template.json")
+"""Files of a processor that may hold a chat template, the one that counts first; it counts before the tokenizer's."""
+
+
+def _processor_template(source: str) -> str | None:
+    """The chat template of the processor beside a tokenizer; `chat_template.jinja`, which is both's, not among them.
+
+    Source: transformers 5.23, `ProcessorMixin.get_processor_dict`. Raises WeightsError for one that is no text, and
+    where named templates lie beside a `chat_template.json`, which transformers refuses too.
+    """
+    for name in PROCESSOR_TEMPLATES:
+        try:
+            path = cached_file(source, name, **OPTIONAL)
+            found = json.loads(Path(path).read_text(encoding="utf-8")).get("chat_template") if path else None
+        except (OSError, ValueError, AttributeError) as error:
+            raise WeightsError(f"'{source}' has a {name} that cannot be read: {error}") from error
+        if found is None:
+            continue
+        if not isinstance(found, str):
+            raise WeightsError(f"'{source}' has a {name} whose chat_template is no text")
+        if name == PROCESSOR_TEMPLATES[1] and any(Path(source).glob("additional_chat_templates/*.jinja")):
+            raise WeightsError(f"'{source}' has a {name} beside additional_chat_templates: keep one of the two")
+        return found
+    return None

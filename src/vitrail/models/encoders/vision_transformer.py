@@ -58,6 +58,10 @@ class VisionTransformer(nn.Module):
         blocks = [block for block in self.blocks if isinstance(block, Block)]
         return [piece for block in blocks for piece in (block.attention_norm, block.mlp_norm, block.mlp)]
 
+    def shardable(self) -> list[nn.Module]:
+        """What `training.parallel` may shard piece by piece: modules whose weights nobody reads but their call."""
+        return list(self.blocks)
+
     def forward(self, stream: MediaStream) -> Tensor:
         """Features of every patch, and of every class token where they are kept."""
         x, _ = self._run(stream, len(self.blocks) + 1 + self.config.layer)

@@ -9,9 +9,12 @@ Sources: transformers 5.23, `models/qwen2_vl`, `models/qwen2_5_vl`; arXiv 2409.1
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from typing import Any
 
 from vitrail.media.config import NativeResolutionConfig
+from vitrail.media.native import MAX_ASPECT
+from vitrail.models.backbones.checks import theta_of
 from vitrail.models.config import MLPProjectorConfig, VisionTransformerConfig
 from vitrail.systems import composite
 from vitrail.systems.system import Json, KeyMap, before, by_name, refused, shaped
@@ -45,9 +48,14 @@ VISION_2_5: dict[str, Any] = {
 IMAGES: dict[str, Any] = {
     "image_mean": (0.48145466, 0.4578275, 0.40821073),
     "image_std": (0.26862954, 0.26130258, 0.27577711),
-    "min_pixels": 56 * 56,
-    "max_pixels": 28 * 28 * 1280,
+    "size": {"shortest_edge": 56 * 56, "longest_edge": 28 * 28 * 1280},
 }
+OF_TOWER = {
+    "patch_size": "patch_size",
+    "merge_size": "spatial_merge_size",
+    "temporal_patch_size": "temporal_patch_size",
+}
+"""The image processor's name of a setting -> the tower's."""
 EPS = 1e-6
 """Of all norms, fixed in the official code."""
 STRUCTURE: dict[str, Any] = {
@@ -112,7 +120,7 @@ def encoder_2_5(vision: Json) -> VisionTransformerConfig:
 
 
 def _theta(vision: Json) -> float:
-    return float((vision.get("rope_parameters") or {}).get("rope_theta", 10_000.0))
+    return theta_of(vision) or 10_000.0
 
 
 def merger(encoder: VisionTransformerConfig, merge: int) -> MLPProjectorConfig:
@@ -134,17 +142,52 @@ def unknown(vision: Json) -> list[str]:
     )
 
 
+def limits(images: Json) -> tuple[Any, Any]:
+    """Least and most pixels of a picture: `min_pixels` and `max_pixels`, each before what `size` says of it.
+
+    Source: transformers 5.23, `Qwen2VLImageProcessor.__init__`.
+    """
+    size = IMAGES["size"] if images.get("size") is None else images["size"]
+    size = size if isinstance(size, Mapping) else {}
+    least, most = images.get("min_pixels"), images.get("max_pixels")
+    return (
+        size.get("shortest_edge") if least is None else least,
+        size.get("longest_edge") if most is None else most,
+    )
+
+
+def unknown_images(images: Json, vision: Json) -> list[str]:
+    """Settings of the image processor that this rule does not have, or that the tower contradicts, in a few words."""
+    least, most = limits(images)
+    found = refused(
+        [
+            (f"image processor's {name}", images[name], (vision[of_tower],))
+            for name, of_tower in OF_TOWER.items()
+            if images.get(name) is not None
+        ]
+    )
+    if not isinstance(least, int) or not isinstance(most, int) or not 0 < least <= most:
+        found.append(
+            f"image processor's size is {images.get('size')!r} with min_pixels {images.get('min_pixels')} and "
+            f"max_pixels {images.get('max_pixels')}, supported: shortest_edge and longest_edge, the first not more"
+        )
+    return found
+
+
 def media_of(images: Json, patch: int, merge: int) -> NativeResolutionConfig:
-    """The smart resize: limits in pixels, which since transformers 5 may stand under `size`, become tokens."""
-    size = images.get("size") or {}
-    least: int = size.get("shortest_edge") or images["min_pixels"]
-    most: int = size.get("longest_edge") or images["max_pixels"]
+    """The smart resize, with its limits in tokens; to the pixel where tokens are not the same."""
+    least, most = limits(images)
     token = (patch * merge) ** 2
+    fewest, largest = max(1, math.ceil(least / token)), max(1, most // token)
+    # Where limits are whole tokens and far enough apart, no picture exceeds them, and ours is the same rule.
+    whole = least % token == most % token == 0 and MAX_ASPECT <= largest >= 4 * fewest
     return NativeResolutionConfig(
         patch=patch,
         merge=merge,
-        min_tokens=max(1, math.ceil(least / token)),
-        max_tokens=max(1, most // token),
+        min_tokens=min(fewest, largest),
+        max_tokens=largest,
+        min_pixels=None if whole else least,
+        max_pixels=None if whole else most,
         mean=composite.colours(images["image_mean"]),
         std=composite.colours(images["image_std"]),
     )

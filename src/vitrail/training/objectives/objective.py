@@ -47,6 +47,9 @@ class Objective:
     compares_samples: ClassVar[bool] = False
     """Whether the samples of a pack are compared with each other: then packs of a step cannot be accumulated."""
 
+    encodes: ClassVar[bool] = True
+    """Whether its passes run the encoders over the media of a batch: then every rank runs those that any rank runs."""
+
     remembers_start: ClassVar[bool] = False
     """Whether `prepare` keeps something of the model as the stage found it, which a resumed run must show it again."""
 
