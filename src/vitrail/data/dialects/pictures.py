@@ -9,6 +9,7 @@ from typing import Any
 
 from vitrail.contracts.errors import DataError, MediaError
 from vitrail.contracts.messages import ImagePart, Message, Part, RefPart, Role, Row, TextPart, VideoPart
+from vitrail.data.confined import check_inside
 from vitrail.data.dialects.agents import boxes
 from vitrail.data.dialects.values import text, where
 from vitrail.media.data_url import decoded, is_data_url
@@ -149,4 +150,7 @@ def _located(given: str, row: Row) -> Path | bytes | str:
     if is_url(given):
         return given  # fetched, or refused, where the picture is opened
     path = Path(given.removeprefix("file://"))
-    return path if path.is_absolute() or row.folder is None else row.folder / path
+    path = path if path.is_absolute() or row.folder is None else row.folder / path
+    if row.confined:
+        check_inside(path, row.folder, where(row))
+    return path
