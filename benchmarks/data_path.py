@@ -66,7 +66,7 @@ from vitrail.data.mixture import SourceCursor
 from vitrail.data.opening import open_mixture
 from vitrail.data.pack import pack_window
 from vitrail.data.sources.jsonl import JsonlSource
-from vitrail.media.rule import normalised
+from vitrail.media.rule import normalised, picture_rule
 from vitrail.recipe.read import read_recipe
 from vitrail.recipe.schema import Recipe
 from vitrail.training.config import TrainingConfig
@@ -254,7 +254,7 @@ def pixel_difference(work: Work, folder: Path) -> float:
         sample = work.encode(to_conversation(row, "tags"))
         assert batch["input_ids"][number][: len(sample)].tolist() == sample.ids.tolist(), f"row {number}: other ids"
         (view,) = decode(sample, work.encode.media)
-        mine = normalised(work.encode.media, view)
+        mine = normalised(picture_rule(work.recipe.model.media), view)
         height, width = batch["image_sizes"][number].tolist()
         assert mine.shape[:2] == (height, width), f"row {number}: {mine.shape} px, theirs {height} x {width}"
         seen = batch["pixel_values"][number, :, :height, :width].permute(1, 2, 0).numpy()
@@ -301,9 +301,9 @@ def measures(work: Work, chance: np.random.Generator, config: PackConfig) -> Sam
     """A sample by its measures alone: most have one picture and a short answer, a seventh are of text alone."""
     kind = chance.choice(["short", "caption", "several", "text"], p=[0.55, 0.2, 0.1, 0.15])
     tokens = {"short": (20, 80), "caption": (60, 300), "several": (60, 400), "text": (50, 1500)}[kind]
-    views = []
+    rule, views = picture_rule(work.recipe.model.media), []
     for _ in range({"short": 1, "caption": 1, "several": int(chance.integers(2, 5)), "text": 0}[kind]):
-        views += work.encode.media.views(*chance.integers(200, 1400, 2).tolist(), 512)
+        views += rule.views(*chance.integers(200, 1400, 2).tolist(), 512)
     total = min(config.length, int(chance.integers(*tokens)) + sum(view.tokens for view in views))
     ids = np.zeros(total, np.int64)
     slots, start = [], 0
@@ -356,12 +356,12 @@ def anonymous(path: Path, encode: Encode, recipe: Recipe, seen: int) -> float:
 
 
 def after_middle(path: Path, encode: Encode, pack: PackConfig) -> float:
-    """Seconds to the first batch of the second half, from nothing but its place."""
+    """Seconds to the first batch of the second half, from nothing but its cursor."""
     started = time.perf_counter()
     stream = open_stream(path, encode, pack)
     half = (stream.mixture.rows or 0) // 2
-    place = Cursor((SourceCursor(at=half, due=float(half), drawn=half),), samples=half)
-    item = next(iter(stream.items(place, Ledger())))
+    middle = Cursor((SourceCursor(at=half, due=float(half), drawn=half),), samples=half)
+    item = next(iter(stream.items(middle, Ledger())))
     assert item.epochs > 0.5, "the first batch of the second half"
     return time.perf_counter() - started
 

@@ -47,12 +47,12 @@ from transformers import AutoModelForImageTextToText
 from vitrail import build
 from vitrail.contracts.devices import DeviceName
 from vitrail.contracts.messages import ImagePart
-from vitrail.contracts.samples import IGNORE, Batch, MediaSlot, Pack, Sample, MediaStream
+from vitrail.contracts.samples import IGNORE, VISION, Batch, MediaSlot, MediaStream, Pack, Sample
 from vitrail.data.collate import collate, decode
 from vitrail.data.encode import Encode
 from vitrail.data.pack import best_fit
 from vitrail.export.official import export
-from vitrail.media.rule import normalised
+from vitrail.media.rule import normalised, picture_rule
 from vitrail.models.assembled import MultimodalModel
 from vitrail.models.config import ModelConfig
 from vitrail.prompts.config import PICTURES, MRopePositionsConfig, PromptConfig
@@ -114,21 +114,21 @@ def make_samples(config: ModelConfig, encode: Encode, count: int) -> list[Sample
     picture, tokenizer = encode.prompt.picture, encode.tokenizer
     start, token, end = map(tokenizer.special, (picture.start, picture.token, picture.end))
     plain = np.setdiff1d(np.arange(tokenizer.vocabulary), [start, token, end])
-    samples = []
+    rule, samples = picture_rule(config.media), []
     for number in range(count):
         height, width = chance.integers(SMALLEST, LARGEST + 1, 2)
-        views = encode.media.views(int(width), int(height))
-        places = np.cumsum([1, *(view.tokens for view in views)])
-        slots = tuple(MediaSlot(int(place), 0, view) for place, view in zip(places[:-1], views, strict=True))
+        views = rule.views(int(width), int(height))
+        starts = np.cumsum([1, *(view.tokens for view in views)])
+        slots = tuple(MediaSlot(int(first), 0, view) for first, view in zip(starts[:-1], views, strict=True))
         words = chance.choice(plain, int(chance.integers(SHORTEST, LONGEST + 1)))
-        ids = np.concatenate([[start], np.full(places[-1] - 1, token), [end], words]).astype(np.int64)
+        ids = np.concatenate([[start], np.full(starts[-1] - 1, token), [end], words]).astype(np.int64)
         labels = np.full(len(ids), IGNORE, np.int64)
         learnt = len(words) // 6
         labels[-1 - learnt : -1] = ids[-learnt:]
         noise = chance.integers(0, 256, (height, width, 3), dtype=np.uint8)
         sample = Sample(str(number), "random", ids, labels, (labels != IGNORE).astype(np.float32), slots)
         positions = positions_of(config.positions, len(ids), slots)
-        samples.append(replace(sample, pictures=(ImagePart(noise),), positions=positions))
+        samples.append(replace(sample, media=(ImagePart(noise),), positions=positions))
     return samples
 
 
@@ -142,13 +142,14 @@ def our_batch(work: Work, samples: Sequence[Sample], pad_to: int = 0) -> Batch:
     batch = batch.to(work.device.name)
     assert batch.vision is not None, "every sample has a picture"
     # The stem would do it: theirs come in the format of the weights too.
-    return replace(batch, vision=replace(batch.vision, patches=batch.vision.values.to(work.device.torch_dtype)))
+    values = batch.vision.values.to(work.device.torch_dtype)
+    return batch.having(VISION, replace(batch.vision, values=values))
 
 
 def their_pictures(work: Work, samples: Sequence[Sample]) -> Tensors:
-    media = work.encode.media
-    views = [tuple(normalised(media, view) for view in decode(sample, media)) for sample in samples]
-    found = work.system.inputs(views, media)
+    rule = picture_rule(work.config.media)
+    shown = (decode(sample, work.encode.media) for sample in samples)
+    found = work.system.inputs([tuple(normalised(rule, view) for view in views) for views in shown], rule)
     found["pixel_values"] = found["pixel_values"].to(work.device.torch_dtype)
     return {name: value.to(work.device.name) for name, value in found.items()}
 
@@ -172,7 +173,8 @@ def compare(work: Work) -> tuple[float, float]:
     batch = our_batch(work, samples)
     ours, theirs = work.model(), work.their_model().eval()
     assert batch.vision is not None, "every sample has a picture"
-    tokens, same = ours.pictures(batch.vision), features_of(theirs.get_image_features(**their_pictures(work, samples)))
+    tokens = ours.tokens(VISION, batch.vision)
+    same = features_of(theirs.get_image_features(**their_pictures(work, samples)))
     off = float((tokens - same).float().norm() / same.float().norm())
     assert off <= most, f"the same pictures' tokens lie {off:.1%} apart"
     mine = float(ours.loss_sum(batch) / batch.label_weight)
@@ -197,7 +199,7 @@ def our_encoding(work: Work, compiled: bool) -> Contestant:
 
     def encode(stream: MediaStream | None) -> None:
         assert stream is not None, "every sample has a picture"
-        model.pictures(stream)
+        model.tokens(VISION, stream)
 
     return encoding(work, encode, streams)
 
@@ -211,7 +213,7 @@ def their_encoding(work: Work, compiled: bool) -> Contestant:
 
 
 def encoding(work: Work, encode: Callable[[Any], object], given: Sequence[Any]) -> Contestant:
-    """A pass is all pictures; what counts are pictures in the place of tokens."""
+    """A pass is all pictures; what counts are pictures instead of tokens."""
 
     @torch.no_grad()
     def run(warming: bool) -> int:

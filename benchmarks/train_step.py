@@ -21,11 +21,10 @@ from transformers import AutoModelForCausalLM
 from vitrail.contracts.samples import IGNORE, Sample
 from vitrail.data.collate import collate
 from vitrail.data.pack import best_fit
-from vitrail.media.config import NativeResolutionConfig
-from vitrail.media.native import NativeResolution
 from vitrail.models.assembled import MultimodalModel
 from vitrail.models.backbones.decoder import decoder_from_pretrained
 from vitrail.models.backbones.weights_source import local_or_hub
+from vitrail.models.config import SpliceConfig
 from vitrail.models.fusion.splice import Splice
 from vitrail.training.compiling import compile_pieces
 from vitrail.training.config import AdamWConfig, TrainingConfig
@@ -51,13 +50,13 @@ def make_samples(count: int, vocabulary: int) -> list[Sample]:
 
 def ours(folder: str, samples: list[Sample], dtype: torch.dtype, compiled: bool) -> Contestant:
     """One step a pack over all samples."""
-    model = MultimodalModel(torch.nn.Identity(), torch.nn.Identity(), Splice(), decoder_from_pretrained(folder, dtype))
+    backbone = decoder_from_pretrained(folder, dtype)
+    model = MultimodalModel({}, Splice(SpliceConfig(), backbone), backbone)
     if compiled:
         compile_pieces(model)
     optimizer = Optimizer(model, {"backbone": 1e-5}, AdamWConfig())
-    media = NativeResolution(NativeResolutionConfig())
     packs = best_fit(samples, PACK, 1)
-    batches = [collate(pack, media, PACK if compiled else 0)[0] for pack in packs]
+    batches = [collate(pack, {}, PACK if compiled else 0)[0] for pack in packs]
 
     def run(warming: bool) -> int:
         tokens = 0
@@ -99,7 +98,7 @@ def padded(samples: list[Sample]) -> dict[str, torch.Tensor]:
     for row, sample in enumerate(samples):
         ids[row, : len(sample)] = torch.from_numpy(sample.ids)
         mask[row, : len(sample)] = 1
-        # transformers shifts labels itself: it wants the id of the place, ours is the id of the next.
+        # transformers shifts labels itself: it wants the id at a position, ours is the id of the next.
         labels[row, 1 : len(sample)] = torch.from_numpy(sample.labels[:-1])
     return {"input_ids": ids, "attention_mask": mask, "labels": labels}
 

@@ -52,9 +52,11 @@ from rounds import Contestant, measure, options, show, timed
 
 from vitrail import build
 from vitrail.contracts.devices import DeviceName
+from vitrail.contracts.messages import ImagePart
 from vitrail.contracts.samples import Batch, Sample
 from vitrail.data.collate import collate
 from vitrail.data.config import JsonlConfig
+from vitrail.data.dialects import to_conversation
 from vitrail.data.encode import Encode
 from vitrail.data.ledger import Ledger
 from vitrail.data.loader import Cursor, Stream, prefetched
@@ -99,7 +101,7 @@ def prepare(recipe: Recipe, count: int, folder: Path, device: str) -> Work:
     data = JsonlConfig(draw(recipe.data.train, count, encode, folder), dialect="tags")
     source = JsonlSource(data)
     rows = [source.row(number) for number in range(count)]
-    samples = [encode.row(row, source.name, "tags") for row in rows]
+    samples = [encode(to_conversation(row, "tags"), source.name) for row in rows]
     longest = max(max(slot.view.height, slot.view.width) for sample in samples for slot in sample.slots)
     whole = dataclasses.replace(
         recipe.model,
@@ -139,7 +141,7 @@ def draw(config: DocumentsConfig, count: int, encode: Encode, folder: Path) -> P
     for number in range(count):
         row = sources[number % MOST_QUESTIONS].row(number)
         picture = Image.fromarray(row.fields["images"][0].image)
-        (view,) = encode.media.views(picture.width, picture.height)
+        (view,) = encode.views(ImagePart(row.fields["images"][0].image))
         name = f"{row.id}.png"
         picture.resize((view.width, view.height), Image.Resampling.BICUBIC).save(folder / name)
         lines.append(json.dumps({"id": row.id, "messages": row.fields["messages"], "images": [name]}))

@@ -110,13 +110,15 @@ def finished_run(tmp_path: Path) -> Callable[..., Path]:
         path.write_text(text, encoding="utf-8")
         recipe = read_recipe(str(path), list(overrides)).value
         tokenizer = build.build_tokenizer(recipe.model.backbone, recipe.prompt)
-        model = build.build_model(recipe.model, tokenizer.vocabulary, seed=3)
+        objectives = build.objectives_of(recipe.stages).values()
+        model = build.build_model(recipe.model, tokenizer.vocabulary, seed=3, objectives=objectives)
         with torch.no_grad():
             for parameter in model.parameters():
                 if parameter.ndim == 1:
                     parameter.add_(torch.randn_like(parameter) * 0.1)
         encode = build.build_encode(recipe.model, recipe.prompt, tokenizer)
-        build.save_weights(model, encode, recipe.model, recipe.prompt, tmp_path / "run" / "weights")
+        heads = build.with_heads(recipe.stages)
+        build.save_weights(model, encode, recipe.model, recipe.prompt, tmp_path / "run" / "weights", heads)
         return tmp_path / "run"
 
     return write

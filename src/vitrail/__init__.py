@@ -21,7 +21,7 @@ from vitrail.contracts.errors import (
     VitrailError,
     WeightsError,
 )
-from vitrail.contracts.messages import ImagePart, Message, TextPart, VideoPart
+from vitrail.contracts.messages import AudioPart, ImagePart, Message, TextPart, VideoPart
 from vitrail.contracts.replies import Reply
 from vitrail.inference.config import GenerationConfig
 
@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from vitrail.inference.chat_model import ChatModel
 
 __all__ = [
+    "AudioPart",
     "ChatModel",
     "DataError",
     "GenerationConfig",

@@ -14,7 +14,7 @@ from rounds import Pass, measure
 
 from vitrail.contracts.samples import IGNORE
 from vitrail.data.collate import decode
-from vitrail.media.rule import normalised
+from vitrail.media.rule import normalised, picture_rule
 from vitrail.recipe.read import read_recipe
 from vitrail.training.config import TrainingConfig
 from vitrail.training.device import choose
@@ -72,7 +72,7 @@ def check(batch: Any, work: benchmark.Work) -> None:
     assert batch["attention_mask"].sum(1).tolist() == work.exported.lengths == list(map(len, work.samples))
     for ids, labels, sample in zip(batch["input_ids"], batch["labels"], work.samples, strict=True):
         assert ids[: len(sample)].tolist() == sample.ids.tolist()
-        # Ours is what to predict at a place, theirs what stands there.
+        # Ours is what to predict at a position, theirs what stands there.
         assert labels[1 : len(sample)].tolist() == sample.labels[:-1].tolist()
         assert labels[0] == IGNORE
         assert (labels[len(sample) :] == IGNORE).all()
@@ -91,7 +91,7 @@ def test_the_plain_collator_makes_our_ids_labels_and_pixels(work: benchmark.Work
     check(batch, work)
     for pixels, size, sample in zip(batch["pixel_values"], batch["image_sizes"].tolist(), work.samples, strict=True):
         (view,) = decode(sample, work.encode.media)
-        mine = normalised(work.encode.media, view)
+        mine = normalised(picture_rule(work.recipe.model.media), view)
         assert mine.shape[:2] == tuple(size)
         seen = pixels[:, : size[0], : size[1]].permute(1, 2, 0).numpy()
         np.testing.assert_allclose(seen, mine, atol=1e-5)

@@ -1,4 +1,4 @@
-"""Rows of agents: calls, results, tools, and places in pictures."""
+"""Rows of agents: calls, results, tools, and boxes in pictures."""
 
 from __future__ import annotations
 
@@ -85,7 +85,7 @@ def test_tools_are_a_list() -> None:
 @pytest.mark.parametrize(
     ("scale", "box"), [(1000, [100, 200, 300, 400]), (1, [0.1, 0.2, 0.3, 0.4]), ([200, 100], [20, 20, 60, 40])]
 )
-def test_places_are_in_shares_of_the_picture(scale: Any, box: list[float]) -> None:
+def test_boxes_are_in_shares_of_the_picture(scale: Any, box: list[float]) -> None:
     answer = {
         "role": "assistant",
         "content": [{"type": "ref", "text": "the dog"}, {"type": "box", "box": box, "scale": scale}],

@@ -196,10 +196,15 @@ def test_a_tag_among_parts_stays_text() -> None:
         (sharegpt(None), "a turn's text must be a string, got NoneType"),  # type: ignore[arg-type]
         (openai("hello"), "a content part must be an object with 'type', got 'hello'"),
         (
-            openai({"type": "audio", "audio": "a.mp4"}),
-            "unknown part type 'audio'; allowed: text, image, image_url, video, video_url, box, ref",
+            openai({"type": "smell", "smell": "a.mp4"}),
+            "unknown part type 'smell'; allowed: text, image, image_url, video, video_url, audio, audio_url, "
+            "input_audio, box, ref",
         ),
-        (openai({"text": "x"}), "unknown part type None; allowed: text, image, image_url, video, video_url, box, ref"),
+        (
+            openai({"text": "x"}),
+            "unknown part type None; allowed: text, image, image_url, video, video_url, audio, audio_url, "
+            "input_audio, box, ref",
+        ),
         (openai({"type": "text"}), "a turn's text must be a string, got NoneType"),
         (openai({"type": "image_url", "image_url": None}), "a picture is null"),
         (openai({"type": "image_url", "image_url": {}}), "a picture is null"),
@@ -248,7 +253,7 @@ def test_unknown_roles(role: Any) -> None:
 @pytest.mark.parametrize("url", ["http://example.org/a.png", "HTTPS://example.org/a.png?x=1"])
 def test_an_address_stays_one_until_its_picture_is_opened(url: str) -> None:
     for fields in (tags("<image>", images=[url]), openai({"type": "image_url", "image_url": {"url": url}})):
-        assert to_conversation(row(fields)).pictures == (ImagePart(url),)
+        assert to_conversation(row(fields)).media == (ImagePart(url),)
 
 
 @pytest.mark.parametrize("data", ["data:image/png;base64,####", "data:image/png;base64,é", "data:,%20"])

@@ -35,7 +35,7 @@ def test_a_caption_answers_its_picture(fields: dict[str, Any]) -> None:
 def test_captions_that_are_none() -> None:
     assert refusal({"image": "a.png", "text": 5}, "caption") == "'text' must be a string, got int"
     assert refusal({"image": "a.png", "text": 5}).startswith("no dialect fits the row ")
-    assert refusal({"text": "x"}, "caption") == """a caption without a picture: {"text": "x"}"""
+    assert refusal({"text": "x"}, "caption") == """a caption without a picture, video or sound: {"text": "x"}"""
     assert refusal({"image": "a.png"}, "caption").startswith("neither 'caption' nor 'text' in the row ")
 
 

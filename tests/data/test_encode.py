@@ -30,7 +30,7 @@ def row(folder: Path, text: str = "<image>What?", answer: str = "That.", images:
 def test_a_row_becomes_a_sample(tmp_path: Path, encode: Encode, paint: Paint) -> None:
     paint(tmp_path / "a.png", 48, 24)
     paint(tmp_path / "b.png", 16, 16)
-    sample = encode.row(row(tmp_path, "<image> or <image>?", "B.", ["a.png", "b.png"]), "mine", "auto")
+    sample = encode(to_conversation(row(tmp_path, "<image> or <image>?", "B.", ["a.png", "b.png"])), "mine")
     assert (sample.id, sample.source, sample.location, sample.outcome) == ("r", "mine", "my.jsonl:3", "used")
     assert [(slot.start, slot.media) for slot in sample.slots] == [(0, 0), (18 + 4, 1)]
     assert [slot.view for slot in sample.slots] == [View(24, 48, 6, 12, 3, 6), View(16, 16, 4, 4, 2, 2)]
@@ -42,9 +42,9 @@ def test_a_row_becomes_a_sample(tmp_path: Path, encode: Encode, paint: Paint) ->
 
 def test_only_the_header_is_read(tmp_path: Path, encode: Encode, paint: Paint) -> None:
     whole = paint(tmp_path / "a.png", 48, 24).read_bytes()
-    intact = encode.row(row(tmp_path), "mine", "tags")
+    intact = encode(to_conversation(row(tmp_path), "tags"), "mine")
     (tmp_path / "a.png").write_bytes(whole[:60])
-    headless = encode.row(row(tmp_path), "mine", "tags")
+    headless = encode(to_conversation(row(tmp_path), "tags"), "mine")
     assert np.array_equal(headless.ids, intact.ids)
     assert headless.slots == intact.slots
 
@@ -54,7 +54,7 @@ def test_a_bad_picture_is_named_with_its_row(tmp_path: Path, encode: Encode, pai
     (tmp_path / "text.png").write_text("hello")
     for name, said in (("gone.png", "does not exist"), ("text.png", "is not a picture"), ("long.png", "too narrow")):
         with pytest.raises(MediaError) as caught:
-            encode.row(row(tmp_path, images=[name]), "mine", "tags")
+            encode(to_conversation(row(tmp_path, images=[name]), "tags"), "mine")
         assert str(caught.value).startswith("my.jsonl:3: ")
         assert said in str(caught.value)
         assert len(str(caught.value).splitlines()) == 1
@@ -62,12 +62,12 @@ def test_a_bad_picture_is_named_with_its_row(tmp_path: Path, encode: Encode, pai
 
 def test_withheld_pictures_leave_the_words(tmp_path: Path, encode: Encode) -> None:
     blind = dataclasses.replace(encode, drop_media=True)
-    sample = blind.row(row(tmp_path, "<image>\nWhat?", images=["never opened.png"]), "mine", "tags")
+    sample = blind(to_conversation(row(tmp_path, "<image>\nWhat?", images=["never opened.png"]), "tags"), "mine")
     assert sample.slots == sample.media == ()
     assert encode.tokenizer.decode(sample.ids.tolist()) == "\nWhat?That."
     conversation = to_conversation(row(tmp_path, "x<image>y"))
     assert without_media(conversation).messages[0].text == "xy"
-    assert without_media(conversation).pictures == ()
+    assert without_media(conversation).media == ()
     assert without_media(conversation).location == conversation.location
 
 
@@ -89,5 +89,5 @@ def test_pictures_take_no_more_tokens_than_asked(tmp_path: Path, encode: Encode,
 
 def test_the_system_text_of_the_recipe_is_used(tmp_path: Path, encode: Encode) -> None:
     instructed = dataclasses.replace(encode, prompt=PromptConfig(system="Be brief."), drop_media=True)
-    sample = instructed.row(row(tmp_path), "mine", "tags")
+    sample = instructed(to_conversation(row(tmp_path), "tags"), "mine")
     assert encode.tokenizer.decode(sample.ids.tolist()).startswith("Be brief.")

@@ -35,13 +35,13 @@ def fit(encode: Encode, conversation: Conversation, length: int, patches: int = 
 def samples(draw: st.DrawFn) -> Sample:
     """Pictures anywhere among the words, labels anywhere between the pictures."""
     slots: list[MediaSlot] = []
-    place = draw(st.integers(0, 30))
+    index = draw(st.integers(0, 30))
     for number in range(draw(st.integers(0, 3))):
         rows, columns = draw(st.integers(1, 4)), draw(st.integers(1, 4))
         view = View(rows * 8, columns * 8, rows * 2, columns * 2, rows, columns)
-        slots.append(MediaSlot(place, number, view))
-        place += view.tokens + draw(st.integers(0, 20))
-    tokens = place + draw(st.integers(2, 60))
+        slots.append(MediaSlot(index, number, view))
+        index += view.tokens + draw(st.integers(0, 20))
+    tokens = index + draw(st.integers(2, 60))
     ids = np.arange(tokens, dtype=np.int64)
     learnt = np.array(draw(st.lists(st.booleans(), min_size=tokens, max_size=tokens)), bool)
     for slot in slots:
@@ -66,7 +66,7 @@ def test_text_may_be_cut_a_picture_never(sample: Sample, length: int) -> None:
         assert kept.outcome == "text_cut"
         assert len(kept) == len(kept.labels) == len(kept.weights) == min(len(sample), length)
         assert np.array_equal(kept.ids, sample.ids[:length])
-        # What the last place would have to predict is gone; every other label is as it was.
+        # What the last position would have to predict is gone; every other label is as it was.
         assert kept.labels[-1] == IGNORE
         assert np.array_equal(kept.labels[:-1], sample.labels[: len(kept) - 1])
         assert (kept.labels != IGNORE).any()
@@ -98,7 +98,7 @@ def test_what_fits_is_left_alone(tmp_path: Path, encode: Encode, paint: Paint, p
 def test_reasons_name_the_setting(tmp_path: Path, encode: Encode, paint: Paint) -> None:
     conversation = talk(paint(tmp_path / "a.png", 32, 32))
     tokens = "my.jsonl:3: 28 tokens, a pack holds 20 (data.pack.length)"
-    patches = "my.jsonl:3: 64 picture patches, a pack holds 60 (data.pack.patches)"
+    patches = "my.jsonl:3: 64 patches, a pack holds 60 (data.pack.patches)"
     assert fit(encode, conversation, 20) == Event("r", "mine", "too_long", tokens)
     assert fit(encode, conversation, 40, 60) == Event("r", "mine", "too_long", patches)
     kept = fit(encode, conversation, 27, overlong="truncate_text")
@@ -152,4 +152,4 @@ def test_pictures_are_dropped_from_the_last_and_never_all(tmp_path: Path, encode
         assert "a pack holds" in kept.reason
     lost = fit(encode, conversation, 20, overlong="drop_media")
     assert isinstance(lost, Event)
-    assert "its first picture alone" in lost.reason
+    assert "its first picture, or other medium, alone" in lost.reason

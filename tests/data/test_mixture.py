@@ -46,7 +46,7 @@ class Streamed:
             yield Row(f"{self.name} {epoch}.{index}", {}), {"next": index + 1}
 
 
-def names(mixture: Mixture, drawn: Sequence[Pick]) -> list[str]:
+def names(mixture: Mixture, drawn: Sequence[Any]) -> list[str]:
     said = []
     for one in drawn:
         part = mixture.parts[one.part]

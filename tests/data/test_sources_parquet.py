@@ -78,7 +78,7 @@ def test_arrow_files_of_both_layouts(tmp_path: Path, indexed: bool) -> None:
         writer.write_table(table, max_chunksize=7)
     source = ParquetSource(ParquetConfig(path))
     assert (numbers(source), source.block, dialect_of(source)) == (list(range(40)), 16, "caption")
-    assert to_conversation(pickle.loads(pickle.dumps(source)).row(39), "caption").pictures == (ImagePart(png(39)),)
+    assert to_conversation(pickle.loads(pickle.dumps(source)).row(39), "caption").media == (ImagePart(png(39)),)
     assert list(ParquetSource(ParquetConfig(path, columns=("n",))).row(8).fields) == ["n"]
 
 

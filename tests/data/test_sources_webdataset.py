@@ -82,8 +82,8 @@ def test_neighbours_of_one_stem_are_a_row(tmp_path: Path) -> None:
         "cls": b"5",
     }
     assert dialect_of(opened(path, members[1:3])) == "caption"
-    assert to_conversation(first, "caption").pictures == (ImagePart(PNG),)
-    assert to_conversation(third, "turns").pictures == (ImagePart(b"first"), ImagePart(b"second"))
+    assert to_conversation(first, "caption").media == (ImagePart(PNG),)
+    assert to_conversation(third, "turns").media == (ImagePart(b"first"), ImagePart(b"second"))
 
 
 @settings(max_examples=40, deadline=None)

@@ -71,7 +71,7 @@ def opened(path: Path) -> list[Row]:
     assert dialect_of(source) == "tags"
     found = [source.row(index) for index in range(len(source))]
     for row in found:
-        for part in to_conversation(row).pictures:
+        for part in to_conversation(row).media:
             image.load(part.image)
     return found
 

@@ -59,7 +59,7 @@ def test_another_row_never_shows_the_same(shown: list[int]) -> None:
             others(rows)
         return
     for row, other in zip(rows, others(rows), strict=True):
-        assert other.pictures != row.media
+        assert other.media != row.media
 
 
 @settings(deadline=None)
@@ -83,7 +83,7 @@ def test_arrays_are_told_apart_by_what_they_show() -> None:
 def test_the_words_stay_and_the_pictures_change() -> None:
     row, other = asked(0, "a", "b", "c"), asked(1, "x", "y")
     changed = with_media_of(row, other)
-    assert [picture.image for picture in changed.pictures] == ["x", "y", "x"]
+    assert [picture.image for picture in changed.media] == ["x", "y", "x"]
     assert [message.text for message in changed.messages] == [message.text for message in row.messages]
     kinds = [[type(part) for part in message.parts] for message in changed.messages]
     assert kinds == [[type(part) for part in message.parts] for message in row.messages]
@@ -122,8 +122,8 @@ def test_withheld_rows_hold_no_picture_tokens(model: ChatModel) -> None:
     for index in range(3):
         row = to_conversation(source.row(index), dialect)
         sighted, blind = model.encode(row), model.without_media().encode(row)
-        assert len(sighted.slots) == len(sighted.pictures) == 1
-        assert blind.slots == blind.pictures == ()
+        assert len(sighted.slots) == len(sighted.media) == 1
+        assert blind.slots == blind.media == ()
         assert len(sighted) - len(blind) == sighted.slots[0].view.tokens
         assert sighted.weights.sum() == blind.weights.sum()
         batch, _ = collate(Pack((blind,)), model.encode.media)

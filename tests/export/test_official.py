@@ -62,7 +62,9 @@ FORMS = {
     "qwen2, terse": ["model.backbone.config.model_type=qwen2", "prompt.template=terse"],
     "a format of Mistral's": ["prompt.template=mistral"],
     "a token for each patch": ["model.media.merge=1", "model.media.max_tokens=256"],
-    "with what a contrastive objective leaves": ["model.contrast={width: 8}"],
+    "with what a contrastive objective leaves": [
+        "stages.align.objective={kind: contrastive_caption, width: 8, characters: 1.0}"
+    ],
 }
 
 
@@ -181,7 +183,10 @@ def test_bfloat16_is_half_the_file(run: Any, tmp_path: Path) -> None:
 
 UNFIT = {
     "projector": (["model.projector={kind: mlp}"], "model.projector is mlp, the layout has patch_merger"),
-    "added sines": (["model.encoder.absolute=sinusoidal"], "model.encoder.absolute is sinusoidal, the layout has none"),
+    "sinusoidal positions": (
+        ["model.encoder.absolute=sinusoidal"],
+        "model.encoder.absolute is sinusoidal, the layout has none",
+    ),
     "eps": (
         ["model.backbone.config.rms_norm_eps=1e-3"],
         "model.projector.norm_eps is 1e-05, the layout takes the backbone's rms_norm_eps, which is 0.001",

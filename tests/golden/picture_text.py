@@ -16,6 +16,13 @@ from vitrail.inference.engine import generate
 from vitrail.models.assembled import MultimodalModel
 
 
+def batch_of(text: TextStream, vision: MediaStream | None) -> Batch:
+    """Rows without names, as packs of one medium."""
+    names = ("",) * len(text.segments.lengths)
+    streams = {"text": text, **({} if vision is None else {"vision": vision})}
+    return Batch(streams, names, names, float(text.weights.sum()))
+
+
 class Tiles:
     """A case's padded rows, and its tiles: each fills the next run of its row's picture tokens."""
 
@@ -41,7 +48,7 @@ class Tiles:
             positions=torch.cat([torch.arange(len(one)) for one in ids]),
             segments=Segments(tuple(map(len, ids))),
         )
-        return Batch(text, self.vision(rows, text.ids), ("",) * len(rows), ("",) * len(rows), float(text.weights.sum()))
+        return batch_of(text, self.vision(rows, text.ids))
 
     def vision(self, rows: Sequence[int], ids: Tensor) -> MediaStream | None:
         counts = ((self.ids == self.picture_id).sum(1) // self.tile_tokens).tolist()
@@ -50,11 +57,11 @@ class Tiles:
         if not numbers:
             return None
         stream = stream_of(self.pictures[numbers], self.patch, self.merge)
-        places = ids.eq(self.picture_id).nonzero().squeeze(1)
-        return MediaStream(stream.values, stream.positions, stream.segments, places)
+        index = ids.eq(self.picture_id).nonzero().squeeze(1)
+        return MediaStream(stream.values, stream.positions, stream.segments, index)
 
     def padded(self, stream: Tensor) -> Tensor:
-        """The packed rows, float[T, D], in their places among the padding, float[B, L, D]."""
+        """The packed rows, float[T, D], where they stand among the padding, float[B, L, D]."""
         full = stream.new_zeros(*self.real.shape, stream.shape[1])
         full[self.real] = stream
         return full
@@ -87,7 +94,7 @@ def outputs(model: MultimodalModel, tiles: Tiles) -> dict[str, Tensor]:
     hidden, spoken = Hidden(model.encoder), Spoken(model)
     batch = tiles.batch(tiles.rows)
     found: dict[str, Tensor] = {}
-    pictures = None
+    media = {}
     if batch.vision is not None:
         last, _ = model.encoder._run(batch.vision, len(model.encoder.blocks))
         classes = model.encoder.config.class_token != "none"
@@ -95,16 +102,16 @@ def outputs(model: MultimodalModel, tiles: Tiles) -> dict[str, Tensor]:
             found[f"vision_hidden.{number}"] = in_reading_order(state, batch.vision, classes=classes)
         found["vision_last"] = in_reading_order(last, batch.vision, classes=classes)
         features = model.encoder(batch.vision)
-        pictures = model.projector(features, batch.vision)
+        media["vision"] = model.projector(features, batch.vision)
         found["shuffled"] = features.reshape(len(batch.vision.segments.lengths), tiles.tile_tokens, -1)
-        found["image_embeds"] = pictures.unflatten(0, (-1, tiles.tile_tokens))
-    embeddings = model.embed(batch, pictures)
-    last = model.run(embeddings, batch.text.positions, batch.text.segments)
+        found["image_embeds"] = media["vision"].unflatten(0, (-1, tiles.tile_tokens))
+    embeddings, context = model.fused(batch, media)
+    last = model.backbone(embeddings, batch.text.positions, batch.text.segments, context=context)
     found["llm_hidden.0"] = tiles.padded(embeddings)
     found.update({f"llm_hidden.{number}": tiles.padded(state) for number, state in spoken.states.items()})
     found["logits"] = tiles.padded(model.logits(last))
     if batch.label_weight:
-        found["loss"] = (model.loss_sum(batch, pictures) / batch.label_weight)[None]
+        found["loss"] = (model.loss_sum(batch, media) / batch.label_weight)[None]
     return found
 
 

@@ -24,7 +24,7 @@ def open_tower(folder: Any, config: dict[str, Any]) -> tuple[VisionTransformer, 
     patch, merge = vision["patch_size"], vision["spatial_merge_size"]
     encoder = VisionTransformer(settings, 3 * patch**2)
     width = vision["out_hidden_size" if windowed else "hidden_size"]
-    projector = MLPProjector(qwen_vit.merger(settings, merge), settings.width, width, merge)
+    projector = MLPProjector(qwen_vit.merger(settings, merge), settings.width, width, merge**2)
     ours = {
         **{f"encoder.{name}": tensor for name, tensor in encoder.state_dict().items()},
         **{f"projector.{name}": tensor for name, tensor in projector.state_dict().items()},

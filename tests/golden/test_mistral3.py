@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from picture_text import shifted
+from picture_text import batch_of, shifted
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
@@ -51,7 +51,7 @@ class Reader:
         return rows * columns // self.merge**2
 
     def pictures_of(self, row: int) -> list[int]:
-        """Numbers of a row's pictures: they come in reading order, each with as many places as it has tokens."""
+        """Numbers of a row's pictures: they come in reading order, each with as many placeholders as it has tokens."""
         numbers, taken = [], 0
         counts = (self.inputs["input_ids"] == self.picture_id).sum(1).tolist()
         first, last = sum(counts[:row]), sum(counts[: row + 1])
@@ -75,7 +75,7 @@ class Reader:
         )
         numbers = [number for row in rows for number in self.pictures_of(row)]
         vision = self.vision(numbers, text.ids) if numbers else None
-        return Batch(text, vision, ("",) * len(rows), ("",) * len(rows), float(text.weights.sum()))
+        return batch_of(text, vision)
 
     def vision(self, numbers: Sequence[int], ids: Tensor) -> MediaStream:
         patches, positions = [], []
@@ -86,7 +86,7 @@ class Reader:
             patches.append(torch.from_numpy(one))
             positions.append(torch.from_numpy(at))
         return MediaStream(
-            patches=torch.cat(patches),
+            values=torch.cat(patches),
             positions=torch.cat(positions),
             segments=Segments(tuple(map(len, patches))),
             token_index=ids.eq(self.picture_id).nonzero().squeeze(1),
@@ -107,7 +107,7 @@ class Reader:
         return torch.cat(ordered)[None]
 
     def padded(self, stream: Tensor) -> Tensor:
-        """The packed rows, float[T, D], in their places among the padding, float[B, L, D]."""
+        """The packed rows, float[T, D], where they stand among the padding, float[B, L, D]."""
         full = stream.new_zeros(*self.real.shape, stream.shape[1])
         full[self.real] = stream
         return full
@@ -140,16 +140,16 @@ def test_every_output_is_the_references(case: Any) -> None:
     model = vitrail.load(case.folder, device="cpu").model
     taps = Taps(model)
     batch = reader.batch(reader.rows)
-    pictures = None
+    media = {}
     if batch.vision is not None:
         features = model.encoder(batch.vision)
-        pictures = model.projector(features, batch.vision)
+        media["vision"] = model.projector(features, batch.vision)
         case.compare("vision_last_hidden", reader.by_row(features, batch.vision))
-        made = pictures.split([reader.tokens(number) for number in range(len(reader.sizes))])
+        made = media["vision"].split([reader.tokens(number) for number in range(len(reader.sizes))])
         for number, one in enumerate(made):
             case.compare(f"image_embeds.{number}", one)
-    embeddings = model.embed(batch, pictures)
-    hidden = model.run(embeddings, batch.text.positions, batch.text.segments)
+    embeddings, context = model.fused(batch, media)
+    hidden = model.backbone(embeddings, batch.text.positions, batch.text.segments, context=context)
     taps.seen["llm_hidden.0"] = embeddings
     for name in sorted(taps.seen.keys() & case.outputs.keys()):
         if name.startswith("vision"):

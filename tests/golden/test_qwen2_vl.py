@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 import torch
-from picture_text import Spoken, settings, shifted
+from picture_text import Spoken, batch_of, settings, shifted
 from qwen_towers import stream_of
 from safetensors.torch import load_file, save_file
 from torch import Tensor
@@ -52,17 +52,17 @@ class Reader:
         for earlier in range(row):
             for kind, _, _ in self.media(earlier):
                 number[kind] += 1
-        found, place = [], 0
-        while place < len(ids):
-            if ids[place] not in self.kinds:
-                place += 1
+        found, index = [], 0
+        while index < len(ids):
+            if ids[index] not in self.kinds:
+                index += 1
                 continue
-            kind = self.kinds[ids[place]]
+            kind = self.kinds[ids[index]]
             times, rows, columns = self.inputs[f"{kind}_grid_thw"][number[kind]].tolist()
-            grid = Grid(place, times, rows // self.merge, columns // self.merge, self.step(kind, number[kind]))
+            grid = Grid(index, times, rows // self.merge, columns // self.merge, self.step(kind, number[kind]))
             found.append((kind, number[kind], grid))
             number[kind] += 1
-            place += grid.tokens
+            index += grid.tokens
         return found
 
     def step(self, kind: str, number: int) -> float:
@@ -86,7 +86,7 @@ class Reader:
             positions=torch.cat([self.positions(row) for row in rows], dim=1),
             segments=Segments(tuple(map(len, ids))),
         )
-        return Batch(text, self.vision(rows, text.ids), ("",) * len(rows), ("",) * len(rows), float(text.weights.sum()))
+        return batch_of(text, self.vision(rows, text.ids))
 
     def vision(self, rows: Sequence[int], ids: Tensor) -> MediaStream | None:
         found = [(kind, number) for row in rows for kind, number, _ in self.media(row)]
@@ -99,11 +99,11 @@ class Reader:
             patches.append(self.inputs[name].split(every.prod(1).tolist())[number])
             grids.append(every[number])
         stream = stream_of(torch.cat(patches), torch.stack(grids), self.merge)
-        places = torch.isin(ids, torch.tensor(list(self.kinds))).nonzero().squeeze(1)
-        return replace(stream, token_index=places)
+        index = torch.isin(ids, torch.tensor(list(self.kinds))).nonzero().squeeze(1)
+        return replace(stream, token_index=index)
 
     def padded(self, stream: Tensor) -> Tensor:
-        """The packed rows, float[T, D], in their places among the padding, float[B, L, D]."""
+        """The packed rows, float[T, D], where they stand among the padding, float[B, L, D]."""
         full = stream.new_zeros(*self.real.shape, stream.shape[1])
         full[self.real] = stream
         return full
@@ -114,8 +114,8 @@ def test_every_output_of_text_is_the_references(case: Any) -> None:
     """Those of the towers are another test's."""
     model, reader = vitrail.load(case.folder, device="cpu").model, Reader(case)
     spoken, batch = Spoken(model), reader.batch(reader.rows)
-    embeddings = model.embed(batch)
-    last = model.run(embeddings, batch.text.positions, batch.text.segments)
+    embeddings, context = model.fused(batch)
+    last = model.backbone(embeddings, batch.text.positions, batch.text.segments, context=context)
     spoken.states[0] = embeddings
     for number, state in spoken.states.items():
         case.compare(f"llm_hidden.{number}", reader.padded(state), reader.real)
@@ -234,6 +234,7 @@ def test_positions_on_a_line_would_be_noticed(case: Any) -> None:
     model = vitrail.load(case.folder, device="cpu").model
     batch = reader.batch(reader.rows)
     line = torch.cat([torch.arange(length) for length in batch.text.segments.lengths])
-    logits = model.logits(model.run(model.embed(batch), line, batch.text.segments))
+    embeddings, context = model.fused(batch)
+    logits = model.logits(model.backbone(embeddings, line, batch.text.segments, context=context))
     with pytest.raises(AssertionError, match="off by"):
         case.compare("logits", reader.padded(logits), reader.real)

@@ -126,7 +126,7 @@ def in_rows(patches: Tensor, grids: list[list[int]]) -> MediaStream:
 
 def opened_projector(case: Any, width: int, out: int, merge: int) -> MLPProjector:
     """Kimi-VL's: each patch is normed, then 2 x 2 of them go through two layers."""
-    projector = MLPProjector(MLPProjectorConfig(hidden=width * merge**2, norm="layer"), width, out, merge)
+    projector = MLPProjector(MLPProjectorConfig(hidden=width * merge**2, norm="layer"), width, out, merge**2)
     names = {"norm": "pre_norm", "first": "linear_1", "second": "linear_2"}
     official = load_tensors(case.folder / "model.safetensors")
     ours = projector.state_dict()

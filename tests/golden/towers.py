@@ -27,7 +27,7 @@ def stream_of(pictures: Sequence[Tensor], patch: int, merge: int = 1) -> MediaSt
     )
     count = sum(map(len, patches))
     return MediaStream(
-        patches=torch.from_numpy(np.concatenate(patches)),
+        values=torch.from_numpy(np.concatenate(patches)),
         positions=torch.from_numpy(np.concatenate(positions)),
         segments=Segments(tuple(map(len, patches))),
         token_index=torch.arange(count // merge**2),

@@ -17,14 +17,14 @@ from PIL import Image
 from vitrail.contracts.errors import DataError, MediaError, VitrailError
 from vitrail.contracts.messages import Conversation, ImagePart, Message, TextPart
 from vitrail.contracts.replies import Reply
-from vitrail.contracts.samples import Batch
+from vitrail.contracts.samples import Batch, Segments
 from vitrail.data.encode import Encode
 from vitrail.inference import chat_model
 from vitrail.inference.chat_model import ChatModel, conversation
 from vitrail.inference.config import GenerationConfig
 from vitrail.inference.engine import Engine
 from vitrail.media.config import TilesConfig
-from vitrail.media.tiling import Tiling
+from vitrail.media.rule import vision_alone
 from vitrail.models.assembled import MultimodalModel
 
 Make = Callable[..., MultimodalModel]
@@ -136,7 +136,7 @@ def test_without_media_leaves_the_pictures_out(chat: ChatModel, pixels: np.ndarr
 
 
 def test_a_picture_that_is_asked_about_may_have_more_tiles(tiny_model: Make, tiny_encode: Encode) -> None:
-    media = Tiling(TilesConfig(patch=8, merge=2, tile=32, max_tiles=1, max_tiles_in_use=4))
+    media = vision_alone(TilesConfig(patch=8, merge=2, tile=32, max_tiles=1, max_tiles_in_use=4))
     chat = ChatModel(tiny_model(5).eval(), replace(tiny_encode, media=media))
     wide = np.zeros((64, 64, 3), np.uint8)
     asked = conversation((wide, "What?"))
@@ -276,7 +276,7 @@ def test_the_loss_of_a_sample(chat: ChatModel, pixels: np.ndarray) -> None:
     with torch.no_grad():
         prompt = chat.prompt(Conversation("x", answered.messages[:1]))
         ids = torch.tensor([*chat.encode.tokenizer.encode("Red."), chat.encode.tokenizer.special("<|end|>")])
-        whole = torch.cat([chat.model.embed(prompt), chat.model.backbone.embed(ids)])
-        hidden = chat.model.run(whole, torch.arange(len(whole)), type(prompt.text.segments)((len(whole),)))
+        whole = torch.cat([chat.model.fused(prompt)[0], chat.model.backbone.embed(ids)])
+        hidden = chat.model.backbone(whole, torch.arange(len(whole)), Segments((len(whole),)))
         logits = chat.model.logits(hidden[-len(ids) - 1 : -1])
     assert total == pytest.approx(float(torch.nn.functional.cross_entropy(logits, ids, reduction="sum")), rel=1e-5)

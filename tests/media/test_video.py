@@ -15,7 +15,7 @@ from vitrail.contracts.errors import MediaError, MissingExtraError
 from vitrail.contracts.messages import ImagePart, VideoPart
 from vitrail.media import video
 from vitrail.media.config import NativeResolutionConfig, TilesConfig
-from vitrail.media.rule import picture_rule
+from vitrail.media.rule import media_part, picture_rule
 
 QWEN = picture_rule(NativeResolutionConfig(max_tokens=16384))
 SAMPLING = video.Sampling()
@@ -125,10 +125,10 @@ def claiming(count: int) -> bytes:
     buffer = io.BytesIO()
     written(buffer)
     data = bytearray(buffer.getvalue())
-    place = data.index(b"stts")
+    table = data.index(b"stts")
     # One entry: 20 frames; the sizes of the frames have their own table.
-    assert int.from_bytes(data[place + 12 : place + 16], "big") == 20
-    data[place + 12 : place + 16] = count.to_bytes(4, "big")
+    assert int.from_bytes(data[table + 12 : table + 16], "big") == 20
+    data[table + 12 : table + 16] = count.to_bytes(4, "big")
     return bytes(data)
 
 

@@ -18,7 +18,6 @@ from vitrail.data.collate import collate
 from vitrail.data.encode import Encode
 from vitrail.models.assembled import MultimodalModel
 from vitrail.models.config import CustomConfig
-from vitrail.models.fusion.splice import Splice
 from vitrail.recipe.schema import Recipe
 
 Make = Callable[..., MultimodalModel]
@@ -45,13 +44,13 @@ class Average(nn.Module):
 class First(nn.Module):
     """A projector that keeps the first patch of each token."""
 
-    def __init__(self, encoder_width, backbone_width, merge):
+    def __init__(self, encoder_width, backbone_width, patches_per_token):
         super().__init__()
-        self.merge = merge
+        self.together = patches_per_token
         self.linear = nn.Linear(encoder_width, backbone_width)
 
     def forward(self, features, stream):
-        return self.linear(features[:: self.merge**2])
+        return self.linear(features[:: self.together])
 '''
 
 
@@ -113,8 +112,8 @@ def test_a_sample_does_not_see_its_neighbours(tiny_model: Make, tiny_encode: Enc
     """Bit for bit: with another picture, and other words, in the second sample, the others stay as they were."""
     model = tiny_model()
     changed = list(samples)
-    pictures = [dataclasses.replace(part, image=255 - part.image) for part in samples[1].pictures]
-    changed[1] = dataclasses.replace(samples[1], pictures=tuple(pictures), ids=samples[1].ids[::-1].copy())
+    pictures = [dataclasses.replace(part, image=255 - part.image) for part in samples[1].media]
+    changed[1] = dataclasses.replace(samples[1], media=tuple(pictures), ids=samples[1].ids[::-1].copy())
     before, after = model(batch_of(samples, tiny_encode)), model(batch_of(changed, tiny_encode))
     start, end = len(samples[0]), len(samples[0]) + len(samples[1])
     assert torch.equal(before[:start], after[:start])
@@ -126,14 +125,15 @@ def test_a_sample_does_not_see_its_neighbours(tiny_model: Make, tiny_encode: Enc
 def test_each_picture_stands_in_its_own_place(tiny_model: Make, tiny_encode: Encode, samples: list[Sample]) -> None:
     """The stream the backbone reads holds, at each slot, the tokens of that picture encoded by itself."""
     model = tiny_model()
-    fused = model.embed(batch_of(samples, tiny_encode))
+    fused, context = model.fused(batch_of(samples, tiny_encode))
+    assert context is None
     offset, seen = 0, 0
     for sample in samples:
         text = model.backbone.embed(torch.from_numpy(sample.ids))
         expected = text.clone()
         for slot in sample.slots:
-            only = dataclasses.replace(sample, pictures=(sample.media[slot.media],))
-            moved = dataclasses.replace(only, slots=(dataclasses.replace(slot, picture=0),))
+            only = dataclasses.replace(sample, media=(sample.media[slot.media],))
+            moved = dataclasses.replace(only, slots=(dataclasses.replace(slot, media=0),))
             vision = batch_of([moved], tiny_encode).vision
             assert vision is not None
             expected[slot.start : slot.start + slot.view.tokens] = model.projector(model.encoder(vision), vision)
@@ -143,12 +143,13 @@ def test_each_picture_stands_in_its_own_place(tiny_model: Make, tiny_encode: Enc
     assert seen == sum(len(sample.media) for sample in samples) == 12
 
 
-def test_splice_refuses_another_number_of_tokens(tiny_encode: Encode, samples: list[Sample]) -> None:
-    vision = batch_of(samples, tiny_encode).vision
-    assert vision is not None
-    places = len(vision.token_index)
-    with pytest.raises(AssertionError, match=f"the projector made {places - 1} tokens, the text holds {places} places"):
-        Splice()(torch.zeros(1000, 8), torch.zeros(places - 1, 8), vision)
+def test_splice_refuses_another_number_of_tokens(tiny_model: Make, tiny_encode: Encode, samples: list[Sample]) -> None:
+    batch = batch_of(samples, tiny_encode)
+    assert batch.vision is not None
+    count = len(batch.vision.token_index)
+    made = f"vision: the projector made {count - 1} tokens, the text holds {count} placeholders"
+    with pytest.raises(AssertionError, match=made):
+        tiny_model().fusion(torch.zeros(1000, 8), {"vision": torch.zeros(count - 1, 8)}, batch)
 
 
 def test_a_seed_gives_the_same_weights(tiny_model: Make) -> None:

@@ -19,10 +19,11 @@ windows = st.none() | st.integers(1, 6)
 def plain(
     query: Tensor, key: Tensor, value: Tensor, segments: Segments, causal: bool, scale: float, window: int | None = None
 ) -> Tensor:
-    """One softmax over everything, with a mask; the queries are the last places."""
+    """One softmax over everything, with a mask. segments: of the keys; the queries are the last positions."""
     of_key = torch.repeat_interleave(torch.arange(len(segments.lengths)), torch.tensor(segments.lengths))
     keys = torch.arange(key.shape[1])
-    queries = keys[-query.shape[1] :]
+    # There may be more queries than keys where all see all.
+    queries = (torch.arange(query.shape[1]) + key.shape[1] - query.shape[1]).clamp(min=0)
     mask = of_key[queries][:, None] == of_key
     if causal:
         mask &= keys <= queries[:, None]
@@ -63,13 +64,14 @@ def test_it_is_plain_attention_with_a_mask(
 
 @settings(max_examples=40, deadline=None)
 @given(keys=st.integers(2, 12), data=st.data(), heads=heads, causal=st.booleans(), window=windows)
-def test_with_a_past_the_queries_are_the_last_places(
+def test_with_a_past_the_queries_are_the_last_positions(
     keys: int, data: st.DataObject, heads: tuple[int, int], causal: bool, window: int | None
 ) -> None:
     queries = data.draw(st.integers(1, keys - 1))
     window = window if causal else None
     query, key, value = drawn(keys, heads, queries, keys)
-    ours = packed_attention(query, key, value, Segments((keys,)), causal=causal, scale=0.5, window=window)
+    lengths = Segments((queries,)), Segments((keys,))
+    ours = packed_attention(query, key, value, *lengths, causal=causal, scale=0.5, window=window)
     reference = plain(query, key, value, Segments((keys,)), causal, 0.5, window)
     torch.testing.assert_close(ours, reference, atol=1e-5, rtol=1e-5)
 
@@ -108,20 +110,78 @@ def test_segments_must_cover_the_stream(lengths: tuple[int, ...]) -> None:
 
 @settings(max_examples=40, deadline=None)
 @given(lengths=st.lists(st.integers(1, 9), min_size=2, max_size=6).map(tuple), heads=heads, window=windows)
-def test_behind_several_pasts_each_query_is_the_last_place_of_its_own(
+def test_behind_several_pasts_each_query_is_the_last_position_of_its_own(
     lengths: tuple[int, ...], heads: tuple[int, int], window: int | None
 ) -> None:
     query, key, value = drawn(sum(lengths), heads, len(lengths), sum(lengths))
-    ours = packed_attention(query, key, value, Segments(lengths), causal=True, scale=0.5, window=window)
+    each, past = Segments((1,) * len(lengths)), Segments(lengths)
+    ours = packed_attention(query, key, value, each, past, causal=True, scale=0.5, window=window)
     pasts = zip(query.split(1, 1), key.split(lengths, 1), value.split(lengths, 1), lengths, strict=True)
     alone = [plain(*past, Segments((length,)), True, 0.5, window) for *past, length in pasts]
     torch.testing.assert_close(ours, torch.cat(alone, 1), atol=1e-5, rtol=1e-5)
 
 
-def test_behind_several_pasts_there_is_one_query_each() -> None:
+pairs = st.lists(st.tuples(st.integers(1, 5), st.integers(0, 7)), min_size=1, max_size=6)
+"""Lengths of segments of queries and of keys."""
+
+
+@settings(max_examples=120, deadline=None)
+@given(pairs=pairs, heads=heads, causal=st.booleans(), window=windows, seed=st.integers(0, 1000))
+def test_queries_of_each_segment_see_the_keys_of_theirs(
+    pairs: list[tuple[int, int]], heads: tuple[int, int], causal: bool, window: int | None, seed: int
+) -> None:
+    """Pair by pair, with every gradient; where there are no keys there is nothing, and causal queries are the last."""
+    window = window if causal else None
+    # The past of a causal query has the query itself in it.
+    pairs = [(queries, queries + keys if causal and keys else keys) for queries, keys in pairs]
+    of_queries, of_keys = (Segments(lengths) for lengths in zip(*pairs, strict=True))
+    streams = [stream.requires_grad_() for stream in drawn(seed, heads, of_queries.total, of_keys.total)]
+    ours = packed_attention(*streams, of_queries, of_keys, causal=causal, scale=0.3, window=window)
+    query, key, value = streams
+    cut = query.split(of_queries.lengths, 1), key.split(of_keys.lengths, 1), value.split(of_keys.lengths, 1)
+    alone = [
+        plain(*part, Segments((keys,)), causal, 0.3, window) if keys else torch.zeros_like(part[0])
+        for *part, keys in zip(*cut, of_keys.lengths, strict=True)
+    ]
+    reference = torch.cat(alone, 1)
+    torch.testing.assert_close(ours, reference, atol=1e-5, rtol=1e-5)
+    if not of_keys.total:
+        return
+    weights = torch.randn(ours.shape, generator=torch.Generator().manual_seed(seed))
+    for mine, theirs in zip(
+        torch.autograd.grad((ours * weights).sum(), streams),
+        torch.autograd.grad((reference * weights).sum(), streams),
+        strict=True,
+    ):
+        torch.testing.assert_close(mine, theirs, atol=1e-5, rtol=1e-5)
+
+
+@pytest.mark.parametrize("causal", [True, False])
+def test_segments_without_keys_give_zeros(causal: bool) -> None:
+    query, key, value = drawn(0, (4, 2), 6, 3)
+    out = packed_attention(query, key, value, Segments((2, 1, 3)), Segments((0, 3, 0)), causal=causal)
+    assert torch.equal(out[:, :2], torch.zeros(4, 2, 8))
+    assert torch.equal(out[:, 3:], torch.zeros(4, 3, 8))
+    assert (out[:, 2] != 0).all()
+    nothing = packed_attention(query, key[:, :0], value[:, :0], Segments((6,)), Segments((0,)), causal=causal)
+    assert torch.equal(nothing, torch.zeros(4, 6, 8))
+
+
+def test_causal_queries_are_the_last_positions_of_their_keys() -> None:
+    """Weights are even where the queries are zeros: of values 1, 2, 4 ... the sum tells which were seen."""
+    query, key, value = torch.zeros(1, 5, 1), torch.zeros(1, 9, 1), 2.0 ** torch.arange(9)[None, :, None]
+    out = packed_attention(query, key, value, Segments((2, 3)), Segments((4, 5)), causal=True)
+    seen = [[0, 1, 2], [0, 1, 2, 3], [4, 5, 6], [4, 5, 6, 7], [4, 5, 6, 7, 8]]
+    expected = [sum(2**index for index in indices) / len(indices) for indices in seen]
+    torch.testing.assert_close(out.flatten(), torch.tensor(expected))
+
+
+def test_a_segment_of_keys_for_each_of_queries() -> None:
     query, key, value = drawn(0, (2, 2), 3, 6)
-    with pytest.raises(AssertionError, match="one query each"):
-        packed_attention(query, key, value, Segments((3, 3)), causal=True)
+    with pytest.raises(AssertionError, match="a segment of keys for each of queries"):
+        packed_attention(query, key, value, Segments((3,)), Segments((3, 3)), causal=True)
+    with pytest.raises(AssertionError, match="segments cover 5 positions, keys have 6"):
+        packed_attention(query, key, value, Segments((3,)), Segments((5,)), causal=True)
 
 
 def test_a_window_needs_causal_attention() -> None:

@@ -191,7 +191,7 @@ def test_every_axis_of_a_grid_counts(axis: int) -> None:
     line = torch.arange(len(text)).repeat(3, 1)
     moved = line.clone()
     moved[axis, 5:] += 3
-    first, second = (ours(ours.embed(text), places, Segments((len(text),))) for places in (line, moved))
+    first, second = (ours(ours.embed(text), positions, Segments((len(text),))) for positions in (line, moved))
     assert (first - second).abs().max() > 1e-3
     torch.testing.assert_close(first[:5], second[:5])
 

@@ -14,7 +14,7 @@ import vitrail
 from vitrail import build
 from vitrail.contracts.errors import RecipeError
 from vitrail.contracts.messages import Conversation, ImagePart, Message, TextPart
-from vitrail.contracts.samples import Batch, Pack, Sample, Segments, View
+from vitrail.contracts.samples import Batch, Pack, Sample, Segments
 from vitrail.data.collate import collate
 from vitrail.data.encode import Encode
 from vitrail.inference.config import GenerationConfig
@@ -75,7 +75,7 @@ def loss_and_gradients(model: MultimodalModel, batches: list[Batch]) -> tuple[fl
     return total, {name: p.grad.clone() for name, p in model.named_parameters() if p.grad is not None}
 
 
-def test_samples_carry_the_places_of_their_tokens(encode: Encode) -> None:
+def test_samples_carry_the_positions_of_their_tokens(encode: Encode) -> None:
     """A picture of 16 x 512 px is a row of 32 tokens: the text after it goes on 31 behind its row."""
     sample = encode(conversation(2))
     first, second = sample.slots
@@ -120,7 +120,7 @@ def test_where_a_picture_token_stands_is_noticed(tiny_recipe: Recipe, encode: En
     model = model_of(config_of(tiny_recipe), encode)
     batch = batch_of([encode(conversation(3))], encode)
     line = torch.arange(batch.text.segments.total).expand(3, -1)
-    on_a_line = dataclasses.replace(batch, text=dataclasses.replace(batch.text, positions=line))
+    on_a_line = batch.having("text", dataclasses.replace(batch.text, positions=line))
     assert abs(float(model.loss_sum(batch) - model.loss_sum(on_a_line))) > 1e-3
 
 
@@ -131,19 +131,17 @@ def test_cached_is_uncached(number: int, tiny_recipe: Recipe, encode: Encode) ->
     model = model_of(config_of(tiny_recipe), encode).eval()
     prompt = batch_of([encode.question(conversation(number, answer=""))], encode)
     cached = list(generate(model, prompt, frozenset(), GenerationConfig(max_tokens=12)))
-    places = [Grid(slot.start, 1, *divide(slot.view)) for slot in encode.question(conversation(number, "")).slots]
-    embeddings = model.embed(prompt)
+    slots = encode.question(conversation(number, "")).slots
+    grids = [Grid(slot.start, 1, slot.view.token_rows, slot.view.token_columns) for slot in slots]
+    embeddings, context = model.fused(prompt)
+    assert context is None
     whole: list[int] = []
     for _ in range(12):
-        positions = torch.from_numpy(grid_positions(len(embeddings), places))
-        hidden = model.run(embeddings, positions, Segments((len(embeddings),)))
+        positions = torch.from_numpy(grid_positions(len(embeddings), grids))
+        hidden = model.backbone(embeddings, positions, Segments((len(embeddings),)))
         whole.append(int(model.logits(hidden[-1:])[0].argmax()))
         embeddings = torch.cat([embeddings, model.backbone.embed(torch.tensor(whole[-1:]))])
     assert cached == whole
-
-
-def divide(view: View) -> tuple[int, int]:
-    return view.tokens // view.token_columns, view.token_columns
 
 
 def test_a_finished_model_keeps_its_positions(tiny_recipe: Recipe, encode: Encode, tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from vitrail.build import OWN_TOKENIZERS
+from vitrail.build.data import OWN_TOKENIZERS
 from vitrail.contracts.errors import DataError, RecipeError, WeightsError
 from vitrail.models.backbones.tokenizer import HFTokenizer, byte_tokenizer, load_tokenizer
 

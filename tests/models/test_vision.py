@@ -38,7 +38,7 @@ def stream_of(pictures: list[np.ndarray], merge: int) -> MediaStream:
     patches, positions = zip(*(patchify(picture, PATCH, merge) for picture in pictures), strict=True)
     count = sum(map(len, patches))
     return MediaStream(
-        patches=torch.from_numpy(np.concatenate(patches)),
+        values=torch.from_numpy(np.concatenate(patches)),
         positions=torch.from_numpy(np.concatenate(positions)),
         segments=Segments(tuple(map(len, patches))),
         token_index=torch.arange(count // merge**2),
@@ -162,7 +162,7 @@ def test_a_token_sees_exactly_its_block_of_pixels() -> None:
     torch.manual_seed(0)
     merge, picture = 2, pictures()[0]
     encoder = VisionTransformer(VisionTransformerConfig(width=WIDTH, depth=0, heads=HEADS), 3 * PATCH**2)
-    projector = MLPProjector(MLPProjectorConfig(), WIDTH, 20, merge)
+    projector = MLPProjector(MLPProjectorConfig(), WIDTH, 20, merge**2)
 
     def tokens(pixels: np.ndarray) -> Tensor:
         stream = stream_of([pixels], merge)
@@ -185,7 +185,7 @@ def test_patches_enter_a_token_row_by_row() -> None:
     torch.manual_seed(0)
     merge, (height, width) = 2, (4, 6)
     grid = torch.randn(height, width, WIDTH)
-    projector = MLPProjector(MLPProjectorConfig(hidden=24), WIDTH, 20, merge)
+    projector = MLPProjector(MLPProjectorConfig(hidden=24), WIDTH, 20, merge**2)
     stream = stream_of([pictures()[0]], merge)
     ours = projector(grid[stream.positions[:, 0], stream.positions[:, 1]], stream)
     blocks = projector.norm(grid).unfold(0, merge, merge).unfold(1, merge, merge)  # rows, columns, WIDTH, 2, 2

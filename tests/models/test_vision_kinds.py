@@ -47,7 +47,7 @@ def stream_of(some: list[np.ndarray], merge: int = 2) -> MediaStream:
     patches, positions = zip(*(patchify(one, PATCH, merge) for one in some), strict=True)
     count = sum(map(len, patches))
     return MediaStream(
-        patches=torch.from_numpy(np.concatenate(patches)),
+        values=torch.from_numpy(np.concatenate(patches)),
         positions=torch.from_numpy(np.concatenate(positions)),
         segments=Segments(tuple(map(len, patches))),
         token_index=torch.arange(count // merge**2),
@@ -85,7 +85,7 @@ def test_the_order_of_patches_changes_nothing_else(kind: str) -> None:
     picture = pictures()[:1]
     merged, plain = stream_of(picture, 2), stream_of(picture, 1)
     first, second = encoder(merged), encoder(plain)
-    extra = len(first) - len(merged.patches)
+    extra = len(first) - len(merged.values)
     order = (merged.positions[:, 0] * (SIZES[0][1] // PATCH) + merged.positions[:, 1]).argsort()
     torch.testing.assert_close(first[extra:][order], second[extra:], rtol=1e-4, atol=1e-5)
     torch.testing.assert_close(first[:extra], second[:extra], rtol=1e-4, atol=1e-5)
@@ -254,7 +254,7 @@ def test_columns_of_tokens_come_first_where_asked() -> None:
     """Of views of several shapes; patches lie in merge order, tokens are 2 x 2 of them."""
     stream = stream_of(pictures([(16, 8), (8, 24)]))
     rows, columns = (
-        MLPProjector(MLPProjectorConfig(order=order), WIDTH, 12, 2)  # type: ignore[arg-type]
+        MLPProjector(MLPProjectorConfig(order=order), WIDTH, 12, 4)  # type: ignore[arg-type]
         for order in ("rows", "columns")
     )
     columns.load_state_dict(rows.state_dict())
@@ -269,7 +269,7 @@ def test_the_norm_stands_before_or_after_patches_merge(norm: Any) -> None:
     stream = stream_of(pictures())
     features = torch.randn(len(stream.values), WIDTH)
     for where, normed in (("patches", WIDTH), ("merged", 4 * WIDTH)):
-        projector = MLPProjector(MLPProjectorConfig(norm=norm, norm_at=where, bias=False), WIDTH, 12, 2)  # type: ignore[arg-type]
+        projector = MLPProjector(MLPProjectorConfig(norm=norm, norm_at=where, bias=False), WIDTH, 12, 4)  # type: ignore[arg-type]
         assert projector.first.bias is None
         made = {
             "rms": torch.nn.RMSNorm(normed, eps=1e-5),
@@ -283,7 +283,7 @@ def test_the_norm_stands_before_or_after_patches_merge(norm: Any) -> None:
 
 def test_the_linear_projector_is_one_product() -> None:
     stream = stream_of(pictures())
-    projector = LinearProjector(LinearProjectorConfig(), WIDTH, 12, 2)
+    projector = LinearProjector(LinearProjectorConfig(), WIDTH, 12, 4)
     features = torch.randn(len(stream.values), WIDTH)
     tokens = projector(features, stream)
     assert tokens.shape == (len(stream.token_index), 12)

@@ -108,8 +108,8 @@ def test_no_finished_model(tmp_path: Path) -> None:
 def test_a_description_of_a_later_version(saved: Path) -> None:
     path = saved / "vitrail.yaml"
     text = path.read_text(encoding="utf-8")
-    path.write_text(text.replace("layout: 1", "layout: 2"), encoding="utf-8")
-    with pytest.raises(WeightsError, match="has layout 2, this version reads 1"):
+    path.write_text(text.replace("layout: 2", "layout: 3"), encoding="utf-8")
+    with pytest.raises(WeightsError, match="has layout 3, this version reads up to 2"):
         build.load(saved)
     path.write_text(text + "shape: round\n", encoding="utf-8")
     with pytest.raises(WeightsError, match=r"this version cannot read the model's description: .*shape"):

@@ -12,8 +12,10 @@ from safetensors.torch import load_file, save_file
 from transformers import AutoConfig, AutoModelForCausalLM
 
 from vitrail import build
+from vitrail.build.data import OWN_TOKENIZERS
 from vitrail.contracts.errors import MissingExtraError, RecipeError, VitrailError, WeightsError
 from vitrail.contracts.samples import Segments
+from vitrail.models.backbones.construct import build_backbone
 from vitrail.models.backbones.decoder import decoder_from_pretrained
 from vitrail.models.backbones.tokenizer import load_tokenizer
 from vitrail.models.backbones.weights_source import cache_folder, local_folder, local_or_hub
@@ -92,7 +94,7 @@ def test_a_gguf_is_converted_once(importable: Path, monkeypatch: pytest.MonkeyPa
 
 def test_a_folder_without_weights_is_one_line(tmp_path: Path) -> None:
     with pytest.raises(WeightsError, match=r"^model\.backbone\.id: cannot load ") as caught:
-        build.build_backbone(DecoderConfig(id=str(tmp_path)), 300)
+        build_backbone(DecoderConfig(id=str(tmp_path)), 300)
     assert "\n" not in str(caught.value)
 
 
@@ -112,7 +114,7 @@ def test_a_truncated_official_file_is_one_line(tmp_path: Path) -> None:
     path = tmp_path / "model.safetensors"
     path.write_bytes(path.read_bytes()[:-100])
     with pytest.raises(WeightsError, match=r"^model\.backbone\.id: cannot load ") as caught:
-        build.build_backbone(DecoderConfig(id=str(tmp_path)), 300)
+        build_backbone(DecoderConfig(id=str(tmp_path)), 300)
     assert "\n" not in str(caught.value)
 
 
@@ -125,11 +127,11 @@ def test_an_official_folder_that_lacks_a_tensor(tmp_path: Path, shape: tuple[int
     del tensors[name]
     save_file({**tensors, **({name: torch.zeros(shape)} if shape else {})}, path)
     with pytest.raises(WeightsError, match=f"lacks '{name}', or has it in another shape$"):
-        build.build_backbone(DecoderConfig(id=str(tmp_path)), 300)
+        build_backbone(DecoderConfig(id=str(tmp_path)), 300)
 
 
 def test_a_tokenizer_without_the_prompts_special_tokens(tmp_path: Path) -> None:
-    build.OWN_TOKENIZERS["bytes"](["<|other|>"]).save(str(tmp_path))
+    OWN_TOKENIZERS["bytes"](["<|other|>"]).save(str(tmp_path))
     config = DecoderConfig(id=str(tmp_path))
     with pytest.raises(WeightsError, match=r"has no special token '<\|im_end\|>'; it has: <\|other\|>"):
         build.build_tokenizer(config, PromptConfig(template="chatml"))
@@ -148,7 +150,7 @@ def test_a_tokenizer_without_the_prompts_special_tokens(tmp_path: Path) -> None:
 )
 def test_settings_that_transformers_refuses_are_one_line(settings: dict[str, Any], said: str) -> None:
     with pytest.raises(RecipeError, match=said) as caught:
-        build.build_backbone(DecoderConfig(config=settings, tokenizer="bytes"), 300)
+        build_backbone(DecoderConfig(config=settings, tokenizer="bytes"), 300)
     assert "\n" not in str(caught.value)
 
 

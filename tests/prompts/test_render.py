@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -238,10 +239,10 @@ def test_slots_point_to_fillers_in_reading_order(chat: TurnTemplate, conversatio
     filler = TOKENIZERS[chat.name].special(chat.filler)
     taken = np.zeros(len(made.ids), bool)
     for slot in made.slots:
-        place = slice(slot.start, slot.start + slot.view.tokens)
-        assert (made.ids[place] == filler).all()
-        assert not taken[place].any()
-        taken[place] = True
+        span = slice(slot.start, slot.start + slot.view.tokens)
+        assert (made.ids[span] == filler).all()
+        assert not taken[span].any()
+        taken[span] = True
     # Without its pictures it is the same conversation in the same words.
     bare = tuple(
         Message(message.role, tuple(part for part in message.parts if isinstance(part, TextPart)))
@@ -323,5 +324,47 @@ def test_rows_of_a_picture_are_parted_and_closed_as_asked() -> None:
     out = render(conversation, [(view,)], chat, tokenizer, PromptConfig(picture=around))
     at, row, done = map(tokenizer.special, around.specials)
     assert out.ids[:8].tolist() == [at, at, at, row, at, at, at, done]
-    assert [out.ids[place] for place in out.slots[0].indices] == [at] * 6
+    assert [out.ids[index] for index in out.slots[0].indices] == [at] * 6
     assert (out.slots[0].start, out.slots[0].end) == (0, 7)
+
+
+def asked_with(views: Sequence[View], around: PictureConfig) -> Rendered:
+    chat = template("terse")
+    tokenizer = byte_tokenizer((*chat.specials, *around.specials))
+    conversation = talk(Message("user", (ImagePart("a"), TextPart("?"))), turn("assistant", "2"))
+    return render(conversation, [views], chat, tokenizer, PromptConfig(picture=around))
+
+
+@pytest.mark.parametrize("row_break", ["", "<|row|>"])
+def test_a_view_has_as_many_placeholders_as_tokens_whatever_its_patches(row_break: str) -> None:
+    """30 x 34 patches that a projector makes 8 x 8 tokens of."""
+    view = View(height=420, width=476, rows=30, columns=34, token_rows=8, token_columns=8)
+    made = asked_with([view], PictureConfig(token="<|at|>", row_break=row_break))
+    (slot,) = made.slots
+    assert len(slot.indices) == view.tokens == 64
+    assert len(set(made.ids[list(slot.indices)])) == 1
+    assert (made.ids == made.ids[slot.start]).sum() == 64
+    assert slot.end - slot.start == 64 + (7 if row_break else 0)
+
+
+def test_another_number_of_placeholders_is_our_own_mistake() -> None:
+    class Boastful(View):
+        @property
+        def tokens(self) -> int:
+            return super().tokens + 1
+
+    with pytest.raises(AssertionError, match="64 placeholders for 65 tokens"):
+        asked_with([Boastful(420, 476, 30, 34, 8, 8)], PictureConfig(token="<|at|>"))
+
+
+def test_what_is_not_spliced_has_a_slot_and_no_placeholders() -> None:
+    """The language model sees it by cross-attention; its slot says where it stands, what is around it stays."""
+    around = PictureConfig(token="<|at|>", end="<|done|>")
+    view = View(420, 476, 30, 34, 8, 8)
+    beside = replace(view, spliced=False)
+    made, spliced = asked_with([beside], around), asked_with([view], around)
+    (slot,) = made.slots
+    assert len(slot.indices) == 0
+    assert slot.start == slot.end == spliced.slots[0].start
+    assert len(spliced.ids) - len(made.ids) == 64
+    assert made.ids.tolist() == np.delete(spliced.ids, list(spliced.slots[0].indices)).tolist()

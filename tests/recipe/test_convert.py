@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import pytest
-from example_settings import Data
+from example_settings import Data, Drawn
 
 from vitrail.contracts.errors import RecipeError
 from vitrail.recipe.strict import read

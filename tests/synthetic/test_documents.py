@@ -155,7 +155,7 @@ def test_boxes_of_text_are_tight(documents: dict[str, list[Document]]) -> None:
     assert seen > 1000
 
 
-def test_boxes_and_marks_follow_a_turned_page() -> None:
+def test_boxes_and_characters_follow_a_turned_page() -> None:
     moved = 0
     for index in range(80):
         straight, turned = (
@@ -170,23 +170,23 @@ def test_boxes_and_marks_follow_a_turned_page() -> None:
             assert min(turned.boxes[name]) >= 0
             assert turned.boxes[name][2] <= width
             assert turned.boxes[name][3] <= height
-        for one, two in zip(straight.marks, turned.marks, strict=True):
+        for one, two in zip(straight.characters, turned.characters, strict=True):
             assert one.text == two.text
             assert abs(one.x - two.x) * width < 5
             assert abs(one.y - two.y) * height < 5
     assert 15 < moved < 50
 
 
-def test_every_character_is_marked_where_it_stands(documents: dict[str, list[Document]]) -> None:
+def test_every_character_is_known_where_it_stands(documents: dict[str, list[Document]]) -> None:
     for document in documents["train"][::7]:
         height, width = document.picture.shape[:2]
-        marks = list(document.marks)
+        rest = list(document.characters)
         for text, (x1, y1, x2, y2) in document.runs:
-            mine, marks = marks[: len(text.replace(" ", ""))], marks[len(text.replace(" ", "")) :]
-            assert "".join(mark.text for mark in mine) == text.replace(" ", "")
-            assert all(x1 - 3 <= mark.x * width <= x2 + 3 and y1 - 4 <= mark.y * height <= y2 + 4 for mark in mine)
+            mine, rest = rest[: len(text.replace(" ", ""))], rest[len(text.replace(" ", "")) :]
+            assert "".join(one.text for one in mine) == text.replace(" ", "")
+            assert all(x1 - 3 <= one.x * width <= x2 + 3 and y1 - 4 <= one.y * height <= y2 + 4 for one in mine)
             assert all(one.x < two.x for one, two in pairwise(mine))
-        assert not marks
+        assert not rest
 
 
 def test_letters_one_by_one_look_like_whole_words() -> None:

@@ -21,6 +21,7 @@ from transformers.models.pixtral.image_processing_pil_pixtral import (
 
 import vitrail
 from vitrail import build
+from vitrail.build.starting import unfilled
 from vitrail.contracts.samples import Batch, MediaStream, Segments, TextStream
 from vitrail.media.config import NativeResolutionConfig
 from vitrail.media.native import NativeResolution, patchify
@@ -281,7 +282,7 @@ def test_the_parameters_at_full_size_are_the_official_number() -> None:
     config = Mistral3Config(tie_word_embeddings=False)
     spec = mistral3.read(Official({"config.json": config.to_dict()}, {}))
     with torch.device("meta"):
-        ours = build._to_fill(spec.model, spec.backbone)
+        ours = unfilled(spec.model, spec.backbone)
         theirs = Mistral3ForConditionalGeneration(config)
     count = sum(parameter.numel() for parameter in ours.parameters())
     assert count == sum(parameter.numel() for parameter in theirs.parameters())

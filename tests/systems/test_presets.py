@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 import torch
 
-from vitrail import build
+from vitrail.build.starting import unfilled
 from vitrail.models.config import VisionTransformerConfig
 from vitrail.models.encoders.vision_transformer import VisionTransformer
 from vitrail.models.projectors.mlp import MLPProjector
@@ -67,7 +67,7 @@ def test_readers_of_official_settings_make_the_presets() -> None:
 def test_qwen2_vls_merger_has_the_official_number() -> None:
     encoder = presets.qwen2_vit()
     with torch.device("meta"):
-        merger = MLPProjector(qwen_vit.merger(encoder, 2), encoder.width, 3584, 2)
+        merger = MLPProjector(qwen_vit.merger(encoder, 2), encoder.width, 3584, 4)
     assert parameters(merger) == 44_575_744
 
 
@@ -75,7 +75,7 @@ def official_shapes(system: Any, config: dict[str, Any]) -> dict[str, torch.Size
     """Of the tensors that a system of these settings has on disk."""
     spec = system.read(Official({"config.json": config}, {}))
     with torch.device("meta"):
-        model = build._to_fill(spec.model, spec.backbone)
+        model = unfilled(spec.model, spec.backbone)
     return {name: one.shape for name, one in folder.to_official(system, spec, model.state_dict()).items()}
 
 
@@ -146,6 +146,6 @@ def test_internvl_in_transformers_has_its_number() -> None:
     config = InternVLConfig(tie_word_embeddings=False)
     spec = internvl.read(Official({"config.json": config.to_dict()}, {}))
     with torch.device("meta"):
-        ours = build._to_fill(spec.model, spec.backbone)
+        ours = unfilled(spec.model, spec.backbone)
         theirs = InternVLForConditionalGeneration(config)
     assert parameters(ours) == parameters(theirs)

@@ -20,7 +20,9 @@ from transformers.models.qwen2_vl.image_processing_pil_qwen2_vl import Qwen2VLIm
 
 import vitrail
 from vitrail import build
+from vitrail.build.starting import unfilled
 from vitrail.contracts.errors import WeightsError
+from vitrail.contracts.messages import ImagePart
 from vitrail.export.official import export
 from vitrail.inference.chat_model import ChatModel, conversation
 from vitrail.models.config import PatchMergerConfig, VisionTransformerConfig
@@ -85,7 +87,7 @@ SIZES = {
 def test_full_size_has_the_official_number_of_parameters(system: Any, config: dict[str, Any], count: int) -> None:
     spec = system.read(Official({"config.json": config}, {}))
     with torch.device("meta"):
-        model = build._to_fill(spec.model, spec.backbone)
+        model = unfilled(spec.model, spec.backbone)
     assert sum(parameter.numel() for parameter in model.parameters()) == count
 
 
@@ -149,7 +151,9 @@ def test_vitrail_opens_what_it_wrote(exported: tuple[ChatModel, Path], tmp_path:
     assert back.encode.prompt == chat.encode.prompt
     assert back.encode.template == chat.encode.template
     assert back.encode.positions == chat.encode.positions
-    assert back.encode.media.views(700, 300) == chat.encode.media.views(700, 300)
+    wide = ImagePart(picture(300, 700))
+    assert back.encode.views(wide) == chat.encode.views(wide)
+    assert back.encode.media == chat.encode.media
     eight = vitrail.GenerationConfig(max_tokens=8)
     answers = [one.chat(picture(), QUESTION, generation=eight) for one in (back, chat)]
     assert answers[0] == answers[1]

@@ -16,10 +16,13 @@ import vitrail
 from vitrail import build
 from vitrail.contracts.errors import MediaError
 from vitrail.contracts.messages import Row, VideoPart
+from vitrail.contracts.protocols import PictureRule
 from vitrail.contracts.samples import Pack
 from vitrail.data.collate import collate
+from vitrail.data.dialects import to_conversation
 from vitrail.export.official import export
 from vitrail.inference.chat_model import ChatModel, conversation
+from vitrail.media.vision import Vision
 from vitrail.recipe.read import read_recipe
 from vitrail.systems import qwen2_vl
 
@@ -39,7 +42,13 @@ def opened(layout: str, folder: Path) -> tuple[ChatModel, Any]:
     return ChatModel(model, build.build_encode(recipe.model, recipe.prompt, tokenizer)), recipe.model
 
 
-def pairs(clip: NDArray[np.uint8], media: Any) -> torch.Tensor:
+def picture_rule_of(chat: ChatModel) -> PictureRule:
+    rule = chat.encode.media["vision"]
+    assert isinstance(rule, Vision)
+    return rule.picture
+
+
+def pairs(clip: NDArray[np.uint8], media: PictureRule) -> torch.Tensor:
     """Patches of pairs of frames as official code lays them out, written anew here: rows of (channel, frame, y, x)."""
     pixels = (clip.astype(np.float32) / 255 - np.float32(media.mean)) / np.float32(media.std)
     side, unit = media.patch, media.patch * media.merge
@@ -64,13 +73,13 @@ def test_frames_in_transformers_logits_out(layout: str, rate: float, tmp_path: P
     model = AutoModelForImageTextToText.from_pretrained(tmp_path / "out").eval()
     asked = chat.prompt(conversation((VideoPart(frames(), fps=rate), QUESTION)))
     picture = chat.encode.tokenizer.special("<|image_pad|>")
-    count, side = len(frames()) // 2, SIDE // chat.encode.media.patch
+    count, side = len(frames()) // 2, SIDE // picture_rule_of(chat).patch
     assert asked.text.ids.eq(picture).sum() == count * (side // 2) ** 2
     # Theirs tells videos from pictures by the kinds of tokens; what stands there is overwritten.
     ids = asked.text.ids[None].masked_fill(asked.text.ids.eq(picture), model.config.video_token_id)
     inputs = {
         "input_ids": ids,
-        "pixel_values_videos": pairs(frames(), chat.encode.media),
+        "pixel_values_videos": pairs(frames(), picture_rule_of(chat)),
         "video_grid_thw": torch.tensor([[count, side, side]]),
         "mm_token_type_ids": 2 * asked.text.ids.eq(picture).long()[None],
     }
@@ -140,7 +149,7 @@ def with_frames(value: Any) -> Any:
 @pytest.mark.parametrize("name", ROWS)
 def test_rows_of_every_dialect_become_batches(name: str, tmp_path: Path) -> None:
     chat, _ = opened(qwen2_vl.LAYOUT, tmp_path)
-    sample = chat.encode.row(Row("one", with_frames(ROWS[name])), "rows", "auto")
+    sample = chat.encode(to_conversation(Row("one", with_frames(ROWS[name]))), "rows")
     moving = [slot.view.shows for slot in sample.slots if slot.view.shows]
     assert moving == [(0, 1), (2, 3), (4, 5)]
     assert len(sample.media) == (2 if name == "both" else 1)
@@ -155,8 +164,8 @@ def test_a_video_that_cannot_be_read_is_in_the_ledger(tmp_path: Path) -> None:
     chat, _ = opened(qwen2_vl.LAYOUT, tmp_path)
     bad = {**ROWS["tags"], "videos": ["gone.mp4"]}
     with pytest.raises(MediaError, match=r"rows\.jsonl:3: video .*gone\.mp4"):
-        chat.encode.row(Row("one", bad, tmp_path, "rows.jsonl:3"), "rows", "auto")
-    sample = chat.encode.row(Row("one", with_frames(ROWS["tags"]), None, "rows.jsonl:3"), "rows", "auto")
+        chat.encode(to_conversation(Row("one", bad, tmp_path, "rows.jsonl:3")), "rows")
+    sample = chat.encode(to_conversation(Row("one", with_frames(ROWS["tags"]), None, "rows.jsonl:3")), "rows")
     sample.media[0].image.resize((0, 0, 0, 3), refcheck=False)
     batch, (event,) = collate(Pack((sample,)), chat.encode.media)
     assert batch is None
@@ -166,11 +175,11 @@ def test_a_video_that_cannot_be_read_is_in_the_ledger(tmp_path: Path) -> None:
 
 def test_videos_are_not_fetched(tmp_path: Path) -> None:
     chat, _ = opened(qwen2_vl.LAYOUT, tmp_path)
-    with pytest.raises(MediaError, match="is not fetched: videos must be files"):
-        chat.encode.row(Row("one", {**ROWS["tags"], "videos": ["https://example.org/a.mp4"]}), "rows", "auto")
+    with pytest.raises(MediaError, match="is not fetched: only pictures are, other media must be files"):
+        chat.encode(to_conversation(Row("one", {**ROWS["tags"], "videos": ["https://example.org/a.mp4"]})), "rows")
 
 
 def test_a_tag_is_text_where_no_video_is(tmp_path: Path) -> None:
     chat, _ = opened(qwen2_vl.LAYOUT, tmp_path)
     row = {key: value for key, value in ROWS["tags"].items() if key != "videos"}
-    assert chat.encode.row(Row("one", row), "rows", "auto").slots == ()
+    assert chat.encode(to_conversation(Row("one", row)), "rows").slots == ()

@@ -84,7 +84,7 @@ def test_a_step_over_packs_is_one_division_by_their_whole_count(
     model = tiny_model()
     trainer = trainer_of(model, tiny_recipe, tiny_encode, tmp_path)
     stage = Stage(StageConfig("only", EVERYTHING, steps=5), trainer.stages[0].stream, objective)
-    values, _ = trainer._backward(stage, batches(samples, size, tiny_encode))
+    values, _, _ = trainer._backward(stage, batches(samples, size, tiny_encode))
     loss = sum(values.values())
     ours = gradients(model)
 
@@ -208,12 +208,49 @@ def test_training_lowers_the_loss(tiny_model: Make, tiny_recipe: Recipe, tiny_en
     assert sum(losses[-5:]) / 5 < losses[0] - 1.5
 
 
+OWN = """
+from vitrail.contracts.errors import RecipeError
+from vitrail.training.objectives import Objective
+
+
+class Quiet(Objective):
+    def __init__(self, loudness):
+        self.loudness = loudness
+
+
+class Choosy(Objective):
+    def check(self, stage, stages, model):
+        if stage.accumulate > 1:
+            raise RecipeError(f"stages.{stage.name}.accumulate is {stage.accumulate}, and {len(stages)} stages")
+
+
+class Stranger:
+    pass
+"""
+
+
 def test_an_objective_of_the_users_own(tiny_recipe: Recipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    (tmp_path / "vitrail_own_objective.py").write_text(
-        "class Quiet:\n    def __init__(self, loudness):\n        self.loudness = loudness\n", encoding="utf-8"
-    )
+    (tmp_path / "vitrail_own_objective.py").write_text(OWN, encoding="utf-8")
     monkeypatch.syspath_prepend(str(tmp_path))
     config = CustomConfig("vitrail_own_objective:Quiet", {"loudness": 3})
     stage = dataclasses.replace(tiny_recipe.stages[0], objective=config)
     made: Any = build.build_objective(stage)
     assert made.loudness == 3
+    stranger = dataclasses.replace(stage, objective=CustomConfig("vitrail_own_objective:Stranger"))
+    with pytest.raises(
+        RecipeError,
+        match=r"^stages\.align\.objective: 'vitrail_own_objective:Stranger' must be a subclass of "
+        r"vitrail\.training\.objectives\.Objective$",
+    ):
+        build.build_objective(stranger)
+
+
+def test_an_objective_of_the_users_own_checks_the_recipe(
+    tiny_recipe: Recipe, tiny_encode: Encode, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "vitrail_own_choosy.py").write_text(OWN, encoding="utf-8")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    config = CustomConfig("vitrail_own_choosy:Choosy")
+    build.build_stages(one_stage(tiny_recipe, EVERYTHING, objective=config), tiny_encode, CPU)
+    with pytest.raises(RecipeError, match=r"^stages\.only\.accumulate is 2, and 1 stages$"):
+        build.build_stages(one_stage(tiny_recipe, EVERYTHING, objective=config, accumulate=2), tiny_encode, CPU)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import random
 import signal
@@ -14,6 +15,7 @@ from typing import Any
 
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 
 from vitrail import build
 from vitrail.data.encode import Encode
@@ -135,6 +137,54 @@ def test_a_finished_run_has_nothing_left_to_do(
     assert again[1].stage == len(tiny_recipe.stages)
     assert_same(again, undisturbed[0])
     assert log_of(tmp_path) == undisturbed[1]
+
+
+BEFORE = {"outcome": "fate", "tokens: media": "tokens: picture", "encoder.position_table": "encoder.table"}
+"""Words of checkpoints, and how they were written before streams had names."""
+
+
+def as_before(folder: Path) -> None:
+    """Rewrites a checkpoint as it was written before streams had names."""
+    data = json.loads((folder / "state.json").read_text(encoding="utf-8"))
+    del data["objective"]
+    data["ledger"]["rows"] = [{BEFORE.get(key, key): row[key] for key in row} for row in data["ledger"]["rows"]]
+    data["counters"] = {BEFORE.get(key, key): value for key, value in data["counters"].items()}
+    assert data["ledger"]["rows"]
+    assert "fate" in data["ledger"]["rows"][0]
+    assert "tokens: picture" in data["counters"]
+    (folder / "state.json").write_text(json.dumps(data), encoding="utf-8")
+    renamed = 0
+    for file in ("model.safetensors", "optimizer.safetensors"):
+        tensors = {}
+        for name, tensor in load_file(folder / file).items():
+            before = name.replace("encoder.position_table", BEFORE["encoder.position_table"])
+            renamed += before != name
+            tensors[before] = tensor
+        save_file(tensors, folder / file)
+    assert renamed == 1 + len(("step", "exp_avg", "exp_avg_sq"))
+
+
+def test_a_checkpoint_of_before_goes_on(tiny_recipe: Recipe, tiny_encode: Encode, tmp_path: Path) -> None:
+    """Ledger, counters, tensors and moments had other names; bit for bit all the same, and the log agrees."""
+    encoder = dataclasses.replace(tiny_recipe.model.encoder, absolute="learnt", position_table=(4, 4))
+    model = dataclasses.replace(tiny_recipe.model, encoder=encoder)
+    # So that rows are lost early on.
+    pack = dataclasses.replace(tiny_recipe.data.pack, length=200)
+    recipe = dataclasses.replace(tiny_recipe, data=dataclasses.replace(tiny_recipe.data, pack=pack))
+
+    def make() -> MultimodalModel:
+        return build.build_model(model, tiny_encode.tokenizer.vocabulary, seed=0)
+
+    whole = trained(make, recipe, tiny_encode, tmp_path / "whole", every=2)
+    with pytest.raises(Unplugged):
+        trained(make, recipe, tiny_encode, tmp_path / "run", every=2, stop_at=10)
+    found = checkpoint.latest(tmp_path / "run" / "checkpoints")
+    assert found is not None
+    assert checkpoint.load_state(found).step > 0
+    as_before(found)
+    again = trained(make, recipe, tiny_encode, tmp_path / "run", every=2)
+    assert_same(again, whole)
+    assert log_of(tmp_path / "run") == log_of(tmp_path / "whole")
 
 
 # The same through the command line, in processes of their own, ended by real signals.

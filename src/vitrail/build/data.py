@@ -10,10 +10,11 @@ from vitrail.contracts.protocols import MediaRule, Tokenizer
 from vitrail.data.encode import Encode
 from vitrail.media.config import FetchConfig
 from vitrail.media.rule import media_rule
+from vitrail.models.backbones.construct import decoder_start
 from vitrail.models.backbones.generation import backbone_generation, ends_of
 from vitrail.models.backbones.tokenizer import HFTokenizer, byte_tokenizer, load_tokenizer, small_tokenizer
 from vitrail.models.backbones.weights_source import local_or_hub
-from vitrail.models.config import DecoderConfig, ModelConfig, VisionTransformerConfig, spliced, token_grid
+from vitrail.models.config import BackboneConfig, ModelConfig, VisionTransformerConfig, spliced, token_grid
 from vitrail.prompts.config import PromptConfig
 from vitrail.prompts.program import tokenizer_template
 from vitrail.prompts.templates import TOKENIZER, Template, template
@@ -30,7 +31,7 @@ def build_media(config: ModelConfig) -> Mapping[str, MediaRule]:
     return rules
 
 
-def build_tokenizer(config: DecoderConfig, prompt: PromptConfig) -> HFTokenizer:
+def build_tokenizer(config: BackboneConfig, prompt: PromptConfig) -> HFTokenizer:
     """The backbone's tokenizer. Raises WeightsError when it lacks a special token of the prompt's template."""
     own = prompt.template == TOKENIZER
     specials = (*(() if own else template(prompt.template).specials), *prompt.specials)
@@ -45,9 +46,18 @@ def build_tokenizer(config: DecoderConfig, prompt: PromptConfig) -> HFTokenizer:
 
 
 def build_encode(
-    config: ModelConfig, prompt: PromptConfig, tokenizer: Tokenizer, fetch: FetchConfig | None = None
+    config: ModelConfig,
+    prompt: PromptConfig,
+    tokenizer: Tokenizer,
+    fetch: FetchConfig | None = None,
+    start: int | None = None,
 ) -> Encode:
-    """What turns a conversation into a sample, for this model."""
+    """What turns a conversation into a sample, for this model.
+
+    start: the id that the decoder of an encoder-decoder begins with, where a model at hand says it; else its settings.
+    """
+    if start is None and config.backbone.kind == "encoder_decoder":
+        start = decoder_start(config.backbone, tokenizer.vocabulary)
     return Encode(
         build_media(config),
         build_template(prompt, tokenizer),
@@ -56,6 +66,7 @@ def build_encode(
         fetch=fetch,
         positions=config.positions,
         spliced=spliced(config.fusion),
+        start=start,
         ends=frozenset(ends_of(generation_settings(config), "model.generation")),
     )
 

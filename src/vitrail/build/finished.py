@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -20,15 +19,14 @@ from vitrail.data.encode import Encode
 from vitrail.inference.chat_model import ChatModel
 from vitrail.models.assembled import MultimodalModel
 from vitrail.models.backbones import adapters
-from vitrail.models.backbones.construct import transformers_config
-from vitrail.models.backbones.decoder import decoder_from_config
+from vitrail.models.backbones.construct import unset_backbone
 from vitrail.models.backbones.tokenizer import load_tokenizer
 from vitrail.models.backbones.weights_source import local_folder, local_or_hub
 from vitrail.models.config import CustomConfig, ModelConfig
 from vitrail.models.weights import finished, load_model
 from vitrail.prompts.config import PromptConfig
 from vitrail.recipe.code import code_named
-from vitrail.recipe.renamed import LAYOUT, renamed_tensor, upgraded
+from vitrail.recipe.renamed import LAYOUT, upgraded
 from vitrail.recipe.strict import read, to_yaml
 from vitrail.systems.folder import DESCRIPTION, is_official, own_folder
 from vitrail.systems.opening import open_official
@@ -64,7 +62,7 @@ def save_weights(
     objectives: those whose modules the model has. Adapters are merged: what is written is a model without.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    settings = json.loads(model.language_model.lm.config.to_json_string(use_diff=True))
+    settings = model.language_model.settings
     encode.tokenizer.save(str(folder))
     making = folder / f"{WEIGHTS}.part"
     save_file(finished(model), making)
@@ -125,14 +123,15 @@ def _own_model(folder: Path, trust_code: bool) -> tuple[MultimodalModel, Encode,
             "if you trust its author: trust_code=True, or --trust-code on the command line"
         )
     tokenizer = load_tokenizer(str(folder))
-    backbone = decoder_from_config(transformers_config(description.backbone), initialise=False)
+    backbone = unset_backbone(description.backbone)
     objectives = [objective_of(one, "objectives") for one in description.objectives]
     model = build_model(description.model, backbone.vocabulary, seed=0, backbone=backbone, objectives=objectives)
-    load_model(model, folder / WEIGHTS, renamed_tensor)
-    return model, build_encode(description.model, description.prompt, tokenizer), description.model
+    load_model(model, folder / WEIGHTS)
+    encode = build_encode(description.model, description.prompt, tokenizer, start=model.start)
+    return model, encode, description.model
 
 
 def _official_model(folder: Path) -> tuple[MultimodalModel, Encode, ModelConfig, tuple[str, ...]]:
     model, described, tokenizer = open_official(folder, unfilled)
-    encode = build_encode(described.model, described.prompt, tokenizer)
+    encode = build_encode(described.model, described.prompt, tokenizer, start=model.start)
     return model, encode, described.model, described.notes

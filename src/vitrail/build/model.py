@@ -23,37 +23,53 @@ from vitrail.contracts.samples import VISION
 from vitrail.models.assembled import MultimodalModel
 from vitrail.models.backbones.construct import build_backbone
 from vitrail.models.backbones.decoder import Decoder
+from vitrail.models.backbones.language_model import LanguageModel
 from vitrail.models.config import (
     CustomConfig,
     EncoderConfig,
     FusionConfig,
+    GatedCrossAttentionConfig,
     LinearProjectorConfig,
     MLPProjectorConfig,
     ModelConfig,
     PatchMergerConfig,
     ProjectorConfig,
+    ResamplerConfig,
     SpliceConfig,
     VisionTransformerConfig,
+    WhisperEncoderConfig,
 )
 from vitrail.models.encoders.vision_transformer import VisionTransformer
+from vitrail.models.encoders.whisper import WhisperEncoder
+from vitrail.models.fusion.gated_cross_attention import GatedCrossAttention
 from vitrail.models.fusion.splice import Splice
 from vitrail.models.projectors.linear import LinearProjector
 from vitrail.models.projectors.mlp import MLPProjector
 from vitrail.models.projectors.patch_merger import PatchMerger
+from vitrail.models.projectors.resampler import Resampler
 from vitrail.prompts.config import MRopePositionsConfig
 from vitrail.training.objectives import Objective
 
-ENCODERS: Mapping[type, Callable[..., Encoder]] = {VisionTransformerConfig: VisionTransformer}
-"""Settings to class, called with the settings and patch_values: the numbers in one patch, of one frame."""
+ENCODERS: Mapping[type, Callable[..., Encoder]] = {
+    VisionTransformerConfig: VisionTransformer,
+    WhisperEncoderConfig: WhisperEncoder,
+}
+"""Settings to class, called with the settings and patch_values: the numbers in one patch of one frame, or in one frame
+of sound."""
 
 PROJECTORS: Mapping[type, Callable[..., Projector]] = {
     MLPProjectorConfig: MLPProjector,
     LinearProjectorConfig: LinearProjector,
     PatchMergerConfig: PatchMerger,
+    ResamplerConfig: Resampler,
 }
-"""Settings to class, called with the settings, encoder_width, backbone_width and merge: patches a side of a token."""
+"""Settings to class, called with the settings, encoder_width, backbone_width and patches_per_token: how many patches,
+or features of sound, become one token; they lie together."""
 
-FUSIONS: Mapping[type, Callable[..., Fusion]] = {SpliceConfig: Splice}
+FUSIONS: Mapping[type, Callable[..., Fusion]] = {
+    SpliceConfig: Splice,
+    GatedCrossAttentionConfig: GatedCrossAttention,
+}
 """Settings to class, called with the settings and the backbone."""
 
 
@@ -80,7 +96,7 @@ def build_model(
     config: ModelConfig,
     vocabulary: int,
     seed: int,
-    backbone: Decoder | None = None,
+    backbone: LanguageModel | None = None,
     objectives: Iterable[Objective] = (),
 ) -> MultimodalModel:
     """The assembled model in float32, on the default device. seed: of every random weight.
@@ -94,20 +110,25 @@ def build_model(
 
 
 def _assembled(
-    config: ModelConfig, vocabulary: int, backbone: Decoder | None, objectives: Iterable[Objective]
+    config: ModelConfig, vocabulary: int, backbone: LanguageModel | None, objectives: Iterable[Objective]
 ) -> MultimodalModel:
     if backbone is None:
         backbone = build_backbone(config.backbone, vocabulary)
     towers: dict[str, tuple[Encoder, Projector]] = {}
     for name, stream in config.towers.items():
         where = "model" if name == VISION else f"model.streams.{name}"
-        encoder = _encoder(stream.encoder, stream.media.patch_values, f"{where}.encoder")
-        widths = {"encoder_width": encoder.width, "backbone_width": backbone.width, "merge": stream.media.merge}
-        towers[name] = encoder, _projector(stream.projector, widths, f"{where}.projector")
+        encoder = build_encoder(stream.encoder, stream.media.patch_values, f"{where}.encoder")
+        given = {
+            "encoder_width": encoder.width,
+            "backbone_width": backbone.width,
+            "patches_per_token": stream.media.patches_per_token,
+        }
+        towers[name] = encoder, _projector(stream.projector, given, f"{where}.projector")
     fusion = _fusion(config.fusion, backbone)
     seen = towers[VISION][0].width if VISION in towers else 0
     heads = _heads(objectives, seen, backbone)
     if isinstance(config.positions, MRopePositionsConfig):
+        assert isinstance(backbone, Decoder), "settings say that M-RoPE is a decoder's"
         backbone.use_mrope(config.positions.sections)
     backbone.recompute = config.backbone.recompute
     if config.backbone.lora:
@@ -116,18 +137,19 @@ def _assembled(
     return MultimodalModel(towers, fusion, backbone, heads)
 
 
-def _encoder(config: EncoderConfig, patch_values: int, where: str) -> Encoder:
+def build_encoder(config: EncoderConfig, patch_values: int, where: str = "encoder") -> Encoder:
+    """An encoder alone. Raises RecipeError, which begins with `where`, for a class that is not there."""
     if isinstance(config, CustomConfig):
         made: Encoder = custom(config.kind, where, patch_values=patch_values, **config.options)
         return made
     return ENCODERS[type(config)](config, patch_values=patch_values)
 
 
-def _projector(config: ProjectorConfig, widths: Mapping[str, int], where: str) -> Projector:
+def _projector(config: ProjectorConfig, given: Mapping[str, int], where: str) -> Projector:
     if isinstance(config, CustomConfig):
-        made: Projector = custom(config.kind, where, **widths, **config.options)
+        made: Projector = custom(config.kind, where, **given, **config.options)
         return made
-    return PROJECTORS[type(config)](config, **widths)
+    return PROJECTORS[type(config)](config, **given)
 
 
 def _fusion(config: FusionConfig, backbone: Backbone) -> Fusion:

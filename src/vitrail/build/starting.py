@@ -8,15 +8,14 @@ from typing import Any
 
 import torch
 
-from vitrail.build.model import build_model
+from vitrail.build.model import build_encoder, build_model
 from vitrail.contracts.errors import WeightsError
 from vitrail.models.assembled import MultimodalModel
 from vitrail.models.backbones import adapters
-from vitrail.models.backbones.construct import build_backbone, transformers_config
-from vitrail.models.backbones.decoder import decoder_from_config
+from vitrail.models.backbones.construct import build_backbone, unset_backbone
 from vitrail.models.backbones.weights_source import local_folder
-from vitrail.models.config import ModelConfig
-from vitrail.models.weights import fill, fill_component, load_component
+from vitrail.models.config import ModelConfig, component
+from vitrail.models.weights import fill, fill_component, in_format, load_component
 from vitrail.systems.folder import DESCRIPTION, is_official, own_folder
 from vitrail.systems.opening import official_weights
 from vitrail.training.objectives import Objective
@@ -42,9 +41,10 @@ def starting_model(
     # Random numbers for billions of weights take minutes; where others are drawn beside them, they stay the same.
     taken = {name for name in config.components if name != "fusion"} <= config.weights.keys()
     backbone = build_backbone(config.backbone, vocabulary, initialise=False) if taken else None
-    model = build_model(config, vocabulary, seed, backbone, objectives).to(dtype)
+    model = build_model(config, vocabulary, seed, backbone, objectives)
+    in_format(model, dtype)
     for folder in dict.fromkeys(config.weights.values()):
-        components = [component for component, one in config.weights.items() if one == folder]
+        components = [name for name, one in config.weights.items() if one == folder]
         _take(model, config, components, folder)
     lora = config.backbone.lora
     if lora and lora.weights:
@@ -61,17 +61,19 @@ def _take(model: MultimodalModel, config: ModelConfig, components: Sequence[str]
     """Weights of components out of one finished model, ours or an official one."""
     folder = Path(source) if source == STARTER.name else local_folder(source)
     if own_folder(folder) or not is_official(folder):
-        for component in components:
-            load_component(model, component, weights_folder(source if not folder.exists() else folder) / WEIGHTS)
+        for name in components:
+            load_component(model, name, weights_folder(source if not folder.exists() else folder) / WEIGHTS)
         return
-    tensors = official_weights(folder, unfilled, config.encoder if "encoder" in components else None)
-    for component in components:
-        fill_component(model, component, tensors, folder)
+    encoders = {component(name, "encoder"): tower.encoder for name, tower in config.towers.items()}
+    wanted = {name: encoder for name, encoder in encoders.items() if name in components}
+    tensors = official_weights(folder, unfilled, build_encoder, wanted)
+    for name in components:
+        fill_component(model, name, tensors, folder)
 
 
 def unfilled(config: ModelConfig, settings: Mapping[str, Any]) -> MultimodalModel:
     """A model whose weights come from elsewhere; settings: transformers' own, of the language model."""
-    backbone = decoder_from_config(transformers_config(settings), initialise=False)
+    backbone = unset_backbone(settings)
     return build_model(config, backbone.vocabulary, seed=0, backbone=backbone)
 
 

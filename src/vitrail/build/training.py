@@ -65,6 +65,14 @@ def build_stages(recipe: Recipe, encode: Encode, device: Device, opened: Opened 
             raise RecipeError(f"stages.{config.name}.epochs: streamed data has no epochs; give steps or tokens")
         pack = recipe.data.pack
         objective = build_objective(config)
+        if isinstance(config.objective, CustomConfig):
+            # Those of the package are checked where the recipe is read, which makes no objects.
+            objective.check(config, recipe.stages, recipe.model)
+        if objective.needs.variants is not None and encode.start is not None:
+            raise RecipeError(
+                f"stages.{config.name}.objective: '{config.objective.kind}' compares ways in which a row may go on, "
+                "which takes a backbone of kind decoder"
+            )
         stream = Stream(
             mixture,
             replace(encode, needs=objective.needs),

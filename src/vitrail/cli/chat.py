@@ -12,13 +12,18 @@ from vitrail.contracts.devices import DeviceName
 from vitrail.contracts.errors import MediaError, VitrailError
 from vitrail.contracts.messages import Message, Part, TextPart
 from vitrail.inference.config import GenerationConfig
+from vitrail.media.config import SOUND_SUFFIXES
 
 if TYPE_CHECKING:
     from vitrail.inference.chat_model import ChatModel
 
 PICTURE_SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".gif", ".bmp", ".tif", ".tiff")
 VIDEO_SUFFIXES = (".mp4", ".m4v", ".mov", ".mkv", ".webm", ".avi")
-HELP = "A question and Enter. /picture FILE shows another picture, /new starts over, /quit (or Ctrl-D) leaves."
+SUFFIXES = (*PICTURE_SUFFIXES, *VIDEO_SUFFIXES, *SOUND_SUFFIXES)
+HELP = (
+    "A question and Enter. /picture FILE shows another picture, /sound FILE plays a sound, /new starts over, /quit (or "
+    "Ctrl-D) leaves."
+)
 
 
 def chat(
@@ -26,7 +31,8 @@ def chat(
     words: Annotated[
         list[str] | None,
         typer.Argument(
-            metavar="[PICTURE]... [QUESTION]", help="Pictures, then the question. Without a question: a conversation."
+            metavar="[PICTURE]... [QUESTION]",
+            help="Pictures, videos or sounds, then the question. Without a question: a conversation.",
         ),
     ] = None,
     max_tokens: Annotated[int, typer.Option(help="Longest answer, tokens.", min=1)] = 256,
@@ -36,14 +42,15 @@ def chat(
     device: Annotated[DeviceName, typer.Option(help="Where to compute.")] = "auto",
     trust_code: TrustCode = False,
 ) -> None:
-    """Ask a trained model about pictures.
+    """Ask a trained model about pictures, videos or sounds.
 
     The answer streams as it is made; without a question it is a conversation.
     """
     pictures, question = split(words or [])
     missing = next((picture for picture in pictures if not Path(picture).is_file()), None)
     if missing:
-        raise MediaError(f"picture '{missing}' does not exist")
+        what = "sound" if missing.lower().endswith(SOUND_SUFFIXES) else "picture"
+        raise MediaError(f"{what} '{missing}' does not exist")
     generation = GenerationConfig(max_tokens, temperature, top_p, seed)
 
     from vitrail.build import load
@@ -60,14 +67,14 @@ def chat(
 
 
 def split(words: list[str]) -> tuple[list[str], str | None]:
-    """Pictures and the question; a last word that names a picture file is a picture, and then there is no question."""
-    if words and not Path(words[-1]).is_file() and not words[-1].lower().endswith(PICTURE_SUFFIXES + VIDEO_SUFFIXES):
+    """Media and the question; a last word that names a file of theirs is one of them, and then there is no question."""
+    if words and not Path(words[-1]).is_file() and not words[-1].lower().endswith(SUFFIXES):
         return words[:-1], words[-1]
     return words, None
 
 
 def turn(pictures: list[Part], question: str) -> Message:
-    """A user's turn: pictures first, as the model was trained."""
+    """A user's turn: media first, as the model was trained."""
     return Message("user", (*pictures, TextPart("\n" * bool(pictures) + question)))
 
 
@@ -96,7 +103,7 @@ def converse(model: ChatModel, pictures: list[Part], generation: GenerationConfi
             return
         if command == "/new":
             messages, pictures = [], []
-        elif command == "/picture":
+        elif command in ("/picture", "/sound"):
             from vitrail.media.rule import media_part
 
             pictures.append(media_part(Path(rest.strip())))
@@ -109,7 +116,7 @@ def converse(model: ChatModel, pictures: list[Part], generation: GenerationConfi
 def _ask(
     model: ChatModel, messages: list[Message], pictures: list[Part], line: str, generation: GenerationConfig
 ) -> tuple[list[Message], list[Part]]:
-    """One exchange; a picture that cannot be read is said and forgotten, the conversation stays."""
+    """One exchange; a medium that cannot be read is said and forgotten, the conversation stays."""
     asked = [*messages, turn(pictures, line)]
     try:
         said = answer(model, asked, generation)

@@ -22,10 +22,13 @@ def env() -> None:
             typer.echo(f"{name:<13} not installed")
 
     from vitrail.training.config import TrainingConfig
-    from vitrail.training.device import choose, fast_bfloat16, has_compiler, machine_memory_gib
+    from vitrail.training.device import choose, fast_bfloat16, has_compiler, limited_by, machine_memory_gib
+    from vitrail.training.parallel.environment import launched
 
     device = choose(TrainingConfig())
-    typer.echo(f"device        {device.name}, {device.threads} threads, trains in {device.dtype}")
+    limit = f" (by {limited_by()})" if limited_by() else ""
+    typer.echo(f"device        {device.name}, {device.threads} threads{limit}, trains in {device.dtype}")
+    typer.echo(f"processes     {launched()[1]}, this is number {launched()[0]}")
     typer.echo(f"bfloat16      {'in hardware' if fast_bfloat16(device.name) else 'emulated, not used'}")
     typer.echo(f"compiler      {'found' if has_compiler() else 'none'}")
     typer.echo(f"memory        {machine_memory_gib():.1f} GiB")

@@ -9,7 +9,8 @@ from typing import Annotated
 import typer
 
 from vitrail.cli import chat, data, env, evaluate, export, plan, recipes, show, train, verify
-from vitrail.contracts.errors import VitrailError
+from vitrail.contracts.errors import ElsewhereError, VitrailError
+from vitrail.training.parallel.environment import launched
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -57,7 +58,9 @@ def main() -> None:
     except VitrailError as error:
         if os.environ.get("VITRAIL_DEBUG"):
             raise
-        typer.secho(f"error: {error}", fg="red", err=True)
+        rank, _ = launched()
+        if not isinstance(error, ElsewhereError):
+            typer.secho(f"{f'rank {rank}: ' * bool(rank)}error: {error}", fg="red", err=True)
         sys.exit(2)
     except KeyboardInterrupt:
         if os.environ.get("VITRAIL_DEBUG"):

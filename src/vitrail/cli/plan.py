@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from vitrail.run.plan import Plan
     from vitrail.training.device import Device
 
+SECONDS = (1, 10, 60)
 SIZES = ((64, 64), (224, 224), (448, 448), (1024, 768), (1654, 2339))
 
 
@@ -42,7 +43,8 @@ def plan(
         typer.echo(annotated(resolved), nl=False)
         return
     sizes = [parse(text) for text in size] if size else SIZES
-    tokens = {f"{width}x{height}": tokens_of(resolved.value, width, height) for width, height in sizes}
+    sees = resolved.value.model.encoder is not None
+    tokens = {f"{width}x{height}": tokens_of(resolved.value, width, height) for width, height in sizes if sees}
 
     from vitrail.run.plan import make_plan
     from vitrail.training.device import choose
@@ -52,18 +54,21 @@ def plan(
     if as_json:
         typer.echo(json.dumps({**asdict(made), "tokens_of_picture": tokens, "device": asdict(device)}, indent=2))
         return
-    _print(made, tokens, device, resolved.value.data.pack.length)
+    _print(made, tokens, tokens_of_sounds(resolved.value), device, resolved.value.data.pack.length)
 
 
-def _print(made: Plan, tokens: dict[str, int], device: Device, length: int) -> None:
+def _print(made: Plan, tokens: dict[str, int], heard: list[str], device: Device, length: int) -> None:
     total = sum(made.parameters.values())
     typer.echo(
         f"parameters   {count(total)}: " + ", ".join(f"{name} {count(n)}" for name, n in made.parameters.items())
     )
     shown = ", ".join(f"{name} -> {n if n else 'refused'}" for name, n in tokens.items())
-    typer.echo(f"tokens       of a picture: {shown}")
+    if shown:
+        typer.echo(f"tokens       of a picture: {shown}")
+    for line in heard:
+        typer.echo(f"tokens       {line}")
     for missing in dict.fromkeys(stage.missing for stage in made.stages if stage.missing):
-        typer.echo(f"             ({missing}: packs of made-up 448 px pictures stand in)")
+        typer.echo(f"             ({missing}: packs of made-up media stand in)")
     typer.echo(f"device       {device.name}, {device.dtype}, {device.threads} threads")
     for stage in made.stages:
         steps = "as many steps as its data makes" if stage.steps is None else f"{stage.steps:,.0f} steps"
@@ -106,6 +111,20 @@ def tokens_of(recipe: Recipe, width: int, height: int) -> int:
     except MediaError:
         return 0
     return sum(view.tokens if grid is None else grid[0] * grid[1] for view in views)
+
+
+def tokens_of_sounds(recipe: Recipe) -> list[str]:
+    """What each stream of sound makes of some lengths, a line each."""
+    from vitrail.media.config import LogMelConfig
+    from vitrail.media.rule import sound_tokens
+    from vitrail.models.config import token_grid
+
+    return [
+        f"of a sound ({name}): "
+        + ", ".join(f"{s:g} s -> {sound_tokens(one.media, s, token_grid(one.projector))}" for s in SECONDS)
+        for name, one in recipe.model.streams.items()
+        if isinstance(one.media, LogMelConfig)
+    ]
 
 
 def count(number: int) -> str:

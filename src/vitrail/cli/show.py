@@ -89,6 +89,8 @@ def _one(console: Console, stream: Stream, tokenizer: Tokenizer, at: str, index:
                 f"<{_short(part.content)}>" if isinstance(part, MediaPart) else part.text for part in message.parts
             ]
             console.print(f"  {message.role:>9}: {''.join(parts)}", markup=False)
+        for message in conversation.rejected:
+            console.print(f"  {'rejected':>9}: {message.text}", markup=False)
     else:
         sample = stream.encode(to_conversation(row, part.dialect), part.name)
         _sample(console, sample, tokenizer)
@@ -120,9 +122,15 @@ def _sample(console: Console, sample: Sample, tokenizer: Tokenizer) -> None:
 
     from vitrail.data.encode import spans
 
+    if sample.lengths:
+        for number, part in enumerate(sample.apart()):
+            what = "ways to go on" if sample.target is None else "answers"
+            console.print(f"{sample.id}, {number + 1} of {len(sample.lengths)} {what}", markup=False)
+            _sample(console, part, tokenizer)
+        return
     learnt = int(((sample.target or sample).weights > 0).sum())
     console.print(
-        f"sample {sample.id}: {len(sample)} tokens, {learnt} learnt, {sample.patches} patches",
+        f"sample {sample.id}: {sample.tokens} tokens, {learnt} learnt, {sample.patches} patches",
         markup=False,
         style="bold",
     )
@@ -140,10 +148,10 @@ def _pack(console: Console, pack: Pack, tokenizer: Tokenizer, length: int) -> No
         style="bold",
     )
     start = 0
-    for number, sample in enumerate(pack.samples):
-        console.rule(f"segment {number}: tokens {start} to {start + len(sample) - 1}", align="left")
-        _sample(console, sample, tokenizer)
-        start += len(sample)
+    for number, part in enumerate(part for sample in pack.samples for part in sample.apart()):
+        console.rule(f"segment {number}: tokens {start} to {start + len(part) - 1}", align="left")
+        _sample(console, part, tokenizer)
+        start += len(part)
 
 
 def _batch(console: Console, pack: Pack, stream: Stream) -> None:
@@ -194,9 +202,13 @@ def _terms(console: Console, pack: Pack, stream: Stream, recipe: Recipe, stage: 
             console.print(
                 f"{name}: sum {float(term.loss_sum):.3f} / count {term.count:g} = {mean:.4f}, weight {term.weight:g}"
             )
+            for figure, value in term.figures.items():
+                console.print(f"  {figure}: {value / max(term.count, 1e-9):.4f}")
 
 
 def _short(value: Any) -> str:
+    if isinstance(value, MediaPart):
+        return f"{type(value).__name__}({_short(value.content)})"
     if hasattr(value, "shape"):
         return f"{value.dtype}{list(value.shape)}"
     text = f"[{', '.join(map(_short, value))}]" if isinstance(value, list | tuple) else str(value)

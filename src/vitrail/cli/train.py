@@ -12,6 +12,7 @@ def train(recipe: RecipeName, overrides: Overrides = None) -> None:
 
     Its stages, then its scores before, after and blind.
     A run that was stopped goes on where it stopped: give the same command again.
+    Several processes train together: torchrun --nproc-per-node 2 -m vitrail train RECIPE.
     """
     from vitrail.recipe.read import read_recipe
 
@@ -19,13 +20,17 @@ def train(recipe: RecipeName, overrides: Overrides = None) -> None:
 
     from vitrail.cli.progress import Terminal
     from vitrail.run.train import train as run
+    from vitrail.training.parallel.environment import launched
     from vitrail.training.stopping import Stopped
 
     try:
         folder = run(resolved, Terminal())
     except Stopped as stopped:
-        typer.echo(f"stopped: {stopped}. Give the same command again to go on.", err=True)
+        if launched()[0] == 0:
+            typer.echo(f"stopped: {stopped}. Give the same command again to go on.", err=True)
         raise typer.Exit(128 + stopped.number) from None
+    if launched()[0]:
+        return
     typer.echo(f"results: {folder.path / 'results.json'}")
     typer.echo(f"report:  {folder.report}")
     typer.echo(f'chat:    vitrail chat {folder.path} PICTURE "QUESTION"')

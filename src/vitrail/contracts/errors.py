@@ -30,6 +30,10 @@ class TrainingError(VitrailError):
     """Training cannot go on, for example because the loss is no number any more."""
 
 
+class ElsewhereError(VitrailError):
+    """What another process of the same run failed with. That one tells the user; this one ends with it."""
+
+
 class MissingExtraError(VitrailError):
     """An optional library is not installed. The message carries the `pip install` line."""
 

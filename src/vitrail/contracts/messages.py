@@ -157,7 +157,7 @@ class Conversation:
 
     kind: the question's kind, by which scores are grouped; "" when the row does not say.
     tools: what the assistant may call, each as OpenAI's API declares a function. rejected: of a preference pair, the
-    turns that somebody liked less than those that end `messages`.
+    turns that somebody liked less than those that end `messages`; shared: how many messages stand before either.
     """
 
     id: str
@@ -167,6 +167,7 @@ class Conversation:
     extra: Mapping[str, Any] = field(default_factory=dict)
     tools: tuple[Mapping[str, Any], ...] = field(default=(), kw_only=True)
     rejected: tuple[Message, ...] = ()
+    shared: int = 0
 
     @property
     def media(self) -> tuple[MediaPart, ...]:

@@ -126,7 +126,8 @@ class Needs:
     """What an objective asks of the data.
 
     targets: made of every sample. variants: the ways a row may go on that the objective compares, each a conversation
-    and a segment of the same sample; None for the row's conversation alone. Raises DataError for a row without.
+    and a segment of the same sample, of which no turn of the prompt (`Conversation.shared`) is learnt; None for the
+    row's conversation alone. Raises DataError for a row without.
     """
 
     targets: tuple[TargetMaker, ...] = ()
@@ -165,7 +166,11 @@ class StreamedSource(Protocol):
 
 
 class Encoder(Protocol):
-    """A media stream to features, each view on its own. An `nn.Module`."""
+    """A media stream to features, each view on its own. An `nn.Module`.
+
+    Where it makes one feature of several neighbours in a view it says how many, as `stride`; a projector is then handed
+    the stream of the features.
+    """
 
     width: int
 
@@ -180,6 +185,10 @@ class Projector(Protocol):
     def __call__(self, features: torch.Tensor, stream: MediaStream) -> torch.Tensor:
         """float[F, encoder width] to float[M, backbone width]: the tokens of each view, row by row."""
         ...
+
+
+PositionBias = Callable[[int, int], "torch.Tensor"]
+"""(queries, keys) to float[H, queries, keys], added to the scores of attention: the queries are the last positions."""
 
 
 class Cache(Protocol):
@@ -197,20 +206,29 @@ class Cache(Protocol):
         *,
         scale: float | None = None,
         window: int | None = None,
+        bias: PositionBias | None = None,
     ) -> torch.Tensor:
         """Keeps key and value float[K, T, d] of the new positions; what queries float[H, T, d] see of past and present.
 
-        The T positions are those of the sequences under way, one after the other. Returns float[H, T, d].
+        bias: of positions; how many there are is the cache's to know. The T positions are those of the sequences under
+        way, one after the other. Returns float[H, T, d].
         """
         ...
 
     def keep_media(self, layer: int, key: torch.Tensor, value: torch.Tensor, segments: Segments) -> None:
-        """Keeps keys and values float[K, S, d] of media for the layers between. segments: one per sequence of the pass,
-        what its last position sees."""
+        """Keeps keys and values float[K, S, d] of media for what stands before decoder layer `layer`.
+
+        segments: one per sequence of the pass, what its last position sees; empty where it sees none. It is called for
+        the same layers in every pass that has media, and for none in a pass without: its sequences have none then.
+        """
         ...
 
     def attend_media(self, layer: int, query: torch.Tensor, *, scale: float | None = None) -> torch.Tensor:
         """What queries float[H, T, d] see of the media of their own sequence; zeros where it has none."""
+        ...
+
+    def has_media(self) -> tuple[bool, ...]:
+        """Of each of the T positions of the pass, whether its sequence has media that were kept."""
         ...
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
+from itertools import accumulate
 from typing import TYPE_CHECKING, Literal
 
 if TYPE_CHECKING:
@@ -97,16 +98,32 @@ class MediaSlot:
 
 @dataclass(frozen=True)
 class TargetText:
-    """What the decoder of an encoder-decoder is to say. ids, labels: int64[T]; weights: float32[T]; labels shifted."""
+    """What the decoder of an encoder-decoder is to say. ids, labels: int64[T]; weights: float32[T]; labels shifted.
+
+    lengths: of what it says to each segment of the text, () for a single one.
+    """
 
     ids: NDArray[np.int64]
     labels: NDArray[np.int64]
     weights: NDArray[np.float32]
+    lengths: tuple[int, ...] = ()
+
+    @property
+    def segments(self) -> tuple[int, ...]:
+        """Lengths of its segments, one at least."""
+        return self.lengths or (len(self.ids),)
+
+    def apart(self) -> tuple[TargetText, ...]:
+        """Each segment by itself."""
+        ends = list(accumulate(self.segments))
+        parts = [slice(end - length, end) for end, length in zip(ends, self.segments, strict=True)]
+        return tuple(TargetText(self.ids[part], self.labels[part], self.weights[part]) for part in parts)
 
 
 @dataclass(frozen=True)
 class Sample:
-    """One row, encoded: a conversation, or several ways it may go on, each a segment of its own.
+    """One row, encoded: a conversation; or several segments, which are the ways it may go on, or, for an
+    encoder-decoder, its answers, each with what stands before it.
 
     ids: int64[T]. labels: int64[T], the id to predict at t, or IGNORE. weights: float32[T], 0 where labels are IGNORE.
     slots: where media stand, in reading order; `slot.media` indexes `media`.
@@ -137,6 +154,11 @@ class Sample:
         return len(self.ids)
 
     @property
+    def tokens(self) -> int:
+        """What it takes of a pack: tokens that are read, and those that an encoder-decoder says."""
+        return len(self.ids) + (0 if self.target is None else len(self.target.ids))
+
+    @property
     def patches(self) -> int:
         """What encoders work on in all its views together."""
         return sum(slot.view.patches for slot in self.slots)
@@ -145,6 +167,30 @@ class Sample:
     def segments(self) -> tuple[int, ...]:
         """Lengths of its segments, one at least."""
         return self.lengths or (len(self.ids),)
+
+    def apart(self) -> tuple[Sample, ...]:
+        """Each segment as a sample of its own, for those who look at it alone; targets are left out."""
+        if not self.lengths:
+            return (self,)
+        found, start = [], 0
+        said = [None] * len(self.lengths) if self.target is None else self.target.apart()
+        for number, length in enumerate(self.lengths):
+            part, last = slice(start, start + length), number == len(self.lengths) - 1
+            within = [s for s in self.slots if start <= s.start and (s.start < part.stop or last)]
+            made = replace(
+                self,
+                ids=self.ids[part],
+                labels=self.labels[part],
+                weights=self.weights[part],
+                slots=tuple(replace(slot, start=slot.start - start) for slot in within),
+                positions=None if self.positions is None else self.positions[..., part],
+                lengths=(),
+                target=said[number],
+                targets={},
+            )
+            found.append(made)
+            start += length
+        return tuple(found)
 
 
 @dataclass(frozen=True)
@@ -155,8 +201,8 @@ class Pack:
 
     @property
     def tokens(self) -> int:
-        """Real tokens in the pack; padding is the collator's business."""
-        return sum(map(len, self.samples))
+        """Real tokens in the pack, read and said; padding is the collator's business."""
+        return sum(sample.tokens for sample in self.samples)
 
     @property
     def patches(self) -> int:
@@ -236,8 +282,8 @@ Stream = TextStream | MediaStream
 class Batch:
     """One pack as tensors: streams by name. sample_ids and sources: one per text segment (padding excluded).
 
-    label_weight: the loss weights summed. padding: tokens. targets: by name, what the objective compares with; each
-    is the targets of the samples, one after the other.
+    label_weight: the loss weights summed. padding: tokens, of text and target. targets: by name, what the objective
+    compares with; each is the targets of the samples, one after the other.
     """
 
     streams: Mapping[str, Stream]
@@ -269,8 +315,9 @@ class Batch:
 
     @property
     def tokens(self) -> int:
-        """Real tokens, padding excluded."""
-        return self.text.segments.total - self.padding
+        """Real tokens, read and said; padding excluded."""
+        said = self.learnt.segments.total if TARGET in self.streams else 0
+        return self.text.segments.total + said - self.padding
 
     def to(self, device: torch.device | str) -> Batch:
         """A copy whose tensors lie on `device`."""

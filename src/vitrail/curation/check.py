@@ -20,7 +20,7 @@ import numpy as np
 from PIL import Image
 
 from vitrail.contracts.errors import DataError, MediaError
-from vitrail.contracts.messages import Conversation, MediaPart, Row
+from vitrail.contracts.messages import AudioPart, Conversation, ImagePart, MediaPart, Row, VideoPart
 from vitrail.contracts.protocols import Source, StreamedSource
 from vitrail.contracts.samples import Sample
 from vitrail.curation.findings import Findings, Long, Shown, SourceFindings, Told
@@ -31,16 +31,16 @@ from vitrail.data.dialects import to_conversation
 from vitrail.data.encode import Encode, spans
 from vitrail.data.fitting import fitted
 from vitrail.data.mixture import numbered
-from vitrail.media import image
+from vitrail.media import audio, image, video
 
 SAMPLES, LONGEST, KINDS = 20, 10, 200
 """Samples that are shown; longest ones that are named; kinds of questions that are counted."""
 
 NEIGHBOURS = 256
-"""Pictures whose facts are kept for the rows that follow: rows about one picture lie together, as a rule."""
+"""Media whose facts are kept for the rows that follow: rows about one picture lie together, as a rule."""
 
-SIDE, PICTURES = 320, 3
-"""Longest side of a shown picture, px, and how many a sample shows."""
+SIDE, SHOWN = 320, 3
+"""Longest side of a shown picture, px, and how many media a sample shows."""
 
 
 @dataclass(frozen=True)
@@ -76,13 +76,15 @@ class Checked:
 
 
 @dataclass(frozen=True)
-class _Picture:
-    """What is known of a picture once it was decoded. digest: of its bytes."""
+class _Medium:
+    """What is known of a medium once it was decoded. digest: of its bytes. print: of a still picture alone."""
 
+    kind: type[MediaPart]
     digest: bytes
-    width: int
-    height: int
-    print: np.ndarray[Any, np.dtype[np.uint8]]
+    width: int = 0
+    height: int = 0
+    milliseconds: int = 0
+    print: np.ndarray[Any, np.dtype[np.uint8]] | None = None
 
 
 @dataclass
@@ -93,7 +95,7 @@ class Check:
     encode: Encode
     pack: PackConfig | None
     seen: Seen
-    _recent: dict[Path, _Picture] = field(default_factory=dict)
+    _recent: dict[Path, _Medium] = field(default_factory=dict)
     _kept: list[tuple[Conversation, Sample]] = field(default_factory=list)
     _longest: list[tuple[int, int, Long]] = field(default_factory=list)
     _dice: random.Random = field(default_factory=lambda: random.Random(0))
@@ -122,18 +124,18 @@ class Check:
             location = row.location or row.id
             conversation = to_conversation(row, checked.dialect)
             sample = self.encode(conversation, checked.name)
-            pictures = [self._picture(part, location) for part in sample.media]
+            media = [self._medium(part, location) for part in sample.media]
         except DataError as error:
             return self._told(Told(name, checked.name, "unreadable", str(error)), location)
-        self._compare(conversation, sample, pictures, location, checked.held_out)
+        self._compare(conversation, sample, media, location, checked.held_out)
         if checked.held_out:
             return "used"
-        self._count(conversation, sample, pictures)
+        self._count(conversation, sample, media)
         return self._fitted(conversation, sample, checked.name, location)
 
     def _fitted(self, conversation: Conversation, sample: Sample, source: str, location: str) -> str:
         pack = self.pack
-        if pack is None or (len(sample) <= pack.length and sample.patches <= pack.patches):
+        if pack is None or (sample.tokens <= pack.length and sample.patches <= pack.patches):
             return "used"
         found = fitted(self.encode, conversation, source, pack)
         return self._told(Told(sample.id, source, found.outcome, found.reason), location)
@@ -142,20 +144,15 @@ class Check:
         self.findings.tell(told, sort_of(told.reason, location))
         return told.outcome
 
-    def _picture(self, part: MediaPart, location: str) -> _Picture:
+    def _medium(self, part: MediaPart, location: str) -> _Medium:
         """Raises MediaError, with the row's location, for what training could not decode."""
         path = part.content if isinstance(part.content, Path) else None
         if path is not None and path in self._recent:
             return self._recent[path]
         try:
-            pixels = image.load(part.content)
-            held = path.read_bytes() if path else part.content
+            found = _decoded(part, path.read_bytes() if path and path.is_file() else part.content)
         except (MediaError, OSError) as error:
             raise MediaError(f"{location}: {error}") from error
-        if not isinstance(held, bytes):
-            held = str(pixels.shape).encode() + pixels.tobytes()
-        height, width, _ = pixels.shape
-        found = _Picture(_digest(held), width, height, print_of(pixels))
         if path:
             if len(self._recent) >= NEIGHBOURS:
                 self._recent.pop(next(iter(self._recent)))
@@ -163,22 +160,20 @@ class Check:
         return found
 
     def _compare(
-        self, conversation: Conversation, sample: Sample, pictures: list[_Picture], location: str, held_out: bool
+        self, conversation: Conversation, sample: Sample, media: list[_Medium], location: str, held_out: bool
     ) -> None:
-        """With the rows and pictures before this one."""
+        """With the rows and media before this one."""
         findings = self.findings
         said = "\0".join(f"{turn.role}:{turn.text}" for turn in (*conversation.messages, *conversation.rejected))
         here = Met(location, held_out)
-        first = self.seen.row(
-            _digest(b"".join((said.encode(errors="replace"), *(one.digest for one in pictures)))), here
-        )
+        first = self.seen.row(_digest(b"".join((said.encode(errors="replace"), *(one.digest for one in media)))), here)
         if first and first.held_out == held_out:
             findings.rows_again.add(first.name, location)
-        for part, one in zip(sample.media, pictures, strict=True):
+        for part, one in zip(sample.media, media, strict=True):
             name = str(part.content) if isinstance(part.content, str | Path) else location
             shown = Met(name, held_out)
             same = self.seen.picture(one.digest, shown)
-            alike = None if same else self.seen.similar(one.print, shown)
+            alike = None if same or one.print is None else self.seen.similar(one.print, shown)
             other = same or alike
             if other and other.held_out != held_out:
                 findings.leaked.add(other.name, name)
@@ -186,20 +181,26 @@ class Check:
                 findings.similar.add(alike.name, name)
             elif same and same.name != name and isinstance(part.content, str | Path):
                 findings.names_again.add(same.name, name)
-            findings.distinct_pictures += same is None and not held_out
+            findings.distinct_pictures += same is None and not held_out and one.print is not None
 
-    def _count(self, conversation: Conversation, sample: Sample, pictures: list[_Picture]) -> None:
+    def _count(self, conversation: Conversation, sample: Sample, media: list[_Medium]) -> None:
         findings = self.findings
-        findings.pictures += len(pictures)
-        tokens = [0] * len(pictures)
+        tokens = [0] * len(media)
         for slot in sample.slots:
             tokens[slot.media] += slot.view.tokens
-        for picture, amount in zip(pictures, tokens, strict=True):
-            findings.width.add(picture.width)
-            findings.height.add(picture.height)
+        for one, amount in zip(media, tokens, strict=True):
+            if one.kind is AudioPart:
+                findings.sounds += 1
+                findings.milliseconds.add(one.milliseconds)
+                findings.sound_tokens.add(amount)
+                continue
+            findings.videos += one.kind is VideoPart
+            findings.pictures += one.kind is not VideoPart
+            findings.width.add(one.width)
+            findings.height.add(one.height)
             findings.picture_tokens.add(amount)
-        findings.pictures_a_sample.add(len(pictures))
-        findings.sample_tokens.add(len(sample))
+        findings.pictures_a_sample.add(len(media))
+        findings.sample_tokens.add(sample.tokens)
         findings.learnt.add(int((sample.weights > 0).sum()))
         findings.turns.add(sum(message.role == "assistant" for message in conversation.messages))
         if conversation.kind in findings.kinds or len(findings.kinds) < KINDS:
@@ -207,9 +208,9 @@ class Check:
         for message in conversation.messages:
             findings.characters.update(scripts(message.text))
         number = findings.sample_tokens.count
-        long = Long(len(sample), sample.id, sample.location, sum(tokens), len(pictures))
+        long = Long(sample.tokens, sample.id, sample.location, sum(tokens), len(media))
         push = heapq.heappush if len(self._longest) < LONGEST else heapq.heappushpop
-        push(self._longest, (len(sample), -number, long))
+        push(self._longest, (sample.tokens, -number, long))
         # A reservoir: each sample so far is among the kept with the same chance.
         if len(self._kept) < SAMPLES:
             self._kept.append((conversation, sample))
@@ -218,16 +219,18 @@ class Check:
 
     def _shown(self, conversation: Conversation, sample: Sample) -> Shown:
         *before, last = conversation.messages
+        shown = sample.media[:SHOWN]
         return Shown(
             id=sample.id,
             source=sample.source,
             kind=conversation.kind,
-            pictures=[small for part in sample.media[:PICTURES] if (small := thumbnail(part.content))],
-            more_pictures=max(0, len(sample.media) - PICTURES),
+            pictures=[small for part in shown if isinstance(part, ImagePart) and (small := thumbnail(part.image))],
+            sounds=[small for part in shown if isinstance(part, AudioPart) and (small := beginning(part))],
+            more_pictures=max(0, len(sample.media) - SHOWN),
             question=next((turn.text.strip() for turn in reversed(before) if turn.role == "user"), ""),
             answer=last.text.strip(),
             answers=sum(turn.role == "assistant" for turn in conversation.messages),
-            tokens=len(sample),
+            tokens=sample.tokens,
             picture_tokens=sum(slot.view.tokens for slot in sample.slots),
             learnt=int((sample.weights > 0).sum()),
             spans=list(spans(sample, self.encode.tokenizer)),
@@ -243,6 +246,31 @@ def thumbnail(picture: object) -> bytes:
         small.save(buffer, "PNG")
         return buffer.getvalue()
     return b""
+
+
+def beginning(sound: AudioPart) -> bytes:
+    """How a sound begins, as WAV, or nothing when it is not there any more."""
+    with suppress(DataError):
+        return audio.excerpt(sound)
+    return b""
+
+
+def _decoded(part: MediaPart, held: Any) -> _Medium:
+    """held: its file's bytes, or what it is given as. Raises MediaError."""
+    if isinstance(part, AudioPart):
+        found = audio.header(part)
+        samples = audio.load(part, found.rate)
+        held = held if isinstance(held, bytes) else f"{found.rate}".encode() + samples.tobytes()
+        return _Medium(AudioPart, _digest(held), milliseconds=1000 * found.samples // found.rate)
+    if isinstance(part, VideoPart):
+        clip = video.clip(part)
+        video.load(part, [clip.frames - 1])  # decodes all that is before it
+        held = held if isinstance(held, bytes) else str(clip).encode() + np.asarray(part.image).tobytes()
+        return _Medium(VideoPart, _digest(held), clip.width, clip.height)
+    pixels = image.load(part.content)
+    held = held if isinstance(held, bytes) else str(pixels.shape).encode() + pixels.tobytes()
+    height, width, _ = pixels.shape
+    return _Medium(ImagePart, _digest(held), width, height, print=print_of(pixels))
 
 
 def _digest(held: bytes) -> bytes:

@@ -62,7 +62,8 @@ class Long:
 
 @dataclass(frozen=True)
 class Shown:
-    """A sample to look at. pictures: PNG files. question, answer: the last of its `answers`.
+    """A sample to look at. pictures: PNG files. sounds: WAV files, how they begin. question, answer: the last of its
+    `answers`.
 
     spans: what the model reads, in pieces, with what each is.
     """
@@ -79,6 +80,7 @@ class Shown:
     picture_tokens: int
     learnt: int
     spans: Sequence[tuple[Literal["read", "learnt", "media"], str]]
+    sounds: Sequence[bytes] = ()
 
 
 @dataclass
@@ -101,7 +103,8 @@ class Findings:
     numbers; first_of: the first of each in full.
     learnt: labelled tokens of each sample. characters: letters by script, then digits and the rest.
     rows_again: same words, same pictures. names_again: one picture under several names. similar: pictures that look the
-    same. leaked: pictures of held-out rows that are among the training rows, or nearly.
+    same. leaked: pictures of held-out rows that are among the training rows, or nearly. videos, sounds: how many; they
+    are the same when their bytes are. milliseconds: of a sound.
     Lengths, sizes, characters, samples: of training rows alone.
     """
 
@@ -117,6 +120,10 @@ class Findings:
     width: Tally = field(default_factory=Tally)
     height: Tally = field(default_factory=Tally)
     picture_tokens: Tally = field(default_factory=Tally)
+    videos: int = 0
+    sounds: int = 0
+    milliseconds: Tally = field(default_factory=Tally)
+    sound_tokens: Tally = field(default_factory=Tally)
     pictures_a_sample: Tally = field(default_factory=Tally)
     sample_tokens: Tally = field(default_factory=Tally)
     learnt: Tally = field(default_factory=Tally)

@@ -74,7 +74,8 @@ def gather(pack: Pack, rules: Rules, pad_to: int = 0) -> tuple[Batch | None, lis
     text, padding = _text(samples, pad_to)
     streams: dict[str, Stream] = {TEXT: text}
     if samples[0].target is not None:
-        streams[TARGET] = _target([sample.target for sample in samples])
+        streams[TARGET] = _target([sample.target for sample in samples], padded=padding > 0)
+        padding += padding > 0
     for name, rule in rules.items():
         stream = _media(samples, decoded, name, rule)
         if stream is not None:
@@ -145,11 +146,13 @@ def _line(lengths: Sequence[int]) -> NDArray[np.int64]:
     return np.concatenate([np.arange(length) for length in lengths])
 
 
-def _target(given: Sequence[TargetText | None]) -> TextStream:
-    """What an encoder-decoder is to say, one segment a sample."""
+def _target(given: Sequence[TargetText | None], *, padded: bool) -> TextStream:
+    """What an encoder-decoder is to say, a segment for each of the text; padded: one more, a token, for its padding."""
     targets = [target for target in given if target is not None]
     assert len(targets) == len(given), "every sample of a pack has a target text, or none has"
-    lengths = tuple(len(target.ids) for target in targets)
+    if padded:
+        targets.append(TargetText(np.zeros(1, np.int64), np.full(1, IGNORE, np.int64), np.zeros(1, np.float32)))
+    lengths = tuple(length for target in targets for length in target.segments)
     return TextStream(
         ids=torch.from_numpy(np.concatenate([target.ids for target in targets])),
         labels=torch.from_numpy(np.concatenate([target.labels for target in targets])),

@@ -11,10 +11,11 @@ from vitrail.data.sources.config import JsonlConfig as JsonlConfig
 from vitrail.media.config import AugmentConfig, FetchConfig
 from vitrail.synthetic.config import DrawnConfig, LinesConfig
 from vitrail.synthetic.documents.config import DocumentsConfig
+from vitrail.synthetic.speech.config import SpokenConfig
 
 Overlong = Literal["drop", "truncate_text", "shrink_media", "drop_media", "error"]
 
-SourceConfig = FilesConfig | DrawnConfig | LinesConfig | DocumentsConfig
+SourceConfig = FilesConfig | DrawnConfig | LinesConfig | DocumentsConfig | SpokenConfig
 
 
 @dataclass(frozen=True)
@@ -79,7 +80,7 @@ class ResolutionConfig:
     """random draws a limit for every sample, evenly between the two; growing goes from the first to the second over the
     stage."""
     least: int
-    """Tokens of one picture."""
+    """Tokens of one picture; patches, where a projector makes as many tokens of any view."""
     most: int
 
     def __post_init__(self) -> None:

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vitrail.contracts.errors import DataError, MediaError
-from vitrail.contracts.messages import Conversation, ImagePart, MediaPart, Part
+from vitrail.contracts.messages import Conversation, ImagePart, MediaPart, Message, Part
 from vitrail.contracts.protocols import MediaRule, Needs, Tokenizer
 from vitrail.contracts.samples import IGNORE, MediaSlot, Sample, TargetText, View
 from vitrail.media.config import FetchConfig
@@ -55,33 +55,69 @@ class Encode:
             return self._encoder_decoder(conversation, source, most_tokens)
         if self.needs.variants is None:
             return self._sample(conversation, [self._segment(conversation, most_tokens)], source)
-        variants = self.needs.variants(conversation)
-        return self._sample(conversation, [self._segment(one, most_tokens) for one in variants], source)
+        segments = [self._segment(one, most_tokens) for one in self.needs.variants(conversation)]
+        begin = self._begin(conversation, segments, most_tokens)
+        return self._sample(conversation, [(_learnt_from(one, begin), said) for one, said in segments], source)
 
     def question(self, conversation: Conversation) -> Sample:
         """A conversation that waits for its answer, as generation reads it: nothing in it is learnt."""
         asking = replace(self, media={name: rule.in_use for name, rule in self.media.items()}, needs=Needs())
         conversation = self._fetched(without_media(conversation) if self.drop_media else conversation)
-        made = asking._sample(conversation, [asking._segment(conversation, ask=True)], "")
+        rendered, _ = asking._segment(conversation, ask=True)
         if self.start is None:
-            return made
-        nothing = np.array([IGNORE])
-        return replace(made, target=TargetText(np.array([self.start]), nothing, np.zeros(1, np.float32)))
+            return asking._sample(conversation, [(rendered, conversation)], "")
+        begun = TargetText(np.array([self.start]), np.array([IGNORE]), np.zeros(1, np.float32))
+        return replace(asking._sample(conversation, [(_only_read(rendered), conversation)], ""), target=begun)
 
     def _encoder_decoder(self, conversation: Conversation, source: str, most_tokens: int | None) -> Sample:
-        """What stands before the last answer is read, the answer is said."""
-        *asked, last = conversation.messages
-        if last.role != "assistant" or not asked:
-            raise DataError(f"{_where(conversation)}: an encoder-decoder learns a question and its answer")
-        # The whole conversation says which ids the answer has, where a prompt alone ends before them.
-        whole = self._segment(conversation, most_tokens)
-        prompt = self._segment(replace(conversation, messages=tuple(asked)), most_tokens, ask=True)
-        made = self._sample(conversation, [prompt], source)
-        begin = len(prompt[0].ids)
-        said = whole[0].ids[begin : _last_learnt(whole[0]) + 1]
+        """Every answer is said and learnt, each a segment of its own that reads what stands before it."""
+        if self.needs.variants is not None:
+            raise DataError(f"{_where(conversation)}: an encoder-decoder says one answer a row, two cannot be compared")
+        messages = conversation.messages
+        answers = [number for number, message in enumerate(messages) if message.role == "assistant"]
+        if not answers or not answers[0]:
+            raise DataError(f"{_where(conversation)}: an encoder-decoder learns answers, each to a question before it")
+        asked, said = [], []
+        for number in answers:
+            question = replace(conversation, messages=messages[:number])
+            prompt, _ = self._segment(question, most_tokens, ask=True)
+            whole, _ = self._segment(replace(conversation, messages=messages[: number + 1]), most_tokens)
+            asked.append((_only_read(prompt), question))
+            said.append(self._said(conversation, prompt, whole))
+        target = TargetText(
+            np.concatenate([one.ids for one in said]),
+            np.concatenate([one.labels for one in said]),
+            np.concatenate([one.weights for one in said]),
+            tuple(len(one.ids) for one in said) if len(said) > 1 else (),
+        )
+        return replace(self._sample(conversation, asked, source), target=target)
+
+    def _said(self, conversation: Conversation, prompt: Rendered, whole: Rendered) -> TargetText:
+        """The last answer of `whole`, which says what ids it has: `prompt` ends before them."""
+        begin, end = len(prompt.ids), int(np.flatnonzero(whole.labels != IGNORE)[-1]) + 2
+        if not np.array_equal(whole.ids[:begin], prompt.ids) or len(whole.slots) > len(prompt.slots):
+            raise DataError(f"{_where(conversation)}: media, or what the template writes anew, cannot be said")
         assert self.start is not None, "an encoder-decoder begins with a token of its own"
-        target = TargetText(np.append(self.start, said[:-1]), said, np.ones(len(said), np.float32))
-        return replace(made, target=target)
+        # Labels are shifted: the one at the prompt's last position is the answer's first id.
+        learnt = slice(begin - 1, end - 1)
+        ids = np.append(self.start, whole.ids[begin : end - 1])
+        return TargetText(ids, whole.labels[learnt], whole.weights[learnt])
+
+    def _begin(
+        self, conversation: Conversation, segments: Sequence[tuple[Rendered, Conversation]], most_tokens: int | None
+    ) -> int:
+        """Where answers begin that follow the same prompt; 0 where nothing of it could be learnt.
+
+        Raises DataError where the prompt is written in another way once an answer follows.
+        """
+        prompt = conversation.messages[: conversation.shared]
+        if not any(message.role == "assistant" for message in prompt):
+            return 0
+        asked, _ = self._segment(replace(conversation, messages=prompt), most_tokens, ask=True)
+        begin = len(asked.ids)
+        if any(not np.array_equal(rendered.ids[:begin], asked.ids) for rendered, _ in segments):
+            raise DataError(f"{_where(conversation)}: the template writes the prompt in another way before an answer")
+        return begin
 
     def _segment(
         self, conversation: Conversation, most_tokens: int | None = None, *, ask: bool = False
@@ -140,7 +176,8 @@ class Encode:
 
     def _fetched(self, conversation: Conversation) -> Conversation:
         """With the bytes of its pictures in the place of their addresses, so that each is fetched once."""
-        if not any(is_url(part.content) for part in conversation.media):
+        parts = (part for message in (*conversation.messages, *conversation.rejected) for part in message.parts)
+        if not any(isinstance(part, MediaPart) and is_url(part.content) for part in parts):
             return conversation
         return with_parts(conversation, partial(self._local, where=_where(conversation)))
 
@@ -163,11 +200,11 @@ class Encode:
 def with_parts(conversation: Conversation, change: Callable[[Part], Part | None]) -> Conversation:
     """The same messages with every part changed; None leaves it out."""
 
-    def changed(parts: Iterable[Part]) -> tuple[Part, ...]:
-        return tuple(part for part in map(change, parts) if part is not None)
+    def changed(messages: Iterable[Message]) -> tuple[Message, ...]:
+        kept = ((message, [part for part in map(change, message.parts) if part is not None]) for message in messages)
+        return tuple(replace(message, parts=tuple(parts)) for message, parts in kept)
 
-    messages = (replace(message, parts=changed(message.parts)) for message in conversation.messages)
-    return replace(conversation, messages=tuple(messages))
+    return replace(conversation, messages=changed(conversation.messages), rejected=changed(conversation.rejected))
 
 
 def without_media(conversation: Conversation, keep: int = 0) -> Conversation:
@@ -180,13 +217,27 @@ def without_media(conversation: Conversation, keep: int = 0) -> Conversation:
     return with_parts(conversation, kept)
 
 
+def first_answers(conversation: Conversation, count: int) -> Conversation:
+    """The same up to its answer of that number, from 1."""
+    ends = [number + 1 for number, one in enumerate(conversation.messages) if one.role == "assistant"]
+    return replace(conversation, messages=conversation.messages[: ends[count - 1]])
+
+
 def _where(conversation: Conversation) -> str:
     return conversation.location or conversation.id
 
 
-def _last_learnt(rendered: Rendered) -> int:
-    """Index of the last id that is learnt."""
-    return int(np.flatnonzero(rendered.labels != IGNORE)[-1]) + 1
+def _only_read(rendered: Rendered) -> Rendered:
+    """The same with nothing to learn in it."""
+    return replace(rendered, labels=np.full_like(rendered.labels, IGNORE), weights=np.zeros_like(rendered.weights))
+
+
+def _learnt_from(rendered: Rendered, begin: int) -> Rendered:
+    """Without what is learnt of the ids before `begin`."""
+    labels, weights = rendered.labels.copy(), rendered.weights.copy()
+    # The last of them predicts the first that is learnt.
+    labels[: max(0, begin - 1)], weights[: max(0, begin - 1)] = IGNORE, 0
+    return replace(rendered, labels=labels, weights=weights)
 
 
 Sort = Literal["read", "learnt", "media"]

@@ -11,9 +11,9 @@ from dataclasses import replace
 import numpy as np
 
 from vitrail.contracts.messages import Conversation
-from vitrail.contracts.samples import IGNORE, Sample
+from vitrail.contracts.samples import IGNORE, Sample, TargetText
 from vitrail.data.config import PackConfig
-from vitrail.data.encode import Encode, without_media
+from vitrail.data.encode import Encode, first_answers, without_media
 from vitrail.data.ledger import Event
 
 
@@ -30,20 +30,34 @@ def fitted(
     reason = _too_long(sample, pack)
     found: Sample | None = None
     if pack.overlong == "truncate_text":
-        found = cut(sample, pack.length) if sample.patches <= pack.patches else None
+        found = _with_shorter_text(encode, conversation, sample, pack, most_tokens)
         reason += "" if found else "; cut there, no answer is left, or not all of its media"
     elif pack.overlong == "shrink_media":
-        found = _shrunk(encode, conversation, sample, pack)
-        reason += "" if found else "; too long with the smallest pictures too"
+        found, why = _shrunk(encode, conversation, sample, pack)
+        reason += why
     elif pack.overlong == "drop_media":
         found = _with_fewer(encode, conversation, sample, pack, most_tokens)
         reason += "" if found else "; too long with its first picture, or other medium, alone"
     return replace(found, reason=reason) if found else Event(sample.id, source, "too_long", reason)
 
 
+def _with_shorter_text(
+    encode: Encode, conversation: Conversation, sample: Sample, pack: PackConfig, most_tokens: int | None
+) -> Sample | None:
+    """Cut at the pack's end; of an encoder-decoder's answers the first ones that fit, the first cut if it must be."""
+    if sample.target is not None:
+        for count in range(len(sample.segments) - 1, 0, -1):
+            sample = encode(first_answers(conversation, count), sample.source, most_tokens)
+            if _fits(sample, pack):
+                return replace(sample, outcome="text_cut")
+    return cut(sample, pack.length) if sample.patches <= pack.patches else None
+
+
 def cut(sample: Sample, length: int) -> Sample | None:
     """The first `length` tokens of a sample; None where media do not lie within them, or nothing is learnt, or
-    it has several segments."""
+    it has several segments. Of an encoder-decoder's the question stays whole, and the answer is cut."""
+    if sample.target is not None:
+        return None if sample.lengths else _target_cut(sample, sample.target, length - len(sample))
     labels = sample.labels[:length].copy()
     labels[-1:] = IGNORE
     if sample.lengths or any(slot.end > length for slot in sample.slots) or not (labels != IGNORE).any():
@@ -58,23 +72,39 @@ def cut(sample: Sample, length: int) -> Sample | None:
     )
 
 
+def _target_cut(sample: Sample, target: TargetText, length: int) -> Sample | None:
+    """With the first `length` tokens of what is said; None where nothing of it is left to learn."""
+    weights = target.weights[: max(0, length)]
+    if not weights.any():
+        return None
+    short = TargetText(target.ids[:length], target.labels[:length], weights)
+    return replace(sample, target=short, outcome="text_cut")
+
+
 def _fits(sample: Sample, pack: PackConfig) -> bool:
-    return len(sample) <= pack.length and sample.patches <= pack.patches
+    return sample.tokens <= pack.length and sample.patches <= pack.patches
 
 
 def _too_long(sample: Sample, pack: PackConfig) -> str:
     where = sample.location or sample.id
-    if len(sample) > pack.length:
-        return f"{where}: {len(sample)} tokens, a pack holds {pack.length} (data.pack.length)"
+    if sample.tokens > pack.length:
+        return f"{where}: {sample.tokens} tokens, a pack holds {pack.length} (data.pack.length)"
     return f"{where}: {sample.patches} patches, a pack holds {pack.patches} (data.pack.patches)"
 
 
-def _shrunk(encode: Encode, conversation: Conversation, sample: Sample, pack: PackConfig) -> Sample | None:
-    """With a limit for its media under which it fits: the largest, but for how sides are rounded; by halving."""
+def _shrunk(encode: Encode, conversation: Conversation, sample: Sample, pack: PackConfig) -> tuple[Sample | None, str]:
+    """With the largest limit for its media under which it fits, by halving, and ""; or None, and why there is none.
+
+    With its smallest media first, so that where they cannot help no other limit is tried.
+    """
     if not sample.slots:
-        return None
-    low, high = 0, _largest(sample)
-    best = None
+        return None, "; it has no media to shrink"
+    best = encode(conversation, sample.source, 1)
+    if not _fits(best, pack):
+        if len(best) == len(sample) > pack.length:
+            return None, "; its media take as many tokens at any size"
+        return None, "; too long with the smallest pictures too"
+    low, high = 1, _largest(sample)
     while high - low > 1:
         limit = (low + high) // 2
         smaller = encode(conversation, sample.source, limit)
@@ -82,14 +112,14 @@ def _shrunk(encode: Encode, conversation: Conversation, sample: Sample, pack: Pa
             low, best = limit, smaller
         else:
             high = limit
-    return best and replace(best, outcome="media_shrunk")
+    return replace(best, outcome="media_shrunk"), ""
 
 
 def _largest(sample: Sample) -> int:
-    """Tokens of its largest medium."""
+    """A limit that its largest medium is under: no token, merged or made by a projector, has less than a patch."""
     totals: Counter[int] = Counter()
     for slot in sample.slots:
-        totals[slot.media] += slot.view.tokens
+        totals[slot.media] += max(slot.view.tokens, slot.view.patches)
     return max(totals.values())
 
 

@@ -221,7 +221,8 @@ class Stream:
                     after = self._after(cursor, window, number + self.ranks - self.rank)
                     epochs = self._epochs(cursor.samples + window.samples * (number + 1) / len(window.packs))
                     yield _Planned(window.packs[number], after, epochs, tuple(events))
-                    events = []
+                # What was lost before another rank's pack is that rank's to tell.
+                events = []
                 rank = (rank + 1) % self.ranks
             cursor = self._after(cursor, window, max(cursor.pack, len(window.packs)))
 

@@ -28,9 +28,9 @@ def best_fit(samples: Sequence[Sample], length: int, patches: int) -> list[Pack]
     """
     bins: list[list[int]] = []
     room: list[tuple[int, int]] = []
-    order = sorted(range(len(samples)), key=lambda number: (-len(samples[number]), number))
+    order = sorted(range(len(samples)), key=lambda number: (-samples[number].tokens, number))
     for number in order:
-        tokens, views = len(samples[number]), samples[number].patches
+        tokens, views = samples[number].tokens, samples[number].patches
         assert tokens <= length, f"sample {samples[number].id} has more tokens than a pack"
         assert views <= patches, f"sample {samples[number].id} has more patches than a pack"
         fitting = [pack for pack, (free, free_views) in enumerate(room) if free >= tokens and free_views >= views]
@@ -46,7 +46,7 @@ def best_fit(samples: Sequence[Sample], length: int, patches: int) -> list[Pack]
 
 
 def _by_size(samples: Sequence[Sample]) -> Pack:
-    return Pack(tuple(sorted(samples, key=lambda sample: (sample.patches, len(sample)))))
+    return Pack(tuple(sorted(samples, key=lambda sample: (sample.patches, len(sample), sample.tokens))))
 
 
 def fixed_length(samples: Sequence[Sample], length: int, patches: int) -> list[Pack]:
@@ -58,17 +58,17 @@ def fixed_length(samples: Sequence[Sample], length: int, patches: int) -> list[P
     packs: list[list[Sample]] = []
     room, free_patches = 0, 0
     for sample in samples:
-        if len(sample) <= room and sample.patches <= free_patches:
+        if sample.tokens <= room and sample.patches <= free_patches:
             kept = sample
         else:
-            short = cut(sample, room) if packs and 0 < room < len(sample) else None
+            short = cut(sample, room) if packs and 0 < room < sample.tokens else None
             if short is not None and short.patches <= free_patches:
-                reason = f"{sample.location or sample.id}: cut to {room} of {len(sample)} tokens, to fill a pack"
+                reason = f"{sample.location or sample.id}: cut to {room} of {sample.tokens} tokens, to fill a pack"
                 kept = replace(short, reason=reason)
             else:
                 packs.append([])
                 room, free_patches = length, patches
                 kept = sample
         packs[-1].append(kept)
-        room, free_patches = room - len(kept), free_patches - kept.patches
+        room, free_patches = room - kept.tokens, free_patches - kept.patches
     return [_by_size(pack) for pack in packs]

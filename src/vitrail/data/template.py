@@ -22,7 +22,7 @@ from vitrail.contracts.errors import DataError, MediaError
 from vitrail.contracts.messages import ImagePart
 from vitrail.data.config import JsonlConfig
 from vitrail.data.dialects import dialect_of, to_messages
-from vitrail.data.dialects.pictures import TAG
+from vitrail.data.dialects.media import TAG
 from vitrail.data.sources.folder import files_in
 from vitrail.data.sources.jsonl import JsonlSource, is_list
 from vitrail.media import image

@@ -14,6 +14,9 @@ class EvaluationConfig:
     """Ask every held-out question and score the answers."""
     losses: bool = False
     """Loss of the held-out answers with the right picture, with another row's and with none."""
+    pairs: bool = False
+    """After every stage, the share of held-out preference pairs whose chosen answer the model finds likelier, with the
+    media and without."""
     before: bool = True
     """Also measure the untrained model."""
     blind: bool = True

@@ -74,10 +74,13 @@ def _identity(image: Any) -> object:
 
 
 def with_media_of(row: Conversation, other: Conversation) -> Conversation:
-    """The words of `row` with the media of `other`, from the first again if it has fewer."""
-    media = cycle(other.media)
+    """The words of `row` with the media of `other`, from the first again if it has fewer.
+
+    Pictures take the place of pictures, and sounds of sounds; where the other row has none of a kind, they stay.
+    """
+    media = {kind: cycle([part for part in other.media if type(part) is kind]) for kind in map(type, row.media)}
 
     def swapped(part: Part) -> Part:
-        return next(media) if isinstance(part, MediaPart) else part
+        return next(media[type(part)], part) if isinstance(part, MediaPart) else part
 
     return with_parts(row, swapped)

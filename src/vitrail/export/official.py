@@ -24,7 +24,7 @@ from vitrail.systems.system import Json, ModelSpec
 
 Dtype = Literal["float32", "bfloat16"]
 
-UNUSED = ("contrast.", "spotter.")
+UNUSED = ("contrast.", "char_head.")
 """Heads of training objectives: an answer does not need them, and no official layout has them."""
 
 

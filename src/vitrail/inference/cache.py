@@ -13,8 +13,9 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor
-from torch.nn.functional import scaled_dot_product_attention
+from torch.nn.functional import pad, scaled_dot_product_attention
 
+from vitrail.contracts.protocols import PositionBias
 from vitrail.contracts.samples import Segments
 from vitrail.models.ops.attention import packed_attention
 
@@ -85,6 +86,9 @@ class SlotCache:
         self.lengths += [0] * count
         self._media_lengths += [0] * count
         self._room = max(self._room, room)
+        for buffer in self._media.values():
+            # They may have no media, and no pass that keeps any: then nothing else makes them a place.
+            buffer.grow(len(self.lengths), 0)
         return range(first, first + count)
 
     def close(self, slot: int) -> int | None:
@@ -119,6 +123,7 @@ class SlotCache:
         *,
         scale: float | None = None,
         window: int | None = None,
+        bias: PositionBias | None = None,
     ) -> Tensor:
         """Keeps key and value float[K, T, d] of the new positions; what queries float[H, T, d] see."""
         now = self._now()
@@ -132,7 +137,7 @@ class SlotCache:
             slots = torch.arange(len(now.slots), device=key.device)
             buffer.keys[slots, :, positions] = key.transpose(0, 1)
             buffer.values[slots, :, positions] = value.transpose(0, 1)
-            return _one_each(query, buffer, ends, scale, window)
+            return _one_each(query, buffer, ends, scale, window, bias)
         pieces = zip(now.slots, now.past, ends, key.split(now.spans, 1), value.split(now.spans, 1), strict=True)
         for slot, past, end, keys, values in pieces:
             buffer.keys[slot, :, past:end], buffer.values[slot, :, past:end] = keys, values
@@ -143,7 +148,8 @@ class SlotCache:
             value = torch.cat([buffer.values[slot, :, :end] for slot, end in held], 1)
         else:
             seen = Segments(now.spans)
-        return packed_attention(query, key, value, Segments(now.spans), seen, causal=True, scale=scale, window=window)
+        spans = Segments(now.spans)
+        return packed_attention(query, key, value, spans, seen, causal=True, scale=scale, window=window, bias=bias)
 
     def keep_media(self, layer: int, key: Tensor, value: Tensor, segments: Segments) -> None:
         """Keeps keys and values float[K, S, d] of media. segments: one for each sequence of the pass."""
@@ -155,6 +161,12 @@ class SlotCache:
             length = keys.shape[1]
             buffer.keys[slot, :, :length], buffer.values[slot, :, :length] = keys, values
             self._media_lengths[slot] = length
+
+    def has_media(self) -> tuple[bool, ...]:
+        """Of each position of the pass, whether its sequence has media that were kept."""
+        now = self._now()
+        pairs = zip(now.slots, now.spans, strict=True)
+        return tuple(bool(self._media_lengths[slot]) for slot, span in pairs for _ in range(span))
 
     def attend_media(self, layer: int, query: Tensor, *, scale: float | None = None) -> Tensor:
         """What queries float[H, T, d] see of the media of their own sequence; zeros where it has none."""
@@ -173,7 +185,14 @@ class SlotCache:
         return self._pass
 
 
-def _one_each(query: Tensor, buffer: _Buffer, ends: Sequence[int], scale: float | None, window: int | None) -> Tensor:
+def _one_each(
+    query: Tensor,
+    buffer: _Buffer,
+    ends: Sequence[int],
+    scale: float | None,
+    window: int | None,
+    bias: PositionBias | None = None,
+) -> Tensor:
     """One query float[H, N, d] of each of the first N slots against what stands before `ends` in its slot."""
     count, most = len(ends), max(ends)
     keys, values = buffer.keys[:count, :, :most], buffer.values[:count, :, :most]
@@ -183,11 +202,15 @@ def _one_each(query: Tensor, buffer: _Buffer, ends: Sequence[int], scale: float 
         mask = index < end
         if window is not None:
             mask &= index >= end - window
+        mask = mask[:, None, None]
+    if bias is not None:
+        added = torch.stack([pad(bias(1, end), (0, most - end)) for end in ends])
+        mask = added if mask is None else added.masked_fill(~mask, float("-inf"))
     out = scaled_dot_product_attention(
         query.transpose(0, 1)[:, :, None],
         keys,
         values,
-        attn_mask=None if mask is None else mask[:, None, None],
+        attn_mask=mask,
         scale=scale,
         enable_gqa=query.shape[0] != keys.shape[1],
     )[:, :, 0]

@@ -42,8 +42,8 @@ class ChatModel:
         """Answers one question: `model.chat("receipt.png", "What is the total?")`.
 
         parts: pictures (path, bytes, uint8[H, W, 3] array, Pillow image), videos (path, uint8[T, H, W, 3] frames, a
-        VideoPart) and, last, the question; or a single list of messages, OpenAI style. Raises DataError for what is
-        neither, MediaError for what cannot be read.
+        VideoPart), sounds (path, an AudioPart) and, last, the question; or a single list of messages, OpenAI style.
+        Raises DataError for what is neither, MediaError for what cannot be read.
         """
         return self.reply(conversation(parts), generation)
 
@@ -57,7 +57,7 @@ class ChatModel:
         prompt = self.prompt(asked)
         ids: list[int] = []
         text = "".join(self._pieces(prompt, generation, ids))
-        return Reply((TextPart(text),), prompt.tokens, len(ids), len(ids) < generation.max_tokens)
+        return Reply((TextPart(text),), prompt.text.segments.total, len(ids), len(ids) < generation.max_tokens)
 
     def replies(
         self, asked: Iterable[Conversation], generation: GenerationConfig | None = None, together: int = 16
@@ -105,7 +105,7 @@ class ChatModel:
         return replies
 
     def prompt(self, asked: Conversation) -> Batch:
-        """What the model reads when asked. Raises MediaError for a damaged picture."""
+        """What the model reads when asked. Raises MediaError for a damaged medium."""
         return self._prompts([self.encode.question(asked)])
 
     def _prompts(self, samples: Sequence[Sample]) -> Batch:
@@ -138,12 +138,12 @@ class ChatModel:
             yield rest[len(shown) :]
 
     def without_media(self) -> ChatModel:
-        """The same model, asked without its pictures."""
+        """The same model, asked without media."""
         return replace(self, encode=replace(self.encode, drop_media=True))
 
     @torch.inference_mode()
     def loss(self, sample: Sample) -> tuple[float, float]:
-        """(summed loss, summed loss weight) of a training sample. Raises MediaError for a damaged picture."""
+        """(summed loss, summed loss weight) of a training sample. Raises MediaError for a damaged medium."""
         batch, events = collate(Pack((sample,)), self.encode.media)
         if batch is None:
             raise MediaError(events[0].reason)
@@ -151,7 +151,7 @@ class ChatModel:
 
 
 def conversation(parts: Sequence[Any]) -> Conversation:
-    """What a caller handed to `chat`: messages, or pictures and a question. Raises DataError for what is neither."""
+    """What a caller handed to `chat`: messages, or media and a question. Raises DataError for what is neither."""
     if len(parts) == 1 and isinstance(parts[0], list | tuple):
         messages = tuple(parts[0])
         if not messages or not all(isinstance(message, Message) for message in messages):
@@ -161,6 +161,6 @@ def conversation(parts: Sequence[Any]) -> Conversation:
         return Conversation("chat", messages)
     if not parts or not isinstance(parts[-1], str):
         raise DataError("chat takes pictures and then a question, or one list of messages")
-    *pictures, question = parts
-    shown = tuple(map(media_part, pictures))
+    *media, question = parts
+    shown = tuple(map(media_part, media))
     return Conversation("chat", (Message("user", (*shown, TextPart("\n" * bool(shown) + question))),))

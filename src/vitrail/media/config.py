@@ -1,9 +1,9 @@
-"""What can be said in a recipe about pictures: how they become patches, where they come from, how they are worn."""
+"""What can be said in a recipe about media: what pictures and sounds become, whence they come, how they are worn."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import ClassVar, Literal
 
 
 @dataclass(frozen=True)
@@ -11,7 +11,8 @@ class NativeResolutionConfig:
     """Pictures keep their shape: sides are rounded to whole merged patches, and scaled only to fit the token limits.
 
     patch: side of a patch, px. merge: patches that become one token, per side.
-    min_tokens, max_tokens: of one picture. sides: rounded to the nearest whole number of tokens, or up (Pixtral's way).
+    min_tokens, max_tokens: of one picture; patches, where a projector makes as many tokens of any view.
+    sides: rounded to the nearest whole number of tokens, or up (Pixtral's way).
     max_side: a picture with a longer side is scaled down to it first, px; null for no such limit.
     min_pixels, max_pixels: the limits of a published rule to the pixel, where whole tokens are not the same: Qwen2-VL's
     own rule then holds, which very narrow pictures, and close limits, may exceed; null for the tokens' own.
@@ -54,10 +55,17 @@ class NativeResolutionConfig:
                 f"max_tokens {given[1]}, not {self.min_tokens} and {self.max_tokens}: set them to null to say tokens"
             )
 
+    max_views: ClassVar[int] = 1
+
     @property
     def patch_values(self) -> int:
         """Numbers in one patch of one frame: three channels."""
         return 3 * self.patch**2
+
+    @property
+    def patches_per_token(self) -> int:
+        """Patches that become one token."""
+        return self.merge**2
 
 
 @dataclass(frozen=True)
@@ -107,14 +115,82 @@ class TilesConfig:
         return 3 * self.patch**2
 
     @property
+    def patches_per_token(self) -> int:
+        """Patches that become one token."""
+        return self.merge**2
+
+    @property
     def tile_tokens(self) -> int:
         """Tokens of one tile."""
         return (self.tile // (self.patch * self.merge)) ** 2
 
     @property
+    def max_views(self) -> int:
+        """Of one picture, thumbnail included."""
+        return self.max_tiles + (self.thumbnail and self.max_tiles > 1)
+
+    @property
     def max_tokens(self) -> int:
         """Of one picture, thumbnail included."""
-        return (self.max_tiles + (self.thumbnail and self.max_tiles > 1)) * self.tile_tokens
+        return self.max_views * self.tile_tokens
+
+
+SOUND_SUFFIXES = (".wav", ".flac", ".ogg", ".oga", ".opus", ".mp3")
+"""By which a file is taken for a sound where nothing else says so."""
+
+FRAMES_A_SECOND = 100
+"""Frames of a log-mel spectrogram: one every 160 samples of 16,000 a second."""
+
+
+@dataclass(frozen=True)
+class LogMelConfig:
+    """Sounds as Whisper hears them: mono, 16 kHz, a hundred frames a second, each `bands` numbers of a spectrogram.
+
+    seconds: of one view; a longer sound is several of them. padded: every view is filled up with silence to `seconds`,
+    which is all that official Whisper weights know; false takes a sound as long as it is, for encoders that learn so.
+    stride: frames of which the encoder makes one feature. merge: features that become one token.
+
+    Source: Whisper, arXiv 2212.04356, section 2.2; 128 bands since its large-v3.
+    """
+
+    kind: Literal["log_mel"] = "log_mel"
+    bands: int = 80
+    seconds: float = 30.0
+    padded: bool = True
+    stride: int = 2
+    merge: int = 1
+
+    def __post_init__(self) -> None:
+        if not 1 <= self.bands <= 200 or self.stride < 1 or self.merge < 1:
+            raise ValueError("bands must be from 1 to 200, stride and merge at least 1")
+        if not 0 < self.seconds <= 600:
+            raise ValueError(f"seconds ({self.seconds:g}) must be more than 0 and at most 600")
+        frames, unit = self.seconds * FRAMES_A_SECOND, self.stride * self.merge
+        if abs(frames - self.view_frames) > 1e-6 or self.view_frames % unit or self.view_frames < 2:
+            raise ValueError(
+                f"seconds ({self.seconds:g}) are {frames:g} frames, must be stride x merge ({unit}) times a whole "
+                "number, and 2 at least"
+            )
+
+    @property
+    def view_frames(self) -> int:
+        """Frames of the longest view."""
+        return round(self.seconds * FRAMES_A_SECOND)
+
+    @property
+    def view_tokens(self) -> int:
+        """Tokens of the longest view, where `merge` features become one."""
+        return self.view_frames // (self.stride * self.merge)
+
+    @property
+    def patch_values(self) -> int:
+        """Numbers in one frame."""
+        return self.bands
+
+    @property
+    def patches_per_token(self) -> int:
+        """Features that become one token: of sound there is one row of them."""
+        return self.merge
 
 
 @dataclass(frozen=True)

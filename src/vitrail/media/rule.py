@@ -8,11 +8,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from vitrail.contracts.messages import ImagePart, MediaPart, VideoPart
+from vitrail.contracts.messages import AudioPart, ImagePart, MediaPart, VideoPart
 from vitrail.contracts.protocols import MediaRule, PictureRule
 from vitrail.contracts.samples import VISION, View
-from vitrail.media.config import NativeResolutionConfig, TilesConfig
+from vitrail.media.audio import is_audio
+from vitrail.media.config import LogMelConfig, NativeResolutionConfig, TilesConfig
 from vitrail.media.native import NativeResolution
+from vitrail.media.sound import Sound
 from vitrail.media.tiling import Tiling
 from vitrail.media.video import is_video
 from vitrail.media.vision import Vision
@@ -24,9 +26,14 @@ def picture_rule(config: NativeResolutionConfig | TilesConfig) -> PictureRule:
 
 
 def media_rule(
-    config: NativeResolutionConfig | TilesConfig, *, frames: int = 1, token_grid: tuple[int, int] | None = None
+    config: NativeResolutionConfig | TilesConfig | LogMelConfig,
+    *,
+    frames: int = 1,
+    token_grid: tuple[int, int] | None = None,
 ) -> MediaRule:
-    """The rule of a stream. frames, token_grid: as in `Vision`."""
+    """The rule of a stream. frames, token_grid: as in `Vision`, or in `Sound`."""
+    if isinstance(config, LogMelConfig):
+        return Sound(config, token_grid)
     return Vision(picture_rule(config), frames, token_grid)
 
 
@@ -35,11 +42,23 @@ def vision_alone(config: NativeResolutionConfig | TilesConfig) -> Mapping[str, M
     return {VISION: media_rule(config)}
 
 
+def default_rules() -> Mapping[str, MediaRule]:
+    """What media become where no model says it."""
+    return {VISION: media_rule(NativeResolutionConfig()), "audio": media_rule(LogMelConfig())}
+
+
 def media_part(given: Any) -> MediaPart:
-    """What a caller gave, a picture or a video: told apart by `is_video`, unless it is a part already."""
+    """What a caller gave, a picture, a video or a sound, by its suffix or axes, unless it is a part already."""
     if isinstance(given, MediaPart):
         return given
+    if is_audio(given):
+        return AudioPart(given)
     return VideoPart(given) if is_video(given) else ImagePart(given)
+
+
+def sound_tokens(config: LogMelConfig, seconds: float, token_grid: tuple[int, int] | None = None) -> int:
+    """Tokens of a sound of that length."""
+    return Sound(config, token_grid).tokens(seconds)
 
 
 def normalised(rule: PictureRule, view: NDArray[np.uint8]) -> NDArray[np.float32]:

@@ -47,13 +47,21 @@ class Vision:
         """From the header alone. most_tokens: of all together, in merged patches. Raises MediaError."""
         assert isinstance(part, ImagePart), "this stream reads pictures and videos"
         if isinstance(part, VideoPart):
-            found = video.views(self.picture, video.clip(part), self.sampling, self.frames, most_tokens)
+            found = video.views(self.picture, video.clip(part), self._sampling(), self.frames, most_tokens)
         else:
             found = self.picture.views(*image.size(part.image), most_tokens)
         if self.token_grid is None:
             return found
         rows, columns = self.token_grid
         return tuple(replace(view, token_rows=rows, token_columns=columns) for view in found)
+
+    def _sampling(self) -> video.Sampling:
+        """With fewer frames where the fixed number of tokens of each view would make a video longer than it may be."""
+        if self.token_grid is None:
+            return self.sampling
+        views = self.sampling.total_tokens // (self.token_grid[0] * self.token_grid[1])
+        most = max(self.sampling.min_frames, views * self.frames)
+        return replace(self.sampling, max_frames=min(self.sampling.max_frames, most))
 
     def decoded(self, part: MediaPart, views: Sequence[View], alter: Alter | None = None) -> list[NDArray[Any]]:
         """Each view uint8[h, w, 3], or of a video uint8[frames, h, w, 3]. Raises MediaError."""

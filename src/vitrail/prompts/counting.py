@@ -168,7 +168,8 @@ class LimitedEnvironment(ImmutableSandboxedEnvironment):
             setattr(self, name, function)
         del self.globals["lipsum"]
         self.filters = {name: _filter(name, self.filters[name]) for name in FILTERS}
-        self.tests = {name: _test(one) if name in COMPARING else one for name, one in self.tests.items()}
+        tests: Mapping[str, Any] = self.tests
+        self.tests = {name: _test(one) if name in COMPARING else one for name, one in tests.items()}
 
     def limit_filter(self, name: str, function: Callable[..., Any]) -> None:
         """Sets a filter of FILTERS."""

@@ -10,7 +10,10 @@ from vitrail.prompts.turns import Piece, Slot, Special
 
 
 def laid_out(slot: Slot, views: Sequence[View], style: PictureConfig) -> Iterator[Piece | View]:
-    """Pieces and views in reading order; a view stands for its own tokens and row breaks."""
+    """Pieces and views in reading order; a view stands for its own tokens and row breaks.
+
+    A view that is not spliced stands before what is written for it alone, its tag above all: the tag sees it then.
+    """
     around = not style.each_view
     if not slot.opened:
         if style.label:
@@ -20,12 +23,10 @@ def laid_out(slot: Slot, views: Sequence[View], style: PictureConfig) -> Iterato
     for number, view in enumerate(views):
         if number == 1 and style.tiles_start:
             yield Special(style.tiles_start)
-        if view.tag:
-            yield Special(view.tag) if style.tags == "special" else view.tag
-        if around:
-            yield view
-        else:
-            yield from (*_opening(style), view, *_special(style.end))
+        own = (*_tag(view, style), *(() if around else _opening(style)))
+        yield from (*own, view) if view.spliced else (view, *own)
+        if not around:
+            yield from _special(style.end)
     if len(views) > 1 and style.tiles_end:
         yield Special(style.tiles_end)
     if not slot.closed:
@@ -33,6 +34,11 @@ def laid_out(slot: Slot, views: Sequence[View], style: PictureConfig) -> Iterato
             yield from _special(style.end)
         if style.after:
             yield style.after
+
+
+def _tag(view: View, style: PictureConfig) -> tuple[Piece, ...]:
+    tag = (view.tag,) if style.tags == "text" else _special(view.tag)
+    return tag if view.tag else ()
 
 
 def _opening(style: PictureConfig) -> tuple[Piece, ...]:

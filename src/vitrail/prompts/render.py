@@ -98,6 +98,7 @@ class _Writer:
         row_break = [self.tokenizer.special(style.row_break)] if style.row_break else []
         slot = MediaSlot(len(self.ids), media, view, gap=len(row_break))
         self.slots.append(slot)
+        self.chunks.append([])
         if not view.spliced:
             return
         # Without a token of its own any id will do: fusion puts the medium's tokens in its place.
@@ -107,7 +108,6 @@ class _Writer:
         assert written == view.tokens == len(slot.indices), f"{written} placeholders for {view.tokens} tokens"
         self.ids.extend(ids)
         self.learnt.extend([False] * len(ids))
-        self.chunks.append([])
 
     def _extend(self, piece: Piece, ids: list[int], learn: bool) -> None:
         self.ids.extend(ids)

@@ -143,6 +143,15 @@ _FORMATS = (
         start=(_BOS,),
         end_last_only=True,
     ),
+    # For encoder-decoders, which have no tokens of chat: what is read ends with `</s>`, and so does what is said.
+    # Source: google-research/text-to-text-transfer-transformer, whose inputs and targets end so; Flan-T5's are the
+    # same. Several turns in one input are a default of ours.
+    TurnTemplate(
+        "text_to_text",
+        before=_NOTHING,
+        after={**_NOTHING, "system": ("\n",), "user": (_EOS,)},
+        end=_EOS,
+    ),
     # For models trained from nothing on bytes, where every token of format is a token to pay for.
     TurnTemplate(
         "terse",

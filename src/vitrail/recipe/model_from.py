@@ -80,7 +80,8 @@ def settings_of(source: str) -> tuple[dict[str, Any], str]:
         tokenizer = source if spec.model.backbone.tokenizer == str(folder) else None
     else:
         raise WeightsError(f"'{source}' holds no finished model: neither {DESCRIPTION} nor {CONFIG} is there")
-    backbone = {"config": model["backbone"]["config"], **({"tokenizer": tokenizer} if tokenizer else {})}
+    kept = {name: model["backbone"][name] for name in ("kind", "config") if name in model["backbone"]}
+    backbone = {**kept, **({"tokenizer": tokenizer} if tokenizer else {})}
     streams = ([VISION] if model.get("encoder") else []) + list(model.get("streams") or ())
     # A fusion that splices has no weights.
     fuses = (model.get("fusion") or {}).get("kind", "splice") != "splice"

@@ -7,13 +7,14 @@ from pathlib import Path
 
 from vitrail.contracts.errors import RecipeError, nearest
 from vitrail.data.config import PackConfig
-from vitrail.models.config import ModelConfig, spliced, token_grid
+from vitrail.media.config import LogMelConfig
+from vitrail.models.config import GatedCrossAttentionConfig, ModelConfig, spliced, token_grid
 from vitrail.prompts.templates import known
 from vitrail.recipe.bundled import find
 from vitrail.recipe.model_from import over_model
 from vitrail.recipe.schema import Recipe
 from vitrail.recipe.strict import Resolved, read
-from vitrail.training.objectives import Objective
+from vitrail.training.objectives import NextToken, Objective
 
 
 def read_recipe(name: str, overrides: Sequence[str] = ()) -> Resolved[Recipe]:
@@ -54,15 +55,41 @@ def check(recipe: Recipe) -> None:
             f"prompt.picture.row_break is '{recipe.prompt.picture.row_break}', with model.positions.kind mrope there "
             "is none: rows are told apart by their positions"
         )
+    if recipe.evaluate.text and recipe.model.backbone.kind == "encoder_decoder":
+        raise RecipeError("evaluate.text: plain text asks nothing, and an encoder-decoder answers; it takes a decoder")
+    _gates_open(recipe)
     if recipe.model.encoder is not None:
         _room_for_pictures(recipe.model, recipe.data.pack)
+    for name, stream in recipe.model.streams.items():
+        if isinstance(stream.media, LogMelConfig):
+            _room_for_sound(name, stream.media, recipe.data.pack)
+
+
+def _gates_open(recipe: Recipe) -> None:
+    """Raises RecipeError where a stage would train what stands behind gates that are closed, by what comes through."""
+    if not isinstance(recipe.model.fusion, GatedCrossAttentionConfig) or "fusion" in recipe.model.weights:
+        return
+    for stage in recipe.stages:
+        if "fusion" in stage.train:
+            return
+        behind = [name for name in stage.train if name in recipe.model.components and name != "backbone"]
+        if behind and isinstance(stage.objective, NextToken):
+            raise RecipeError(
+                f"stages.{stage.name}.train: {' and '.join(behind)} learns nothing while the gates of model.fusion are "
+                "closed, as they are at first: add fusion"
+            )
 
 
 def _room_for_pictures(model: ModelConfig, pack: PackConfig) -> None:
     """Raises RecipeError where the largest picture fits no pack."""
-    media = model.media
-    tokens = media.max_tokens if token_grid(model.projector) is None else 0
+    media, grid = model.media, token_grid(model.projector)
+    tokens = media.max_tokens if grid is None else media.max_views * grid[0] * grid[1]
     if spliced(model.fusion) and tokens >= pack.length:
+        if grid is not None:
+            raise RecipeError(
+                f"data.pack.length ({pack.length}) holds no picture: model.projector makes {grid[0]} x {grid[1]} "
+                f"tokens of a view of any size, {tokens} of a picture of {media.max_views} views"
+            )
         raise RecipeError(
             f"model.media.max_tokens ({tokens}) must be less than data.pack.length ({pack.length}): "
             "a picture of that size would never fit"
@@ -71,6 +98,15 @@ def _room_for_pictures(model: ModelConfig, pack: PackConfig) -> None:
         raise RecipeError(
             f"data.pack.patches ({pack.patches}) holds no picture of model.media.max_tokens "
             f"({media.max_tokens} tokens are {media.max_tokens * media.merge**2} patches)"
+        )
+
+
+def _room_for_sound(name: str, media: LogMelConfig, pack: PackConfig) -> None:
+    """Raises RecipeError where a whole view fits no pack."""
+    if media.view_frames > pack.patches:
+        raise RecipeError(
+            f"data.pack.patches ({pack.patches}) holds no view of model.streams.{name}.media.seconds "
+            f"({media.seconds:g} s are {media.view_frames} frames)"
         )
 
 

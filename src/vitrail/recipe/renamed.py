@@ -41,37 +41,69 @@ def today(word: str, known: Mapping[str, str]) -> str:
     return f" (it is {now} now)" if " " in now else f" (it is '{now}' now)"
 
 
-def renamed_tensor(name: str) -> str:
-    """Today's name of a tensor of a finished model."""
-    for before, now in (("encoder.table", "encoder.position_table"), ("spotter.", "char_head.")):
-        if name.startswith(before):
-            return now + name.removeprefix(before)
-    return name
-
-
 def upgraded(tree: Table) -> Table:
     """The description of a finished model of layout 1 in today's words; any other as it is."""
     layout, model = tree.entries.get("layout"), tree.entries.get("model")
     if not isinstance(layout, Scalar) or layout.text != "1" or not isinstance(model, Table):
         return tree
-    entries = dict(model.entries)
-    contrast, spotter = entries.pop("contrast", None), entries.pop("spotter", None)
-    if isinstance(encoder := entries.get("encoder"), Table):
-        entries["encoder"] = _renamed(encoder)
-    found = {**tree.entries, "layout": replace(layout, text=str(LAYOUT)), "model": replace(model, entries=entries)}
-    objective = _with_heads(contrast, spotter, tree)
+    found = {**tree.entries, "layout": replace(layout, text=str(LAYOUT)), "model": _model(model)}
+    objective = _with_heads(model.entries.get("contrast"), model.entries.get("spotter"), tree)
     if objective is not None:
         found["objectives"] = Listing((objective,), tree.location)
     return replace(tree, entries=found)
 
 
-def _renamed(encoder: Table) -> Table:
+def upgraded_recipe(tree: Table) -> Table:
+    """The recipe that lies in a run's folder, where it was written in words of before, in those of today."""
+    found = dict(tree.entries)
+    width: Node | None = None
+    if isinstance(model := found.get("model"), Table):
+        found["model"] = _model(model)
+        if isinstance(contrast := model.entries.get("contrast"), Table):
+            width = contrast.entries.get("width")
+    if isinstance(data := found.get("data"), Table) and isinstance(pack := data.entries.get("pack"), Table):
+        found["data"] = replace(data, entries={**data.entries, "pack": _renamed(pack)})
+    if isinstance(stages := found.get("stages"), Listing):
+        found["stages"] = replace(stages, items=tuple(_stage(stage, width) for stage in stages.items))
+    return replace(tree, entries=found)
+
+
+def _model(model: Table) -> Table:
+    """Without the modules that are objectives' now."""
+    entries = {key: node for key, node in model.entries.items() if key not in ("contrast", "spotter")}
+    if isinstance(encoder := entries.get("encoder"), Table):
+        entries["encoder"] = _renamed(encoder)
+    return replace(model, entries=entries)
+
+
+def _stage(stage: Node, width: Node | None) -> Node:
+    """width: that of the model's module for a contrastive objective, which has it of its own now."""
+    if not isinstance(stage, Table):
+        return stage
+    entries = dict(stage.entries)
+    if isinstance(objective := entries.get("objective"), Table):
+        objective = _renamed(objective)
+        kind = objective.entries.get("kind")
+        if width is not None and isinstance(kind, Scalar) and kind.text == "contrastive_caption":
+            objective = replace(objective, entries={"width": width, **objective.entries})
+        entries["objective"] = objective
+    if isinstance(train := entries.get("train"), Table):
+        rates = {("char_head" if key == "spotter" else key): rate for key, rate in train.entries.items()}
+        entries["train"] = replace(train, entries=rates)
+    return replace(stage, entries=entries)
+
+
+def _renamed(settings: Table) -> Table:
+    """Keys and values of before in a table whose keys are ours; what a user's own class is given is left alone."""
+    kind = settings.entries.get("kind")
+    if isinstance(kind, Scalar) and ":" in kind.text:
+        return settings
     entries: dict[str, Node] = {}
-    for key, node in encoder.entries.items():
+    for key, node in settings.entries.items():
         if isinstance(node, Scalar) and node.text in VALUES:
             node = replace(node, text=VALUES[node.text])
-        entries["position_table" if key == "table" else key] = node
-    return replace(encoder, entries=entries)
+        entries[KEYS.get(key, key)] = node
+    return replace(settings, entries=entries)
 
 
 def _with_heads(contrast: Node | None, spotter: Node | None, tree: Table) -> Table | None:

@@ -9,9 +9,10 @@ from typing import Any
 
 @dataclass(frozen=True)
 class Example:
-    """One held-out question with its picture and what each model answered.
+    """One held-out question with its picture or sound and what each model answered.
 
-    picture_png: the file's bytes (PNG; JPEG, GIF and WebP are shown too); b"" when there is no picture.
+    picture_png: the file's bytes (PNG; JPEG, GIF and WebP are shown too); b"" when there is no picture. sound_wav: of a
+    WAV file; b"" when there is no sound.
     prediction, before, blind: answers of the trained model, of the same model before training, and of the baseline
     that saw no pictures; None when that model was not asked.
     score: 0 to 1; 1 is shown as right, 0 as wrong, anything between as its number.
@@ -25,6 +26,7 @@ class Example:
     blind: str | None
     kind: str
     score: float
+    sound_wav: bytes = b""
 
 
 @dataclass(frozen=True)
@@ -34,8 +36,9 @@ class Report:
     title: the run's name.
     summary: facts in one line each, name → text, in the order in which they are shown.
     steps, blind_steps: run-log records of the run and of the blind baseline, oldest first. Read where present: stage,
-    step (counted from the start of the run or of the stage), loss, loss_by_source, lr (group → rate),
-    tokens_per_second, gradient_norm, seconds and tokens (since the run began), memory_gib.
+    step (counted from the start of the run or of the stage), loss, loss_by_source, figures (name → value, what an
+    objective reports beside its loss), lr (group → rate), tokens_per_second, gradient_norm, seconds and tokens (since
+    the run began), memory_gib.
     results: `metrics.scoring.summarise` of the "before", "blind" and "after" models; any may be missing.
     recipe_yaml: the resolved recipe; comments (the origin of each value) are set apart from the values.
     ledger: "counts" (outcome → rows), "by_source" (source → outcome → rows), "rows" (records of id, source, outcome,
@@ -44,6 +47,8 @@ class Report:
     tokens: positions by sort, over the whole run: text, picture, padding; "labelled" is the part of the text that is
     learned from, and is counted in text as well.
     captions: held-out loss (nats a token) as `Score.to_json` with the "right", a "shuffled" and a "withheld" picture.
+    pairs: stage -> share of held-out preference pairs ranked right after it, as `Score.to_json` with the "right" media
+    and with them "withheld" (`evaluation.pairs`).
     text: loss on plain text "before" and "after" training (`plain_text.text_loss`) and its "change" (`text_change`).
     """
 
@@ -58,4 +63,5 @@ class Report:
     time: Mapping[str, float]
     tokens: Mapping[str, int]
     captions: Mapping[str, Any] | None = None
+    pairs: Mapping[str, Any] | None = None
     text: Mapping[str, Any] | None = None

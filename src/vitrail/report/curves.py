@@ -191,10 +191,14 @@ def _spent(records: Records, inside: Sequence[int], key: str) -> float:
 
 
 def small_charts(steps: Records) -> str:
-    """Learning rates, throughput, gradient norm and loss by source, side by side; each only if it was logged."""
+    """Learning rates, throughput, gradient norm, loss by source and what objectives report beside their loss, side by
+    side; each only if it was logged."""
     positions = timeline(steps)
     bands = stages(steps, positions)
     charts = [_learning_rates(steps, positions), _by_source(steps, positions, bands)]
+    for name, points in _grouped(steps, positions, "figures").items():
+        line = Line(name, "c0", _sparse(smoothed(points, bands)), points)
+        charts.append(_small(name.replace("_", " ").capitalize(), [line], bands, keys=False))
     for key, title in (("tokens_per_second", "Throughput, tokens a second"), ("gradient_norm", "Gradient norm")):
         points = _series(steps, positions, lambda record, key=key: record.get(key))  # type: ignore[misc]
         if len(points) > 1:

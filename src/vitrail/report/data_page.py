@@ -12,6 +12,7 @@ from vitrail.curation.tally import Tally
 from vitrail.report.bars import histogram
 from vitrail.report.charts import both_widths
 from vitrail.report.dots import stacked_bar
+from vitrail.report.examples import player
 from vitrail.report.ledger import by_source, outcomes_bar, summary, told
 from vitrail.report.page import page, write_page
 from vitrail.report.text import clipped, compact, duration, escape, number, percent, table
@@ -37,6 +38,7 @@ def render(findings: Findings) -> str:
         ("outcomes", "What would become of every row", _outcomes(findings)),
         ("duplicates", "The same again", _duplicates(findings)),
         ("pictures", "Pictures", _pictures(findings)),
+        ("sounds", "Sounds", _sounds(findings)),
         ("lengths", "Lengths", _lengths(findings)),
         ("words", "Words", _words(findings)),
         ("samples", "Samples", _samples(findings.shown)),
@@ -49,6 +51,8 @@ def _facts(found: Findings) -> Mapping[str, str]:
     return {
         "Rows": f"{found.rows:,}",
         "Pictures": f"{found.pictures:,}, {found.distinct_pictures:,} of them different",
+        **({"Videos": f"{found.videos:,}"} if found.videos else {}),
+        **({"Sounds": f"{found.sounds:,}, {duration(found.milliseconds.total / 1000)}"} if found.sounds else {}),
         "Tokens": compact(found.sample_tokens.total),
         "Learnt": learnt if found.learnt.count else "nothing",
         "Written as": ", ".join(dict.fromkeys(source.dialect for source in found.sources.values())),
@@ -99,7 +103,7 @@ def _repeated(repeats: Repeats, what: str) -> str:
 
 
 def _pictures(found: Findings) -> str:
-    if not found.pictures:
+    if not found.pictures and not found.videos:
         return ""
     rows = [
         _quantiles("Width, px", found.width),
@@ -113,14 +117,23 @@ def _pictures(found: Findings) -> str:
     return charts + table(["", "Least", "Median", "95 % up to", "Most", "Mean"], rows)
 
 
+def _sounds(found: Findings) -> str:
+    if not found.sounds:
+        return ""
+    rows = [_quantiles("Length, ms", found.milliseconds), _quantiles("Tokens of a sound", found.sound_tokens)]
+    return _chart("Length", found.milliseconds, "ms") + table(
+        ["", "Least", "Median", "95 % up to", "Most", "Mean"], rows
+    )
+
+
 def _lengths(found: Findings) -> str:
     if not found.sample_tokens.count:
         return ""
-    picture = found.picture_tokens.total
-    learnt = found.learnt.total
-    rest = max(0, found.sample_tokens.total - picture - learnt)
+    picture, sound, learnt = found.picture_tokens.total, found.sound_tokens.total, found.learnt.total
+    rest = max(0, found.sample_tokens.total - picture - sound - learnt)
+    heard = [("c4", "sounds", sound)] if sound else []
     bar = stacked_bar(
-        [("c0", "pictures", picture), ("c6", "text, only read", rest), ("c2", "text, learnt", learnt)],
+        [("c0", "pictures", picture), *heard, ("c6", "text, only read", rest), ("c2", "text, learnt", learnt)],
         label="Tokens by sort",
     )
     rows = [
@@ -168,16 +181,16 @@ def _card(one: Shown) -> str:
         f'<img src="data:image/png;base64,{base64.b64encode(png).decode("ascii")}" alt="picture of the sample">'
         for png in one.pictures
     )
-    several = " several" if len(one.pictures) > 1 else ""
-    frame = pictures or '<p class="soft">no picture</p>'
-    more = f'<p class="note">and {one.more_pictures} more pictures</p>' if one.more_pictures else ""
+    several = " several" if len(one.pictures) > 1 else " heard" if one.sounds and not one.pictures else ""
+    frame = pictures + "".join(map(player, one.sounds)) or '<p class="soft">no picture</p>'
+    more = f'<p class="note">and {one.more_pictures} more</p>' if one.more_pictures else ""
     styles = {"read": "", "learnt": "learnt", "media": "slot"}
     spans = "".join(
         f'<span class="{styles[sort]}">{escape(f"[{text}]" if sort == "media" else text)}</span>'
         for sort, text in one.spans
     )
     answers = f"the last of {one.answers} answers; " if one.answers > 1 else ""
-    lengths = f"{answers}{one.tokens:,} tokens: {one.picture_tokens:,} of pictures, {one.learnt:,} learnt"
+    lengths = f"{answers}{one.tokens:,} tokens: {one.picture_tokens:,} of media, {one.learnt:,} learnt"
     return (
         f'<article class="card example"><div class="frame{several}">{frame}</div><div class="body">'
         f'<p class="top"><span class="kind">{escape(one.id)}</span><span class="kind">{escape(one.kind)}</span></p>'

@@ -1,4 +1,4 @@
-"""The example cards of the run report: picture, question, and what each model answered."""
+"""The example cards of the run report: picture or sound, question, and what each model answered."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def _card(example: Example) -> str:
     )
     kind = f'<span class="kind">{escape(name_of_kind(example.kind))}</span>'
     return (
-        f'<article class="card example">{_picture(example)}<div class="body">'
+        f'<article class="card example">{_medium(example)}<div class="body">'
         f'<p class="top">{kind}{_verdict(example.score)}</p>'
         f'<p class="question">{clipped(example.question)}</p><dl>{lines}</dl>{_box_note(example)}</div></article>'
     )
@@ -53,6 +53,22 @@ def _verdict(score: float) -> str:
     if score <= 0:
         return '<span class="mark wrong"><b aria-hidden="true">\u2717</b> wrong</span>'
     return f'<span class="mark partly">{percent(score, 0)}</span>'
+
+
+def player(sound_wav: bytes) -> str:
+    """A sound inside the page as a data address, to be played; "" for none."""
+    if not sound_wav:
+        return ""
+    address = f"data:audio/wav;base64,{base64.b64encode(sound_wav).decode('ascii')}"
+    return f'<audio controls preload="none" src="{address}" aria-label="sound of the question"></audio>'
+
+
+def _medium(example: Example) -> str:
+    """What the question is about."""
+    sound = player(example.sound_wav)
+    if _media_type(example.picture_png) is None:
+        return f'<div class="frame heard">{sound}</div>' if sound else _picture(example)
+    return _picture(example) + (f'<div class="frame heard">{sound}</div>' if sound else "")
 
 
 def _picture(example: Example) -> str:

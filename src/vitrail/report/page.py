@@ -19,7 +19,7 @@ from vitrail.report.curves import loss, peak_memory, small_charts
 from vitrail.report.examples import examples
 from vitrail.report.language import language
 from vitrail.report.ledger import ledger
-from vitrail.report.scores import by_kind, captions, headline
+from vitrail.report.scores import by_kind, captions, headline, pairs
 from vitrail.report.text import escape
 
 __all__ = ["Example", "Report", "page", "render", "write", "write_page"]
@@ -40,6 +40,7 @@ def render(report: Report) -> str:
         ("kinds", "Scores by kind of question", by_kind(report.results)),
         ("language", "Did the language suffer?", language(report.text)),
         ("pictures", "Does the picture matter?", captions(report.captions)),
+        ("pairs", "Are answers ranked as people rank them?", pairs(report.pairs)),
         ("loss", "Loss", loss(steps, report.blind_steps)),
         ("training", "Rates and speed", small_charts(steps)),
         ("examples", "Examples", examples(report.examples)),

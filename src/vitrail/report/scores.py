@@ -135,6 +135,19 @@ def _kind_chart(results: Mapping[str, Any], kinds: list[str], metric: str) -> st
     return f"<figure><figcaption><h3>{_METRIC_NAMES[metric]}</h3>{keys}</figcaption>{chart}</figure>"
 
 
+def pairs(found: Mapping[str, Mapping[str, Any]] | None) -> str:
+    """Share of held-out preference pairs ranked right after every stage, with the media and without."""
+    if not found:
+        return ""
+    rows = [
+        [escape(stage), *(_cell(Score.from_json(shares.get(name) or {})) for name in ("right", "withheld"))]
+        for stage, shares in found.items()
+    ]
+    count = max(Score.from_json(share).n for shares in found.values() for share in shares.values())
+    lead = f'<p class="lead">The chosen answer is likelier than the rejected one; half is chance; n = {count:,}</p>'
+    return lead + table(["After stage", "With media", "Without"], rows)
+
+
 def captions(losses: Mapping[str, Any] | None) -> str:
     """Held-out loss with the right, a shuffled and a withheld picture: whether the model reads its pictures at all."""
     names = {"right": "right picture", "shuffled": "another picture", "withheld": "no picture"}

@@ -18,7 +18,7 @@ from vitrail.data.encode import Encode
 from vitrail.data.sources.config import FolderConfig, JsonlConfig, ParquetConfig, WebDatasetConfig
 from vitrail.data.sources.files import is_picture
 from vitrail.media.config import NativeResolutionConfig
-from vitrail.media.rule import vision_alone
+from vitrail.media.rule import default_rules
 from vitrail.models.backbones.tokenizer import byte_tokenizer
 from vitrail.prompts.templates import template
 from vitrail.recipe.convert import Converter
@@ -143,17 +143,17 @@ def _by_path(path: Path) -> SourceConfig:
 
 
 def _encode(recipe: Recipe | None) -> Encode:
-    """The recipe's own, or pictures by the default rule and text in bytes."""
+    """The recipe's own, or media by the default rules and text in bytes."""
     if recipe is None:
         chosen = template(WITHOUT)
-        return Encode(vision_alone(NativeResolutionConfig()), chosen, byte_tokenizer(chosen.specials))
+        return Encode(default_rules(), chosen, byte_tokenizer(chosen.specials))
     tokenizer: Tokenizer = build.build_tokenizer(recipe.model.backbone, recipe.prompt)
     return build.build_encode(recipe.model, recipe.prompt, tokenizer, recipe.data.fetch)
 
 
 def _measured(encode: Encode, recipe: str | None) -> str:
     if recipe is not None:
-        return f"the model of {recipe}: its picture rule, its tokenizer of {encode.tokenizer.vocabulary:,} pieces"
+        return f"the model of {recipe}: its media rules, its tokenizer of {encode.tokenizer.vocabulary:,} pieces"
     rule = NativeResolutionConfig()
     return (
         f"the defaults, since no recipe is given: pictures by patches of {rule.patch} px, {rule.merge**2} to a token, "

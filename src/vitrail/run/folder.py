@@ -18,6 +18,7 @@ from filelock import FileLock, Timeout
 
 from vitrail.contracts.errors import RecipeError
 from vitrail.recipe.annotated import annotated
+from vitrail.recipe.renamed import upgraded_recipe
 from vitrail.recipe.schema import Recipe
 from vitrail.recipe.strict import Resolved, differences, read
 
@@ -62,19 +63,42 @@ class RunFolder:
         """Held-out answers of the `before`, `after` or `blind` model."""
         return self.path / "answers" / f"{which}.jsonl"
 
-    def claim(self, resolved: Resolved[Recipe]) -> None:
-        """Makes the folder the run's own.
+    @contextmanager
+    def claimed(self, resolved: Resolved[Recipe]) -> Generator[None]:
+        """Makes the folder the run's own and keeps every other process out; the system lifts the lock when this one
+        ends, however it ends.
 
-        Raises RecipeError when it holds another recipe's run that has begun, or something else, or cannot be written.
+        Raises RecipeError when it holds another recipe's run that has begun, or something else, cannot be written, or
+        another process trains here: nothing in the folder has changed then.
         """
+        new = not self.path.exists()
         try:
-            self._claim(resolved)
+            self.path.mkdir(parents=True, exist_ok=True)
+            lock = FileLock(self.lock, timeout=0)
+            # Before anything is looked at or written: another run's recipe must not be lost to this one's.
+            lock.acquire()
+        except Timeout:
+            raise RecipeError(
+                f"another process is training in '{self.path}': wait for it, or choose another folder with run=..."
+            ) from None
         except OSError as error:
             raise RecipeError(f"run: cannot write to '{self.path}': {error.strerror or error}") from error
+        try:
+            try:
+                self._claim(resolved)
+            except OSError as error:
+                raise RecipeError(f"run: cannot write to '{self.path}': {error.strerror or error}") from error
+            yield
+        finally:
+            lock.release()
+            if not self.recipe.is_file():
+                self.lock.unlink(missing_ok=True)
+                if new:
+                    self.path.rmdir()
 
     def _claim(self, resolved: Resolved[Recipe]) -> None:
         if self.recipe.is_file() and self._begun():
-            started = read(Recipe, self.recipe).value
+            started = read(Recipe, self.recipe, beneath=upgraded_recipe).value
             # Where the run lies may change (a folder moved or copied); what it is may not.
             changed = differences(dataclasses.replace(started, run=resolved.value.run), resolved.value)
             if changed:
@@ -83,27 +107,12 @@ class RunFolder:
                     "choose another folder with run=..., or delete it"
                 )
             return
-        if self.path.is_dir() and self._begun():
+        if self._begun():
             raise RecipeError(f"'{self.path}' is not empty and holds no run; choose another folder with run=...")
-        self.path.mkdir(parents=True, exist_ok=True)
         self.recipe.write_text(annotated(resolved), encoding="utf-8")
 
     def _begun(self) -> bool:
         return any(path not in (self.recipe, self.lock) for path in self.path.iterdir())
-
-    @contextmanager
-    def locked(self) -> Generator[None]:
-        """Keeps a second process out; the system lifts the lock when this one ends, however it ends.
-
-        Raises RecipeError when another process trains here.
-        """
-        try:
-            with FileLock(self.lock, timeout=0):
-                yield
-        except Timeout:
-            raise RecipeError(
-                f"another process is training in '{self.path}': wait for it, or choose another folder with run=..."
-            ) from None
 
     def results(self) -> dict[str, Any]:
         """What was measured so far."""

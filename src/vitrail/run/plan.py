@@ -22,14 +22,15 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from vitrail import build
 from vitrail.contracts.errors import DataError
-from vitrail.contracts.messages import ImagePart
-from vitrail.contracts.samples import IGNORE, VISION, Batch, MediaSlot, Pack, Sample
+from vitrail.contracts.messages import AudioPart, ImagePart, MediaPart
+from vitrail.contracts.samples import IGNORE, TEXT, VISION, Batch, MediaSlot, Pack, Sample, TargetText
 from vitrail.data.collate import collate
 from vitrail.data.encode import Encode
 from vitrail.models.assembled import MultimodalModel
 from vitrail.models.backbones import construct
-from vitrail.models.config import CustomConfig, EncoderConfig, ModelConfig
+from vitrail.models.config import CustomConfig, EncoderConfig, GatedCrossAttentionConfig, ModelConfig, blocks
 from vitrail.models.ops import nf4
+from vitrail.models.weights import in_format
 from vitrail.prompts.positions import positions_of
 from vitrail.recipe.schema import Recipe
 from vitrail.training.config import StageConfig
@@ -159,9 +160,12 @@ def _stage(
 def _calibration(recipe: Recipe, vocabulary: int, batch: Batch, device: Device) -> float:
     """About how many seconds `_cost_of_pack` will take at least: two passes over each of its three models."""
     with torch.device("meta"):
-        model = _shaped(recipe.model, vocabulary, dict.fromkeys(recipe.model.towers, 2), 2)
+        stacks = construct.backbone_depths(recipe.model.backbone, vocabulary)
+        towers = dict.fromkeys(recipe.model.towers, 2)
+        model = _shaped(_crossed(recipe.model, 1), vocabulary, towers, dict.fromkeys(stacks, 2))
     learnt = int(batch.learnt.weights.count_nonzero())
-    products = _count(model.get_submodule("backbone.lm.model.layers")) * batch.tokens
+    products = sum(_count(stack) * _length(batch, name) for name, stack in model.language_model.stacks.items())
+    products += _count(model.fusion) * batch.text.segments.total
     products += sum(_count(model.encoder_of(name)) * stream.segments.total for name, stream in batch.media.items())
     products += model.backbone.head_weight().numel() * learnt
     square = torch.ones(1024, 1024, device=device.name, dtype=device.torch_dtype)
@@ -175,31 +179,66 @@ def _calibration(recipe: Recipe, vocabulary: int, batch: Batch, device: Device) 
 
 
 def _cost_of_pack(recipe: Recipe, stage: StageConfig, vocabulary: int, batch: Batch, device: Device) -> Cost:
-    """One layer of each, and what a second one of each adds, times the depth."""
+    """One layer of each, and what a second one of each adds, times the depth.
+
+    Before the first layer of the language model stands a block of its fusion, if it has any: what a second layer adds
+    is measured without another block, what another block adds is measured besides.
+    """
     depths = {name: _depth(stream.encoder) for name, stream in recipe.model.towers.items()}
-    layers = construct.backbone_config(recipe.model.backbone, vocabulary).num_hidden_layers
+    stacks = construct.backbone_depths(recipe.model.backbone, vocabulary)
     share = CALIBRATION_SECONDS / len(recipe.stages) / 3
 
-    def measured(deeper: str, backbone_layers: int) -> Cost:
-        """One block of every encoder, two of the one named `deeper`."""
+    def measured(tower: str = "", stack: str = "", every: int = 2) -> Cost:
+        """One block of every encoder and one layer of every stack, two of those named; a block of fusion before every
+        n-th layer."""
         with torch.device(device.name):
-            shallow = {name: 2 if name == deeper else 1 for name in depths}
-            model = _shaped(recipe.model, vocabulary, shallow, backbone_layers)
-        model = model.to(device.name, device.torch_dtype)
+            shallow = {name: 2 if name == tower else 1 for name in depths}
+            layers = {name: 2 if name == stack else 1 for name in stacks}
+            model = _shaped(_crossed(recipe.model, every), vocabulary, shallow, layers)
+        in_format(model, device.torch_dtype)
+        model = model.to(device.name)
         freeze_all_but(model, _without_heads(stage.train, model), stage.name)
         model.language_model.recompute = False
         return _measure(model, batch.to(device.name), share)
 
-    one = measured("", 1)
-    blocks = [measured(name, 1).beyond(one).times(depth - 1) for name, depth in depths.items() if depth > 1]
-    backbone_layer = measured("", 2).beyond(one) if layers > 1 else Cost(0, 0)
-    if recipe.model.backbone.recompute:
-        # Of each layer its input alone is kept; all of it in the one that is on its way back. Forward once more: on top
-        # of three products for each matrix that learns, of two for one that does not.
-        again = 3 / 2 if recipe.model.backbone.lora else 4 / 3
-        taken = batch.text.segments.total * _width(recipe, vocabulary) * device.torch_dtype.itemsize
-        backbone_layer = Cost(backbone_layer.seconds * again, taken, backbone_layer.flop * again)
-    return sum(blocks, one) + backbone_layer.times(layers - 1)
+    one = measured()
+    parts = [measured(tower=name).beyond(one).times(depth - 1) for name, depth in depths.items() if depth > 1]
+    recompute = recipe.model.backbone.recompute
+    for name, layers in stacks.items():
+        two = measured(stack=name) if layers > 1 else one
+        taken = _length(batch, name) * _width(recipe, vocabulary) * device.torch_dtype.itemsize
+        layer = two.beyond(one)
+        if recompute:
+            layer = _recomputed(layer, taken, frozen=recipe.model.backbone.lora is not None)
+        parts.append(layer.times(layers - 1))
+        crossing = blocks(recipe.model.fusion, layers)
+        if crossing > 1:
+            crossed = measured(stack=name, every=1).beyond(two)
+            if recompute:
+                crossed = _recomputed(crossed, taken, frozen="fusion" not in stage.train)
+            parts.append(crossed.times(crossing - 1))
+    return sum(parts, one)
+
+
+def _length(batch: Batch, stream: str) -> int:
+    """Tokens of a stream of text, padding included."""
+    return (batch.text if stream == TEXT else batch.learnt).segments.total
+
+
+def _recomputed(cost: Cost, taken: int, *, frozen: bool) -> Cost:
+    """Of each layer its input alone is kept, so many bytes; all of it in the one that is on its way back.
+
+    Forward once more: on top of three products for each matrix that learns, of two for one that does not.
+    """
+    again = 3 / 2 if frozen else 4 / 3
+    return Cost(cost.seconds * again, taken, cost.flop * again)
+
+
+def _crossed(config: ModelConfig, every: int) -> ModelConfig:
+    """With a block of its fusion before the first layer of the language model, and before every n-th after it."""
+    if not isinstance(config.fusion, GatedCrossAttentionConfig):
+        return config
+    return dataclasses.replace(config, fusion=dataclasses.replace(config.fusion, every=every, first=0))
 
 
 def _depth(encoder: EncoderConfig) -> int:
@@ -216,10 +255,10 @@ def _shaped(
     config: ModelConfig,
     vocabulary: int,
     depths: Mapping[str, int] | None = None,
-    layers: int | None = None,
+    layers: Mapping[str, int] | None = None,
     objectives: Iterable[Objective] = (),
 ) -> MultimodalModel:
-    """The model with random weights, cut to that many blocks and layers where numbers are given."""
+    """The model with random weights, cut to that many blocks and layers of each stack where numbers are given."""
     if depths is not None:
         config = _shallow(config, depths)
     backbone = construct.untrained_backbone(config.backbone, vocabulary, layers)
@@ -309,9 +348,12 @@ def _load(recipe: Recipe, number: int, encode: Encode, device: Device) -> Load:
 
 
 def _made_up(encode: Encode, length: int, patches: int) -> Pack:
-    """Pictures of 448 px with 64 tokens of text each, half of them learnt, as many as a pack holds."""
-    picture = ImagePart(np.zeros((448, 448, 3), np.uint8))
-    views = encode.views(picture) if VISION in encode.media else ()
+    """Pictures of 448 px, or ten seconds of sound for a model that sees none, with 64 tokens of text each, half of them
+    learnt, as many as a pack holds."""
+    medium: MediaPart = ImagePart(np.zeros((448, 448, 3), np.uint8))
+    if not any(rule.reads(medium) for rule in encode.media.values()):
+        medium = AudioPart(np.zeros(160_000, np.float32), 16_000)
+    views = encode.views(medium) if any(rule.reads(medium) for rule in encode.media.values()) else ()
     slots, total = [], 0
     for view in views:
         slots.append(MediaSlot(total, 0, view))
@@ -321,8 +363,11 @@ def _made_up(encode: Encode, length: int, patches: int) -> Pack:
     weights = (np.arange(total) >= total - 32).astype(np.float32)
     labels = np.where(weights > 0, 0, IGNORE)
     positions = positions_of(encode.positions, total, slots)
-    sample = Sample("made up", "made up", ids, labels, weights, tuple(slots), (picture,) if views else (), positions)
-    return Pack((sample,) * max(1, min(length // total, patches // patches_each)))
+    sample = Sample("made up", "made up", ids, labels, weights, tuple(slots), (medium,) if views else (), positions)
+    if encode.start is not None:
+        said = weights > 0
+        sample = dataclasses.replace(sample, target=TargetText(ids[said], labels[said], weights[said]))
+    return Pack((sample,) * max(1, min(length // sample.tokens, patches // patches_each)))
 
 
 def _memory_bandwidth() -> float:

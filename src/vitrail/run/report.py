@@ -12,10 +12,10 @@ from PIL import Image
 
 from vitrail import build
 from vitrail.contracts.errors import DataError
-from vitrail.contracts.messages import Conversation
+from vitrail.contracts.messages import AudioPart, Conversation, ImagePart
 from vitrail.data.opening import open_held_out
 from vitrail.evaluation import answers as asking
-from vitrail.media import image
+from vitrail.media import audio, image
 from vitrail.metrics.scoring import Answer, measure
 from vitrail.recipe.annotated import annotated
 from vitrail.recipe.schema import Recipe
@@ -26,6 +26,7 @@ from vitrail.report.page import Example, Report
 from vitrail.run.folder import RunFolder
 from vitrail.training import checkpoint, runlog
 from vitrail.training.checkpoint import State
+from vitrail.training.loop import LEFT_OUT
 
 LARGEST_SIDE = 512
 """Example pictures are scaled down to this many px: the page must stay small enough to send."""
@@ -52,6 +53,7 @@ def write(resolved: Resolved[Recipe], folder: RunFolder) -> None:
             if key.startswith("tokens: ")
         },
         captions=results.get("losses"),
+        pairs=results.get("pairs"),
         text={name: results[f"text_{name}"] for name in ("before", "after", "change") if f"text_{name}" in results},
     )
     page.write(report, folder.report)
@@ -62,12 +64,14 @@ def _summary(recipe: Recipe, folder: RunFolder, state: State) -> Mapping[str, st
     tokens = sum(
         value for key, value in state.counters.items() if key in ("tokens: text", "tokens: media", "tokens: picture")
     )
+    left_out = state.counters.get(LEFT_OUT, 0)
     minutes, seconds = divmod(round(state.counters.get("seconds", 0)), 60)
     return {
         "Stages": ", ".join(stage.name for stage in recipe.stages),
         "Steps": f"{state.total_steps:,}",
         "Tokens": f"{int(tokens):,}",
         "Training": f"{minutes} min {seconds} s",
+        **({"Steps left out": f"{int(left_out):,}, loss or gradient not finite"} if left_out else {}),
         "Device": f"{device.get('name', '')}, {device.get('dtype', '')}, {device.get('threads', '')} threads"
         + (", compiled" if device.get("compiled") else ""),
         "Machine": f"{platform.system()} {platform.machine()}",
@@ -85,7 +89,7 @@ def _time(state: State, results: Mapping[str, Any]) -> dict[str, float]:
         for name in ("before", "after", "blind", "text_before", "text_after")
         if name in results
     )
-    spent["evaluation"] += results.get("losses_seconds", 0.0)
+    spent["evaluation"] += results.get("losses_seconds", 0.0) + results.get("pairs_seconds", 0.0)
     if "blind_training_seconds" in results:
         spent["blind baseline"] = results["blind_training_seconds"]
     return spent
@@ -123,6 +127,7 @@ def _examples(recipe: Recipe, folder: RunFolder) -> list[Example]:
                 blind=blind[answer.id].prediction if answer.id in blind else None,
                 kind=answer.kind,
                 score=max(measure(answer).values()),
+                sound_wav=_sound(conversation),
             )
         )
     return shown
@@ -140,11 +145,23 @@ def _spread(answers: list[Answer], count: int) -> list[int]:
 
 def _picture(conversation: Conversation) -> bytes:
     """The first picture as PNG, or nothing when there is none to show."""
+    first = next((part for part in conversation.media if isinstance(part, ImagePart)), None)
+    if first is None:
+        return b""
     try:
-        pixels = Image.fromarray(image.load(conversation.media[0].content))
-    except (DataError, IndexError):
+        pixels = Image.fromarray(image.load(first.image))
+    except DataError:
         return b""
     pixels.thumbnail((LARGEST_SIDE, LARGEST_SIDE))
     buffer = io.BytesIO()
     pixels.save(buffer, "PNG")
     return buffer.getvalue()
+
+
+def _sound(conversation: Conversation) -> bytes:
+    """How the first sound begins, as WAV, or nothing when there is none to play."""
+    first = next((part for part in conversation.media if isinstance(part, AudioPart)), None)
+    try:
+        return b"" if first is None else audio.excerpt(first)
+    except DataError:
+        return b""

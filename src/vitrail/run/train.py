@@ -23,12 +23,13 @@ from vitrail.data.opening import Opened, open_held_out, sources_of
 from vitrail.data.unanswered import check_answered
 from vitrail.evaluation import answers as asking
 from vitrail.evaluation.losses import held_out_losses
+from vitrail.evaluation.pairs import ranked_right
 from vitrail.evaluation.plain_text import read_text, text_change, text_loss
 from vitrail.inference.chat_model import ChatModel
 from vitrail.metrics.scoring import METRICS, summarise
 from vitrail.models.assembled import MultimodalModel
 from vitrail.models.backbones.adapters import switched_off
-from vitrail.models.config import CustomConfig
+from vitrail.models.weights import load_model
 from vitrail.recipe.schema import Recipe
 from vitrail.recipe.strict import Resolved
 from vitrail.run import report
@@ -39,11 +40,13 @@ from vitrail.training.config import StageConfig
 from vitrail.training.device import Device, choose
 from vitrail.training.loop import Trainer
 from vitrail.training.objectives import ObjectiveConfig
+from vitrail.training.parallel.launch import started
+from vitrail.training.parallel.single import Parallel
 
 
 @dataclass
 class Run:
-    """What the parts of a run share. text: plain text to measure the language on; "" for none."""
+    """What the parts of a run share. text: plain text to measure the language on; "" for none. parallel: with whom."""
 
     recipe: Recipe
     folder: RunFolder
@@ -54,6 +57,7 @@ class Run:
     sources: Opened
     held_out: tuple[Source, DialectName] | None
     text: str
+    parallel: Parallel
 
     def fresh_model(self) -> MultimodalModel:
         """The model before training: the same weights each time it is asked for."""
@@ -62,6 +66,16 @@ class Run:
         objectives = build.objectives_of(recipe.stages).values()
         model = build.starting_model(recipe.model, self.vocabulary, recipe.seed, dtype, objectives)
         return model.to(self.device.name)
+
+    def trained(self, model: MultimodalModel, folder: RunFolder) -> MultimodalModel:
+        """The model that stages have trained in a folder, whole; `model` is what they trained it in."""
+        if self.parallel.ranks == 1:
+            return model
+        end = checkpoint.latest(folder.path / "checkpoints")
+        assert end is not None, "the last stage has ended"
+        whole = self.fresh_model()
+        load_model(whole, end / checkpoint.MODEL)
+        return whole
 
     def chat(self, model: MultimodalModel, *, blind: bool = False) -> ChatModel:
         """To ask it questions."""
@@ -72,23 +86,31 @@ class Run:
 def train(resolved: Resolved[Recipe], screen: Screen | None = None) -> RunFolder:
     """Runs a recipe to its end, from wherever its folder stands. Raises Stopped when a signal ended it sooner."""
     recipe, folder = resolved.value, RunFolder(resolved.value.run)
-    screen = screen or Silent()
-    # Everything that a mistake could be in is opened before the folder is taken and before any time is spent.
+    device = choose(recipe.training)
+    with started(device.name) as parallel:
+        parallel.check(recipe.stages, build.objectives_of(recipe.stages))
+        told = screen if screen and parallel.first else Silent()
+        # Everything that a mistake could be in is opened before the folder is taken and before any time is spent.
+        run = parallel.agreed(lambda: _opened(recipe, folder, device, told, parallel))
+        with parallel.held(lambda: folder.claimed(resolved)):
+            torch.set_num_threads(run.device.threads)
+            _go_on(run)
+            parallel.alone(lambda: report.write(resolved, folder))
+    return folder
+
+
+def _opened(recipe: Recipe, folder: RunFolder, device: Device, screen: Screen, parallel: Parallel) -> Run:
+    """What every part needs."""
     wanted = [source for stage in recipe.stages for source in sources_of(stage.data or recipe.data.train)]
     wanted += [recipe.data.held_out] if recipe.data.held_out else []
     sources = {config: build.build_source(config) for config in wanted}
     held_out = open_held_out(recipe.data.held_out, sources) if recipe.data.held_out else None
     check_sources(recipe, sources, screen)
     text = read_text(recipe.evaluate.text)
-    device = same_device(choose(recipe.training), folder, screen)
-    folder.claim(resolved)
-    with folder.locked():
-        torch.set_num_threads(device.threads)
-        tokenizer = build.build_tokenizer(recipe.model.backbone, recipe.prompt)
-        encode = build.build_encode(recipe.model, recipe.prompt, tokenizer, recipe.data.fetch)
-        _go_on(Run(recipe, folder, device, encode, tokenizer.vocabulary, screen, sources, held_out, text))
-        report.write(resolved, folder)
-    return folder
+    device = same_device(device, folder, screen)
+    tokenizer = build.build_tokenizer(recipe.model.backbone, recipe.prompt)
+    encode = build.build_encode(recipe.model, recipe.prompt, tokenizer, recipe.data.fetch)
+    return Run(recipe, folder, device, encode, tokenizer.vocabulary, screen, sources, held_out, text, parallel)
 
 
 def check_sources(recipe: Recipe, sources: Opened, screen: Screen) -> None:
@@ -102,16 +124,30 @@ def check_sources(recipe: Recipe, sources: Opened, screen: Screen) -> None:
 
 def _go_on(run: Run) -> None:
     """Every part of the run that is not done yet."""
-    recipe, folder = run.recipe, run.folder
     model = run.fresh_model()
-    measures = recipe.evaluate if recipe.data.held_out else None
+    run.parallel.alone(lambda: _before(run, model))
+    seconds = train_stages(run, run.folder, model, run.recipe.stages)
+    run.parallel.alone(lambda: _after(run, run.trained(model, run.folder), seconds))
+    measures = run.recipe.evaluate
+    if run.recipe.data.held_out and measures.answers and measures.blind:
+        blind_baseline(run)
+
+
+def _before(run: Run, model: MultimodalModel) -> None:
+    """What is measured of the model before its training."""
+    measures = run.recipe.evaluate if run.recipe.data.held_out else None
     if measures and measures.answers and measures.before:
         score(run, run.chat(model), "before")
     if run.text:
         # The language model as it came, also where the recipe begins with an adapter.
         with switched_off(model):
             measure_text(run, run.chat(model), "before")
-    seconds = train_stages(run, folder, model, recipe.stages)
+
+
+def _after(run: Run, model: MultimodalModel, seconds: float) -> None:
+    """Keeps the finished model, and measures it."""
+    recipe, folder = run.recipe, run.folder
+    measures = recipe.evaluate if recipe.data.held_out else None
     heads = build.with_heads(recipe.stages)
     build.save_weights(model, run.encode, recipe.model, recipe.prompt, folder.weights, heads)
     if recipe.model.backbone.lora:
@@ -123,8 +159,8 @@ def _go_on(run: Run) -> None:
         measure_text(run, run.chat(model), "after")
     if measures and measures.losses and "losses" not in folder.results():
         measure_losses(run, run.chat(model))
-    if measures and measures.answers and measures.blind:
-        blind_baseline(run)
+    if measures and measures.pairs and "pairs" not in folder.results():
+        measure_pairs(run, model)
 
 
 def same_device(device: Device, folder: RunFolder, screen: Screen) -> Device:
@@ -160,6 +196,8 @@ def train_stages(
             run.device,
             recipe.training.checkpoint_every,
             on_step,
+            run.parallel,
+            recipe.training.skip_nonfinite,
         )
         if trainer.resume():
             state = trainer.state
@@ -171,7 +209,7 @@ def train_stages(
                     f"{label}: going on in stage {name} after step {state.step} ({state.total_steps} in all)"
                 )
         state = trainer.run()
-    Ledger.from_json(state.ledger).write(folder.path / "ledger.jsonl")
+    run.parallel.alone(lambda: Ledger.from_json(state.ledger).write(folder.path / "ledger.jsonl"))
     return state.counters.get("seconds", 0.0)
 
 
@@ -203,6 +241,25 @@ def measure_losses(run: Run, model: ChatModel) -> None:
     run.screen.say(f"held-out loss by picture: {', '.join(texts)}")
 
 
+def measure_pairs(run: Run, model: MultimodalModel) -> None:
+    """Share of the held-out pairs ranked right at the end of every stage; the model is left as the last one left it."""
+    assert run.held_out, "pairs need held-out rows"
+    source, dialect = run.held_out
+    started = time.perf_counter()
+    found = {}
+    for stage, end in zip(run.recipe.stages, checkpoint.ends(run.folder.path / "checkpoints"), strict=True):
+        load_model(model, end / "model.safetensors")
+        with run.screen.counting(f"held-out pairs, {stage.name}", len(source)) as on_row:
+            found[stage.name] = ranked_right(run.chat(model), source, dialect, on_row)
+        texts = [
+            f"{name} {value['value']:.3f} [{value['low']:.3f}, {value['high']:.3f}]"
+            for name, value in found[stage.name].items()
+        ]
+        run.screen.say(f"held-out pairs ranked right after {stage.name}: {', '.join(texts)}")
+    run.folder.add_result("pairs", found)
+    run.folder.add_result("pairs_seconds", time.perf_counter() - started)
+
+
 def measure_text(run: Run, model: ChatModel, which: str) -> None:
     """Loss on plain text, under the name `text_<which>`, unless it is there; once both are, by how much it changed."""
     name = f"text_{which}"
@@ -218,25 +275,28 @@ def measure_text(run: Run, model: ChatModel, which: str) -> None:
 
 def blind_baseline(run: Run) -> None:
     """The same recipe with every picture withheld; stages that freeze the backbone have nothing to learn then."""
-    if "blind" in run.folder.results():
+    if run.parallel.alone(lambda: "blind" in run.folder.results()):
         return
     stages = [stage for stage in run.recipe.stages if "backbone" in stage.train]
     if not stages:
         run.screen.say("no stage trains the backbone: the blind baseline is the model before training")
     model = run.fresh_model()
     if stages:
-        run.folder.blind.path.mkdir(exist_ok=True)
+        run.parallel.alone(lambda: run.folder.blind.path.mkdir(exist_ok=True))
         only = [_blind(stage) for stage in stages]
         seconds = train_stages(run, run.folder.blind, model, only, blind=True)
-        run.folder.add_result("blind_training_seconds", seconds)
-    score(run, run.chat(model, blind=True), "blind")
+        run.parallel.alone(lambda: run.folder.add_result("blind_training_seconds", seconds))
+
+    def scored() -> None:
+        asked = run.trained(model, run.folder.blind) if stages else model
+        score(run, run.chat(asked, blind=True), "blind")
+
+    run.parallel.alone(scored)
 
 
 def _blind(stage: StageConfig) -> StageConfig:
     """What is left of a stage without media: the backbone, and the blind form of its objective."""
-    objective = stage.objective
-    if not isinstance(objective, CustomConfig):
-        objective = cast(ObjectiveConfig, objective.blind())
+    objective = cast(ObjectiveConfig, build.objectives_of([stage])[stage.name].blind())
     return dataclasses.replace(stage, train={"backbone": stage.train["backbone"]}, objective=objective)
 
 

@@ -1,6 +1,7 @@
 """Whether a recipe's own model sees, in a pack of the recipe's own data, across the border between two samples.
 
-A pack is computed as training would, then each of its samples alone, in float32. What every component makes of every
+A pack is computed as training would, then each of its samples alone, in float32; of a sample of several segments, such
+as the two answers of a preference pair, each segment. What every component makes of every
 sample, the loss of every sample and the summed gradients must agree. Costs three passes over the pack and two backward,
 and memory for the weights and twice their gradients.
 """
@@ -125,19 +126,21 @@ _Batches = tuple[Batch, list[Batch], list[Sample]]
 
 
 def _batches(packs: Sequence[Pack], rules: Rules, pad_to: int, count: int, device: str) -> list[_Batches]:
-    """Each pack, its samples one by one, and the samples. One with a damaged picture is left out of both."""
+    """Each pack, its segments one by one, and these as samples. One with a damaged picture is left out of both."""
     found: list[_Batches] = []
     for pack in sorted(packs, key=lambda pack: sum(bool(sample.slots) for sample in pack.samples) < 2):
         if len(found) == count:
             break
-        alone = [(sample, collate(Pack((sample,)), rules)[0]) for sample in pack.samples]
-        kept = [(sample, batch) for sample, batch in alone if batch is not None]
-        if len(kept) < 2:
+        parts = [sample.apart() for sample in pack.samples]
+        alone = [[collate(Pack((part,)), rules)[0] for part in segments] for segments in parts]
+        kept = [number for number, batches in enumerate(alone) if None not in batches]
+        samples = [part for number in kept for part in parts[number]]
+        if len(samples) < 2:
             continue
-        samples = [sample for sample, _ in kept]
-        whole, _ = collate(Pack(tuple(samples)), rules, pad_to)
+        whole, _ = collate(Pack(tuple(pack.samples[number] for number in kept)), rules, pad_to)
         assert whole is not None, "samples that can be read alone can be read together"
-        found.append((whole.to(device), [batch.to(device) for _, batch in kept], samples))
+        single = [batch.to(device) for number in kept for batch in alone[number] if batch is not None]
+        found.append((whole.to(device), single, samples))
     if not found:
         raise DataError(
             f"of the {len(packs)} packs of the first window none holds two samples that can be used: there is nothing "
@@ -244,7 +247,7 @@ def _compare(model: MultimodalModel, batch: Batch, alone: Sequence[Batch], sampl
     found = PackDifference(
         samples=len(samples),
         pictured=sum(bool(sample.slots) for sample in samples),
-        tokens=sum(map(len, samples)),
+        tokens=sum(sample.tokens for sample in samples),
         patches=sum(sample.patches for sample in samples),
         loss=losses[worst],
         sample=samples[worst].id,
@@ -304,8 +307,9 @@ def _finding(
 ) -> str:
     for name, one in found.components.items():
         if one.output is not None and one.output > TOLERANCE:
+            blamed = _blamed(name, model, batch, alone)
             return (
-                f"{name}: what it makes of sample {one.sample} depends on the other samples of the pack "
+                f"{blamed}: what it makes of sample {one.sample} depends on the other samples of the pack "
                 f"(it differs by {one.output:.1e} of its largest output, allowed {TOLERANCE:.0e})"
             )
     if found.loss > LOSS_TOLERANCE:
@@ -321,6 +325,24 @@ def _finding(
                 f"(all gradients together differ by {one.gradient:.1e} of the largest, allowed {TOLERANCE:.0e})"
             )
     return ""
+
+
+def _blamed(name: str, model: MultimodalModel, batch: Batch, alone: Sequence[Batch]) -> str:
+    """The component whose output differs; the fusion where the backbone's does, but not without what is done between
+    its layers. A pass over the pack and one over each sample."""
+    if name != "backbone":
+        return name
+
+    def without_context(module: nn.Module, given: Any, output: Any) -> Any:
+        return (output[0], None) if isinstance(output, tuple) else output
+
+    hook = model.get_submodule("fusion").register_forward_hook(without_context)
+    try:
+        with torch.no_grad():
+            packed, *single = [_run(model, one, backward=False) for one in (batch, *alone)]
+    finally:
+        hook.remove()
+    return name if _output_difference(packed, single, name)[0] > TOLERANCE else "fusion"
 
 
 def _guilty(model: MultimodalModel, batch: Batch, alone: Sequence[Batch], component: str) -> int:

@@ -71,6 +71,8 @@ class DrawnConfig:
     easy_first: over so many of the first train rows, captions of a single shape give way to the whole mixture. For a
         stage that takes the rows in order (shuffle: false).
     shuffle: whether a run mixes the rows, or takes them in order but for how a window packs.
+    pairs: preference pairs: the last answer is `chosen`, and `rejected` is the answer to a question of that kind about
+        another picture, so that nothing but the picture tells which is which. No captions then.
 
     Raises DataError when a value is not allowed.
     """
@@ -84,6 +86,7 @@ class DrawnConfig:
     kinds: tuple[str, ...] = ()
     easy_first: int = 0
     shuffle: bool = True
+    pairs: bool = False
     kind: Literal["drawn"] = "drawn"
 
     def __post_init__(self) -> None:
@@ -99,6 +102,8 @@ class DrawnConfig:
             )
         if self.questions < 0 or (self.questions == 0 and not self.caption and self.split == "train"):
             raise DataError(f"drawn data: questions is {self.questions}, allowed: 1 or more, or 0 with caption: true")
+        if self.pairs and (self.easy_first or not self.questions):
+            raise DataError("drawn data: pairs compare answers; allowed with them: questions 1 or more, easy_first 0")
         for kind in self.kinds:
             if kind not in KINDS:
                 raise DataError(f"drawn data: unknown kind '{kind}'{nearest(kind, KINDS)}, allowed: {', '.join(KINDS)}")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable
+from typing import Any
 
 from vitrail.contracts.messages import Row
 from vitrail.media.dice import Dice
@@ -64,24 +65,29 @@ class DrawnSource:
 
         Its fields: messages (role and content, "<image>" first in the first user turn), images (one uint8[H, W, 3]),
         kind (of the last question; "caption" when nothing is asked), kinds (of every question), caption, boxes (name
-        of a thing to [x1, y1, x2, y2] in px), scene. Raises IndexError past the last row.
+        of a thing to [x1, y1, x2, y2] in px), scene. Pairs have prompt, chosen and rejected instead of messages.
+        Raises IndexError past the last row.
         """
         scene = self.scene(index)
         dice = self._dice("turns", index)
         # An easy row has its caption alone: answers that can be copied from it would teach reading, not looking.
         asks = [] if self.config.caption and self._is_easy(index) else self._choose(dice, scene)
         turns = [(ask.question, ask.answer) for ask in asks]
-        if self.config.caption and self.config.split == "train":
+        if self.config.caption and self.config.split == "train" and not self.config.pairs:
             request = (dice.pick(CAPTION_REQUESTS), scene.caption)
             # A caption that comes first answers most questions after it, and a reader of text alone could then answer
             # them; one that comes last leaves them to the picture. Half of each.
             turns.insert(0 if dice.chance(0.5) else len(turns), request)
-        messages = []
+        messages: list[dict[str, str]] = []
         for number, (said, reply) in enumerate(turns):
             messages.append({"role": "user", "content": said if number else f"<image>\n{said}"})
             messages.append({"role": "assistant", "content": reply})
+        told: dict[str, Any] = {"messages": messages}
+        if self.config.pairs:
+            wrong = {"role": "assistant", "content": self._other_answer(index, asks[-1])}
+            told = {"prompt": messages[:-1], "chosen": messages[-1:], "rejected": [wrong]}
         fields = {
-            "messages": messages,
+            **told,
             "images": [scene.picture],
             "kind": asks[-1].kind if asks else "caption",
             "kinds": [ask.kind for ask in asks],
@@ -90,6 +96,15 @@ class DrawnSource:
             "scene": scene.name,
         }
         return Row(id=f"drawn-{self.config.split}-{index:06d}", fields=fields, location=f"drawn data, row {index}")
+
+    def _other_answer(self, index: int, asked: Ask) -> str:
+        """What the same kind of question has for an answer about another picture, where that is another answer."""
+        dice = self._dice("rejected", index)
+        while True:
+            frame = Frame(self.config.split, asked.kind, dice.below(ANSWERS), *self.picture_size(index))
+            answer = _DRAW[SCENE_OF_KIND[asked.kind]](dice, frame).asks[0].answer
+            if answer != asked.answer:
+                return answer
 
     def _dice(self, purpose: str, index: int) -> Dice:
         """A stream of its own for each purpose, so that what one draws never shifts another."""

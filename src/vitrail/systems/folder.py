@@ -18,7 +18,7 @@ from vitrail.contracts.errors import WeightsError, nearest
 from vitrail.models.weights import load_tensors
 from vitrail.systems import internvl, internvl_1_5, mistral3, nvlm, qwen2_5_vl, qwen2_vl
 from vitrail.systems.accounting import accounted, canonical_names
-from vitrail.systems.encoders import clip, siglip
+from vitrail.systems.encoders import clip, siglip, whisper
 from vitrail.systems.settings import unread
 from vitrail.systems.system import AnySpec, EncoderSpec, Layout, ModelSpec, Official, System
 
@@ -35,8 +35,9 @@ SYSTEMS: dict[str, System] = {
 ENCODERS: dict[str, Layout[EncoderSpec]] = {
     **dict.fromkeys(("clip_vision_model", "clip"), clip),
     **dict.fromkeys(("siglip_vision_model", "siglip"), siglip),
+    "whisper": whisper,
 }
-"""model_type -> the layout of a vision encoder without a language model."""
+"""model_type -> the layout of an encoder without a language model of ours."""
 
 CONFIG, WEIGHTS, INDEX = "config.json", "model.safetensors", "model.safetensors.index.json"
 DESCRIPTION = "vitrail.yaml"
@@ -62,7 +63,7 @@ def system_of(folder: Path) -> System:
     model_type = _json(folder / CONFIG).get("model_type")
     if model_type in ENCODERS:
         raise WeightsError(
-            f"'{folder}' has model_type '{model_type}': a vision encoder alone, without a language model"
+            f"'{folder}' has model_type '{model_type}': taken for its encoder alone, without a language model"
         )
     if model_type not in SYSTEMS:
         raise WeightsError(
@@ -72,12 +73,12 @@ def system_of(folder: Path) -> System:
 
 
 def is_encoder(folder: Path) -> bool:
-    """Whether a folder holds a vision encoder alone, in a layout that is known."""
+    """Whether a folder holds, for us, an encoder alone, in a layout that is known."""
     return is_official(folder) and _json(folder / CONFIG).get("model_type") in ENCODERS
 
 
 def encoder_of(folder: Path) -> Layout[EncoderSpec]:
-    """The layout of a folder that holds a vision encoder alone. Raises WeightsError for one that is not known."""
+    """The layout of a folder that holds an encoder alone. Raises WeightsError for one that is not known."""
     model_type = _json(folder / CONFIG).get("model_type")
     if model_type not in ENCODERS:
         raise WeightsError(

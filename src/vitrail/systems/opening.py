@@ -2,21 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from vitrail.contracts.errors import RecipeError, WeightsError
+from vitrail.contracts.protocols import Encoder
 from vitrail.models.assembled import MultimodalModel
 from vitrail.models.backbones.construct import transformers_config
 from vitrail.models.backbones.generation import generation_of
 from vitrail.models.backbones.tokenizer import HFTokenizer, NoTokenizer, load_tokenizer
-from vitrail.models.config import CustomConfig, DecoderConfig, ModelConfig, VisionTransformerConfig
-from vitrail.models.encoders.vision_transformer import VisionTransformer
+from vitrail.models.config import EncoderConfig, ModelConfig
 from vitrail.models.weights import fill_model, unshared
 from vitrail.prompts.config import PromptConfig
 from vitrail.prompts.program import tokenizer_template
@@ -38,6 +38,9 @@ from vitrail.systems.system import Json, ModelSpec, differences
 
 Assemble = Callable[[ModelConfig, Json], MultimodalModel]
 """Components, and transformers' settings of the language model, to a model whose weights are yet to be filled in."""
+
+BuildEncoder = Callable[[EncoderConfig, int], Encoder]
+"""An encoder's settings, and the numbers in one patch or frame, to the encoder."""
 
 
 def open_official(folder: Path, assemble: Assemble) -> tuple[MultimodalModel, ModelSpec, HFTokenizer | NoTokenizer]:
@@ -74,32 +77,37 @@ def official_settings(folder: Path) -> ModelSpec:
     tokenizer, prompt = _prompt(folder, spec)
     if isinstance(tokenizer, NoTokenizer):
         prompt = PromptConfig(picture=spec.prompt.picture)
-    backbone = DecoderConfig(
-        config=spec.backbone, tokenizer="bytes" if isinstance(tokenizer, NoTokenizer) else str(folder)
-    )
+    place = "bytes" if isinstance(tokenizer, NoTokenizer) else str(folder)
+    backbone = replace(spec.model.backbone, config=spec.backbone, tokenizer=place)
     components = replace(spec.model, backbone=backbone, generation=generation_of(official.files))
     return replace(spec, model=components, prompt=prompt)
 
 
 def official_weights(
-    folder: Path, assemble: Assemble, encoder: VisionTransformerConfig | CustomConfig | None = None
+    folder: Path, assemble: Assemble, tower: BuildEncoder, wanted: Mapping[str, EncoderConfig]
 ) -> dict[str, Tensor]:
-    """The tensors of an official folder by our names: of a whole model, or of a vision encoder alone.
+    """The tensors of an official folder by our names: of a whole model, or of an encoder alone.
 
-    encoder: what its encoder must be, where that is wanted. Raises WeightsError, for another encoder too.
+    wanted: encoders that are taken from it, by component (`encoder`, `audio_encoder`), and what they must be. Raises
+    WeightsError, for another encoder too.
     """
     official = read_folder(folder)
     if is_encoder(folder):
         layout = encoder_of(folder)
         alone = describe(layout, official, folder)
-        _same_encoder(encoder, alone.encoder, folder)
+        for name, config in wanted.items():
+            _same_encoder(name, config, alone.encoder, folder)
         with torch.device("meta"):
-            tower = VisionTransformer(alone.encoder, 3 * alone.media.patch**2)
-        names = [f"encoder.{name}" for name in tower.state_dict()]
-        return from_official(layout, alone, official.tensors, names, folder)
+            made = cast(nn.Module, tower(alone.encoder, alone.media.patch_values))
+        names = [f"encoder.{name}" for name in made.state_dict()]
+        tensors = from_official(layout, alone, official.tensors, names, folder)
+        # The same tensors for each component that is such an encoder, and under its own name for messages.
+        components = list(wanted) or ["encoder"]
+        return {one + name.removeprefix("encoder"): tensor for one in components for name, tensor in tensors.items()}
     system = system_of(folder)
     spec = describe(system, official, folder)
-    _same_encoder(encoder, spec.model.encoder, folder)
+    if "encoder" in wanted:
+        _same_encoder("encoder", wanted["encoder"], spec.model.encoder, folder)
     with torch.device("meta"):
         model = assemble(spec.model, spec.backbone)
     # Tied tensors once: tensors without storage cannot be told apart by their address.
@@ -112,16 +120,15 @@ READ_OUT = ("layer", "pooling", "pooled_width", "dummy_heads")
 """Settings of an encoder that say how its features are taken, not what its weights are."""
 
 
-def _same_encoder(wanted: Any, found: Any, folder: Path) -> None:
+def _same_encoder(name: str, wanted: EncoderConfig, found: Any, folder: Path) -> None:
     """Raises WeightsError where an encoder of the same shapes would compute something else."""
-    if wanted is None:
-        return
-    if not isinstance(wanted, VisionTransformerConfig):
-        raise WeightsError(f"model.weights.encoder: '{folder}' holds no {wanted.kind}")
-    other = differences(wanted, found, READ_OUT, "model.encoder")
+    if type(wanted) is not type(found):
+        raise WeightsError(f"model.weights.{name}: '{folder}' holds no {wanted.kind}")
+    where = "model.encoder" if name == "encoder" else f"model.streams.{name.removesuffix('_encoder')}.encoder"
+    other = differences(wanted, found, READ_OUT, where)
     if other:
         more = f", and {len(other) - 1} more" if len(other) > 1 else ""
-        raise WeightsError(f"model.weights.encoder: '{folder}' is of another structure: {other[0]}{more}")
+        raise WeightsError(f"model.weights.{name}: '{folder}' is of another structure: {other[0]}{more}")
 
 
 def _prompt(folder: Path, spec: ModelSpec) -> tuple[HFTokenizer | NoTokenizer, PromptConfig]:

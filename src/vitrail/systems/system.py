@@ -16,8 +16,8 @@ from torch import Tensor
 
 from vitrail.contracts.errors import WeightsError
 from vitrail.contracts.protocols import Tokenizer
-from vitrail.media.config import NativeResolutionConfig, TilesConfig
-from vitrail.models.config import EncoderConfig, ModelConfig, VisionTransformerConfig
+from vitrail.media.config import LogMelConfig
+from vitrail.models.config import EncoderConfig, MediaConfig, ModelConfig, VisionTransformerConfig, WhisperEncoderConfig
 from vitrail.prompts.config import PromptConfig
 
 Json = Mapping[str, Any]
@@ -54,11 +54,17 @@ class ModelSpec:
 
 @dataclass(frozen=True)
 class EncoderSpec:
-    """A vision encoder alone, in our words. media: the pictures it was trained on. redundant: as above."""
+    """An encoder alone, in our words. media: the pictures or sounds it was trained on. redundant: as above."""
 
-    encoder: VisionTransformerConfig
-    media: NativeResolutionConfig | TilesConfig
+    encoder: VisionTransformerConfig | WhisperEncoderConfig
+    media: MediaConfig
     redundant: frozenset[str] = field(default=frozenset())
+
+    @property
+    def patch(self) -> int:
+        """Side of a patch of a picture, px."""
+        assert not isinstance(self.media, LogMelConfig), "sounds have no patches"
+        return self.media.patch
 
 
 AnySpec = TypeVar("AnySpec", ModelSpec, EncoderSpec)

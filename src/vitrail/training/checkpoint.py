@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,7 @@ from vitrail.contracts.errors import WeightsError
 from vitrail.models.weights import unshared
 
 LAYOUT = 2
+MODEL, OPTIMIZER = "model.safetensors", "optimizer.safetensors"
 
 
 @dataclass
@@ -45,17 +47,27 @@ class State:
     device: dict[str, Any] = field(default_factory=dict)
 
 
-def save(folder: Path, name: str, model: nn.Module, optimizer: dict[str, Tensor], state: State) -> Path:
+def save(folder: Path, name: str, model: nn.Module, optimizer: Mapping[str, Tensor], state: State) -> Path:
+    """`write` of a model that this process holds as a whole."""
+    return write(folder, name, unshared(model), optimizer, state)
+
+
+def write(folder: Path, name: str, model: Mapping[str, Tensor], optimizer: Mapping[str, Tensor], state: State) -> Path:
     """Writes a checkpoint and returns its folder. An existing one of that name is replaced.
 
-    Raises WeightsError when it cannot be written, a full disk for one; older checkpoints stay as they are then.
+    model, optimizer: whole tensors, however many processes hold them while they train.
+    Raises WeightsError when it cannot be written, a full disk for one, or holds numbers that are not finite; older
+    checkpoints stay as they are then.
     """
+    broken = next((key for key, value in model.items() if value.is_floating_point() and not value.isfinite().all()), "")
+    if broken:
+        raise WeightsError(f"no checkpoint is written: '{broken}' is not finite; those before it are as they were")
     target, making = folder / name, folder / f".{name}.{os.getpid()}"
     shutil.rmtree(making, ignore_errors=True)
     try:
         making.mkdir(parents=True)
-        save_file(unshared(model), making / "model.safetensors")
-        save_file({key: value.contiguous() for key, value in optimizer.items()}, making / "optimizer.safetensors")
+        save_file(dict(model), making / MODEL)
+        save_file({key: value.contiguous() for key, value in optimizer.items()}, making / OPTIMIZER)
         (making / "state.json").write_text(json.dumps({"layout": LAYOUT, **asdict(state)}), encoding="utf-8")
         for file in making.iterdir():
             with file.open("r+b") as opened:
@@ -75,6 +87,10 @@ def load_state(folder: Path) -> State:
         layout = data.pop("layout")
         if layout != LAYOUT:
             raise WeightsError(f"'{folder}' has checkpoint layout {layout}, this version reads {LAYOUT}")
+        counters = data["counters"]
+        if "tokens: picture" in counters:
+            # Checkpoints of before counted those of pictures alone.
+            counters["tokens: media"] = counters.pop("tokens: picture")
         return State(**data)
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise WeightsError(f"'{folder}' is damaged: {error}") from error
@@ -84,6 +100,11 @@ def latest(folder: Path) -> Path | None:
     """The checkpoint with the highest number, or None. Names sort by age."""
     found = sorted(path for path in folder.glob("[0-9]*") if (path / "state.json").is_file())
     return found[-1] if found else None
+
+
+def ends(folder: Path) -> list[Path]:
+    """The checkpoints at the end of stages, in their order."""
+    return [path for path in sorted(folder.glob("[0-9]*")) if not path.name.endswith("-step")]
 
 
 def prune(folder: Path, keep: Path) -> None:

@@ -145,12 +145,17 @@ class TrainingConfig:
     compile: Literal["auto", "on", "off"] = "auto"
     """auto compiles on CUDA where a compiler is found; on compiles on the CPU too."""
     threads: int = 0
-    """0 for as many as cores; a run goes on with the number it started with."""
+    """0 for as many as cores, or fewer where OMP_NUM_THREADS, the affinity or a CPU quota says so; a run goes on with
+    the number it started with."""
     checkpoint_every: int = 200
     """Steps between checkpoints, besides those at the end of each stage."""
+    skip_nonfinite: int = 0
+    """Steps in a row that may be left out because their loss or gradient is not finite; 0 stops at the first."""
 
     def __post_init__(self) -> None:
         if self.threads < 0:
             raise ValueError(f"threads is {self.threads}; allowed: 1 or more, or 0 for as many as cores")
+        if self.skip_nonfinite < 0:
+            raise ValueError(f"skip_nonfinite is {self.skip_nonfinite}; allowed: 0 or more steps in a row")
         if self.checkpoint_every < 1:
             raise ValueError(f"checkpoint_every is {self.checkpoint_every}; allowed: 1 or more steps")

@@ -5,12 +5,15 @@ from __future__ import annotations
 import os
 import shutil
 import sys
+from contextlib import suppress
 from dataclasses import dataclass
+from pathlib import Path
 
 import torch
 
 from vitrail.contracts.errors import RecipeError
 from vitrail.training.config import TrainingConfig
+from vitrail.training.parallel.environment import ranks_here
 
 
 @dataclass(frozen=True)
@@ -40,7 +43,7 @@ def choose(config: TrainingConfig) -> Device:
     dtype = config.dtype
     if dtype == "auto":
         dtype = "bfloat16" if fast_bfloat16(name) else "float32"
-    threads = config.threads or cores()
+    threads = config.threads or max(1, cores() // ranks_here())
     compiled = config.compile == "on" or (config.compile == "auto" and name == "cuda" and has_compiler())
     if compiled and not has_compiler():
         print("no C++ compiler found: running eagerly", file=sys.stderr)
@@ -48,9 +51,35 @@ def choose(config: TrainingConfig) -> Device:
     return Device(name, dtype, threads, compiled)
 
 
+CPU_QUOTA = Path("/sys/fs/cgroup/cpu.max")
+"""What the system lets this process's group use: microseconds of work in so many microseconds, or `max`."""
+
+
 def cores() -> int:
-    """Cores this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    """Cores this process may use: by its affinity, its group's share of the machine, and OMP_NUM_THREADS."""
+    return min(_limits().values())
+
+
+def limited_by() -> str:
+    """What `cores` goes by, for messages; empty where it is the machine itself."""
+    limits = _limits()
+    name = min(limits, key=lambda name: limits[name])
+    return "" if limits[name] == limits["cores"] else name
+
+
+def _limits() -> dict[str, int]:
+    found = {"cores": os.cpu_count() or 1}
+    if hasattr(os, "sched_getaffinity"):
+        found["affinity"] = len(os.sched_getaffinity(0))
+    with suppress(OSError, ValueError):
+        used, period = CPU_QUOTA.read_text(encoding="ascii").split()
+        if used != "max":
+            found["CPU quota"] = max(1, int(used) // int(period))
+    # "4,2" is for nested loops: the first number is the outermost's.
+    said = os.environ.get("OMP_NUM_THREADS", "").split(",")[0].strip()
+    if said.isdecimal() and int(said):
+        found["OMP_NUM_THREADS"] = int(said)
+    return found
 
 
 def fast_bfloat16(device: str) -> bool:

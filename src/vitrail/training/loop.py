@@ -1,8 +1,8 @@
 """The training loop. There is one: stages, objectives and data change, the loop does not.
 
 A step takes `accumulate` packs from the stream, divides each term once by its count over all of them, and moves the
-stage's components. After any step the run can be stopped and resumed bit for bit, given the same device, number format
-and thread count.
+stage's components; several processes may share its packs (`training.parallel`). After any step the run can be stopped
+and resumed bit for bit, given the same device, number format, thread count and number of processes.
 """
 
 from __future__ import annotations
@@ -10,8 +10,9 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Generator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import asdict, dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,10 +20,10 @@ from torch import Tensor
 
 from vitrail.contracts.errors import RecipeError, TrainingError
 from vitrail.contracts.samples import Batch
-from vitrail.data.ledger import Ledger
+from vitrail.data.ledger import Event, Ledger
 from vitrail.data.loader import Cursor, Item, Stream, prefetched
 from vitrail.models.assembled import MultimodalModel
-from vitrail.models.weights import load_model, load_tensors
+from vitrail.models.weights import load_model, load_tensors, today, unshared
 from vitrail.training import checkpoint
 from vitrail.training.checkpoint import State
 from vitrail.training.compiling import compile_pieces
@@ -30,6 +31,7 @@ from vitrail.training.config import StageConfig
 from vitrail.training.device import Device, memory_gib
 from vitrail.training.objectives.objective import Objective
 from vitrail.training.optimizer import Optimizer, freeze_all_but
+from vitrail.training.parallel.single import Parallel
 from vitrail.training.runlog import RunLog
 from vitrail.training.schedule import factor
 from vitrail.training.source_losses import SourceLosses
@@ -37,6 +39,8 @@ from vitrail.training.stopping import Stopped, stop_request
 
 Record = dict[str, Any]
 
+LEFT_OUT = "steps left out"
+"""Counts those whose loss or gradient was not finite."""
 IDLE_STEPS = 10
 """So many steps in a row may move nothing: a pack without pictures can be chance, this many are a mistake."""
 
@@ -50,11 +54,22 @@ class Stage:
     objective: Objective
 
 
+@dataclass(frozen=True)
+class _Handed:
+    """What a rank tells the others of an item: all of it but the batch, of which the tokens by kind."""
+
+    after: Cursor
+    epochs: float
+    events: tuple[Event, ...]
+    tokens: dict[str, int]
+
+
 @dataclass
 class Trainer:
     """Runs stages over a model, in a folder of its own.
 
-    checkpoint_every: steps. on_step: told of every step's record, for a progress bar.
+    checkpoint_every: steps. on_step: told of every step's record, for a progress bar. parallel: who trains with us.
+    skip_nonfinite: steps in a row that may be left out.
     """
 
     model: MultimodalModel
@@ -63,9 +78,12 @@ class Trainer:
     device: Device
     checkpoint_every: int
     on_step: Callable[[Record], None] = lambda record: None
+    parallel: Parallel = field(default_factory=Parallel)
+    skip_nonfinite: int = 0
     state: State = field(default_factory=State)
     _moments: dict[str, Tensor] = field(default_factory=dict)
     _idle: int = 0
+    _skipped: int = 0
 
     @property
     def checkpoints(self) -> Path:
@@ -74,14 +92,17 @@ class Trainer:
 
     def resume(self) -> bool:
         """Loads the latest checkpoint, if there is one. Raises WeightsError when it is torn."""
-        found = checkpoint.latest(self.checkpoints)
+        found = self.parallel.alone(lambda: checkpoint.latest(self.checkpoints))
         if found is None:
             return False
         self.state = checkpoint.load_state(found)
         if self.state.step:
             self._prepare_again(self.stages[self.state.stage])
-        load_model(self.model, found / "model.safetensors")
-        self._moments = load_tensors(found / "optimizer.safetensors")
+        load_model(self.model, found / checkpoint.MODEL)
+        known = dict(self.model.named_parameters())
+        for name, tensor in load_tensors(found / checkpoint.OPTIMIZER).items():
+            moment, _, parameter = name.partition(".")
+            self._moments[f"{moment}.{today(parameter, known)}"] = tensor
         return True
 
     def _prepare_again(self, stage: Stage) -> None:
@@ -89,9 +110,8 @@ class Trainer:
         objective = stage.objective
         if objective.remembers_start:
             # The end of the stage before; of the first one, the model as it was given.
-            ends = [path for path in sorted(self.checkpoints.glob("[0-9]*")) if not path.name.endswith("-step")]
             if self.state.stage:
-                load_model(self.model, ends[self.state.stage - 1] / "model.safetensors")
+                load_model(self.model, checkpoint.ends(self.checkpoints)[self.state.stage - 1] / checkpoint.MODEL)
             freeze_all_but(self.model, stage.config.train, stage.config.name)
             objective.prepare(self.model)
         objective.load_state(self.state.objective)
@@ -104,37 +124,40 @@ class Trainer:
         self.state.device = asdict(self.device)
         if self.device.compiled:
             compile_pieces(self.model)
-        log = RunLog(self.folder / "log.jsonl", self.state.stage, self.state.step)
-        try:
+        with ExitStack() as stack:
+            log = None
+            if self.parallel.first:
+                log = stack.enter_context(closing(RunLog(self.folder / "log.jsonl", self.state.stage, self.state.step)))
             for number in range(self.state.stage, len(self.stages)):
                 self._stage(self.stages[number], log)
-        finally:
-            log.close()
         return self.state
 
-    def _stage(self, stage: Stage, log: RunLog) -> None:
+    def _stage(self, stage: Stage, log: RunLog | None) -> None:
         state = self.state
         freeze_all_but(self.model, stage.config.train, stage.config.name)
         if not state.step:
             stage.objective.prepare(self.model)
-        optimizer = Optimizer(self.model, stage.config.train, stage.config.optimizer)
+        self.parallel.shard(self.model)
+        optimizer = Optimizer(self.model, stage.config.train, stage.config.optimizer, self.parallel)
         optimizer.load_state(self._moments)
-        self._moments, self._idle = {}, 0
+        self._moments, self._idle, self._skipped = {}, 0, 0
         ledger = Ledger.from_json(state.ledger)
-        items = prefetched(stage.stream.items(Cursor.from_json(state.cursor), ledger))
+        stream = self.parallel.dealt(stage.stream)
+        items = prefetched(stream.items(Cursor.from_json(state.cursor), ledger))
         try:
-            with stop_request() as request:
+            with stop_request(repeated=self.parallel.ranks > 1) as request:
                 while (done := progress(stage.config, state)) < 1:
                     record = self._step(stage, optimizer, items, ledger, done)
-                    log.write(record)
-                    self.on_step(record)
-                    if request.number or state.step % self.checkpoint_every == 0:
+                    if record and log is not None:
+                        log.write(record)
+                    if record:
+                        self.on_step(record)
+                    number = max(self.parallel.exchanged(lambda: request.number))
+                    if number or state.step % self.checkpoint_every == 0:
                         state.objective = stage.objective.state()
                         path = self._save("step", optimizer.state(), ledger)
-                    if request.number:
-                        raise Stopped(
-                            request.number, f"stage {stage.config.name}, step {state.step}; checkpoint {path}"
-                        )
+                    if number:
+                        raise Stopped(number, f"stage {stage.config.name}, step {state.step}; checkpoint {path}")
         finally:
             items.close()
         state.stage, state.step, state.tokens, state.epochs = state.stage + 1, 0, 0, 0.0
@@ -142,33 +165,45 @@ class Trainer:
         self._save(stage.config.name, {}, ledger)
 
     def _step(self, stage: Stage, optimizer: Optimizer, items: Generator[Item], ledger: Ledger, done: float) -> Record:
-        """One move of the optimizer; returns its record."""
+        """One move of the optimizer; returns its record, an empty one where it is left out.
+
+        Raises TrainingError for a loss or gradient that is not finite, where no more steps may be left out.
+        """
         state, started = self.state, time.perf_counter()
         with self._timed("data"):
-            taken = [next(items) for _ in range(stage.config.accumulate)]
+            packs = range(self.parallel.share(stage.config.accumulate))
+            taken = self.parallel.agreed(lambda: [next(items) for _ in packs])
         with self._timed("forward and backward"):
-            values, sources = self._backward(stage, [item.batch for item in taken])
+            values, figures, sources = self._backward(stage, [item.batch for item in taken])
         rate_factor = factor(stage.config.schedule, done)
         with self._timed("optimizer"):
-            norm = optimizer.step(rate_factor)
-        for item in taken:
-            ledger.record(item.events)
-            self._count(item)
-        tokens = sum(item.batch.tokens for item in taken)
-        last = taken[-1]
+            value = sum(values.values())
+            norm = optimizer.step(rate_factor, moves=math.isfinite(value))
+            left_out = self._left_out(stage, value, norm)
+        by_rank = self.parallel.exchanged(lambda: [_handed(item) for item in taken])
+        # In the order of the stream: ranks take packs in turn.
+        handed = [one for in_turn in zip(*by_rank, strict=True) for one in in_turn]
+        for one in handed:
+            ledger.record(one.events)
+            self._count(one.tokens)
+        tokens = sum(one.tokens["text"] + one.tokens["media"] for one in handed)
+        last = handed[-1]
         state.cursor = last.after.to_json()
         state.step, state.total_steps = state.step + 1, state.total_steps + 1
         state.tokens, state.epochs = state.tokens + tokens, last.epochs
         seconds = time.perf_counter() - started
         state.counters["seconds"] = state.counters.get("seconds", 0.0) + seconds
+        if left_out:
+            return {}
         return {
             "stage": stage.config.name,
             "stage_number": state.stage,
             "step": state.step,
             "total_steps": state.total_steps,
             "progress": progress(stage.config, state),
-            "loss": sum(values.values()),
+            "loss": value,
             "terms": values,
+            **({"figures": figures} if figures else {}),
             **({"loss_by_source": sources.means()} if len(stage.stream.mixture.parts) > 1 else {}),
             "gradient_norm": norm,
             "lr": {component: rate * rate_factor for component, rate in stage.config.train.items()},
@@ -179,50 +214,66 @@ class Trainer:
             "memory_gib": memory_gib(self.device.name),
         }
 
-    def _backward(self, stage: Stage, batches: Sequence[Batch]) -> tuple[dict[str, float], SourceLosses]:
+    def _backward(
+        self, stage: Stage, batches: Sequence[Batch]
+    ) -> tuple[dict[str, float], dict[str, float], SourceLosses]:
         """Accumulates gradients over the packs of one step; each term is divided once, by its count over all.
 
-        Returns each term's share of the loss, and the losses of the tokens by source.
+        Returns each term's share of the loss, the figures beside them, and the losses of the tokens by source.
 
         Raises RecipeError when nothing has moved for too long.
         """
-        counts = [stage.objective.counts(batch) for batch in batches]
-        totals = {name: sum(count[name] for count in counts) for name in counts[0]}
+        counts = self.parallel.exchanged(lambda: [stage.objective.counts(batch) for batch in batches])
+        totals = {name: sum(count[name] for rank in counts for count in rank) for name in counts[0][0]}
         values, sources, idle = dict.fromkeys(totals, 0.0), SourceLosses(), True
+        figures: dict[str, float] = {}
+        if stage.objective.encodes:
+            batches = self.parallel.level(batches, stage.stream.encode)
         for batch in batches:
-            terms = stage.objective(self.model, batch.to(self.device.name))
+            terms = self.parallel.forward(partial(stage.objective, self.model, batch.to(self.device.name)))
             shares = {name: term.weight * term.loss_sum / max(totals[name], 1e-9) for name, term in terms.items()}
             loss = sum(shares.values())
             assert isinstance(loss, Tensor), "an objective returns at least one term"
-            if loss.requires_grad:
-                loss.backward()
-                idle = False
+            self.parallel.backward(loss)
+            idle = idle and not loss.requires_grad
             for name, share in shares.items():
                 values[name] += float(share.detach())
+                for figure, value in terms[name].figures.items():
+                    figures[figure] = figures.get(figure, 0.0) + value / max(totals[name], 1e-9)
             if len(stage.stream.mixture.parts) > 1:
                 sources.add(batch, terms)
-        value = sum(values.values())
-        if not math.isfinite(value):
-            # Before the optimizer moves: the last checkpoint is sound, and going on from it with lower rates may be.
-            raise TrainingError(
-                f"stage {stage.config.name}, step {self.state.step + 1}: the loss is {value}; lower the learning rates "
-                f"of stages.{stage.config.name}.train"
-            )
+        found = self.parallel.exchanged(lambda: (values, figures, sources, idle))
+        values = {name: sum(rank[0][name] for rank in found) for name in totals}
+        named = sorted({name for rank in found for name in rank[1]})
+        figures = {name: sum(rank[1].get(name, 0.0) for rank in found) for name in named}
+        sources, idle = SourceLosses.of(rank[2] for rank in found), all(rank[3] for rank in found)
         self._idle = self._idle + 1 if idle else 0
         if self._idle == min(IDLE_STEPS, stage.config.steps or IDLE_STEPS):
-            named = ", ".join(stage.config.train)
-            raise RecipeError(f"stages.{stage.config.name}.train: {named} take no part in the loss of this data")
-        return values, sources
+            trained = ", ".join(stage.config.train)
+            raise self.parallel.everywhere(
+                RecipeError(f"stages.{stage.config.name}.train: {trained} take no part in the loss of this data")
+            )
+        return values, figures, sources
 
-    def _count(self, item: Item) -> None:
-        batch = item.batch
-        media = sum(len(stream.token_index) for stream in batch.media.values())
-        parts = {
-            "text": batch.tokens - media,
-            "media": media,
-            "labelled": int(batch.learnt.weights.count_nonzero()),
-            "padding": batch.padding,
-        }
+    def _left_out(self, stage: Stage, loss: float, norm: float) -> bool:
+        """Whether the optimizer has not moved. Raises TrainingError where it must."""
+        if math.isfinite(loss) and math.isfinite(norm):
+            self._skipped = 0
+            return False
+        self._skipped += 1
+        if self._skipped > self.skip_nonfinite:
+            # Nothing has moved: the last checkpoint is sound, and going on from it with lower rates may be.
+            what = f"the loss is {loss}" if not math.isfinite(loss) else f"the gradient's norm is {norm}"
+            raise self.parallel.everywhere(
+                TrainingError(
+                    f"stage {stage.config.name}, step {self.state.step + 1}: {what}; lower the learning rates of "
+                    f"stages.{stage.config.name}.train, or leave out such steps with training.skip_nonfinite"
+                )
+            )
+        self.state.counters[LEFT_OUT] = self.state.counters.get(LEFT_OUT, 0) + 1
+        return True
+
+    def _count(self, parts: dict[str, int]) -> None:
         for name, tokens in parts.items():
             key = f"tokens: {name}"
             self.state.counters[key] = self.state.counters.get(key, 0) + tokens
@@ -238,9 +289,22 @@ class Trainer:
         with self._timed("checkpoint"):
             self.state.ledger = ledger.to_json()
             file = f"{self.state.total_steps:08d}-{name}"
-            path = checkpoint.save(self.checkpoints, file, self.model, optimizer, self.state)
-            checkpoint.prune(self.checkpoints, keep=path)
+            tensors = {key: self.parallel.whole(tensor, tensor) for key, tensor in unshared(self.model).items()}
+            path = self.parallel.alone(lambda: checkpoint.write(self.checkpoints, file, tensors, optimizer, self.state))
+            self.parallel.alone(lambda: checkpoint.prune(self.checkpoints, keep=path))
         return path
+
+
+def _handed(item: Item) -> _Handed:
+    batch = item.batch
+    media = sum(len(stream.token_index) for stream in batch.media.values())
+    tokens = {
+        "text": batch.tokens - media,
+        "media": media,
+        "labelled": int(batch.learnt.weights.count_nonzero()),
+        "padding": batch.padding,
+    }
+    return _Handed(item.after, item.epochs, item.events, tokens)
 
 
 def progress(stage: StageConfig, state: State) -> float:

@@ -6,6 +6,7 @@ otherwise be rounded away.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 
 import torch
@@ -13,6 +14,7 @@ from torch import Tensor, nn
 
 from vitrail.contracts.errors import RecipeError, nearest
 from vitrail.training.config import AdamWConfig
+from vitrail.training.parallel.single import Parallel
 
 MOMENTS = ("exp_avg", "exp_avg_sq")
 
@@ -36,10 +38,14 @@ def freeze_all_but(model: nn.Module, components: Mapping[str, float], stage: str
 
 
 class Optimizer:
-    """AdamW for the parameters that a stage trains."""
+    """AdamW for the parameters that a stage trains; of sharded ones, for this rank's part. It works value by value."""
 
-    def __init__(self, model: nn.Module, rates: Mapping[str, float], config: AdamWConfig) -> None:
+    def __init__(
+        self, model: nn.Module, rates: Mapping[str, float], config: AdamWConfig, parallel: Parallel | None = None
+    ) -> None:
+        """parallel: who else has a part of the parameters."""
         self.clip = config.clip
+        self.parallel = parallel or Parallel()
         self.rates = dict(rates)
         self.names: list[str] = []
         self.parameters: list[nn.Parameter] = []
@@ -59,41 +65,49 @@ class Optimizer:
         for name, parameter in model.get_submodule(component).named_parameters():
             if (parameter.ndim > 1) != decays or not parameter.requires_grad:
                 continue
-            master = parameter if parameter.dtype == torch.float32 else parameter.detach().float().clone()
+            master = self.parallel.local(parameter)
+            if _short(parameter):
+                master = master.detach().float().clone()
             self.names.append(f"{component}.{name}")
             self.parameters.append(parameter)
             self.masters.append(master)
             group.append(master)
         return group
 
-    def step(self, factor: float) -> float:
-        """Clips, moves, clears. factor: of the schedule. Returns the gradient's norm before clipping."""
+    def step(self, factor: float, *, moves: bool = True) -> float:
+        """Clips, moves, clears. factor: of the schedule. Returns the gradient's norm before clipping.
+
+        moves: false only clears. Nothing moves by a gradient that is not finite.
+        """
+        self.parallel.reduce(self.parameters)
         for parameter, master in zip(self.parameters, self.masters, strict=True):
             if parameter is not master:
-                master.grad = None if parameter.grad is None else parameter.grad.float()
-        norm = torch.nn.utils.clip_grad_norm_(self.masters, self.clip or float("inf"))
+                master.grad = None if parameter.grad is None else self.parallel.local(parameter.grad).float()
+        norm = self.parallel.clip(self.parameters, self.masters, self.clip or float("inf"))
         for group in self.adamw.param_groups:
             group["lr"] = self.rates[group["component"]] * factor
-        self.adamw.step()
+        moves = moves and math.isfinite(norm)
+        if moves:
+            self.adamw.step()
         with torch.no_grad():
             for parameter, master in zip(self.parameters, self.masters, strict=True):
-                if parameter is not master:
-                    parameter.copy_(master)
+                if moves and _short(parameter):
+                    self.parallel.local(parameter).copy_(master)
                 parameter.grad = master.grad = None
-        return float(norm)
+        return norm
 
     def state(self) -> dict[str, Tensor]:
-        """Everything a resumed run needs, by parameter name."""
+        """Everything a resumed run needs, by parameter name; whole tensors, which rank 0 alone may use."""
         tensors: dict[str, Tensor] = {}
         for name, parameter, master in zip(self.names, self.parameters, self.masters, strict=True):
             moments = self.adamw.state.get(master, {})
             for key in MOMENTS:
                 if key in moments:
-                    tensors[f"{key}.{name}"] = moments[key]
+                    tensors[f"{key}.{name}"] = self.parallel.whole(parameter, moments[key])
             if "step" in moments:
                 tensors[f"step.{name}"] = moments["step"]
-            if parameter is not master:
-                tensors[f"master.{name}"] = master
+            if _short(parameter):
+                tensors[f"master.{name}"] = self.parallel.whole(parameter, master)
         return tensors
 
     def load_state(self, tensors: Mapping[str, Tensor]) -> None:
@@ -103,8 +117,15 @@ class Optimizer:
         with torch.no_grad():
             for name, parameter, master in zip(self.names, self.parameters, self.masters, strict=True):
                 if f"step.{name}" in tensors:
+                    moments = {key: self.parallel.part(parameter, tensors[f"{key}.{name}"]) for key in MOMENTS}
+                    found = {"step": tensors[f"step.{name}"], **moments}
                     self.adamw.state[master] = {
-                        key: tensors[f"{key}.{name}"].to(master.device, copy=True) for key in ("step", *MOMENTS)
+                        key: tensor.to(master.device, copy=True) for key, tensor in found.items()
                     }
-                if parameter is not master:
-                    master.copy_(tensors[f"master.{name}"])
+                if _short(parameter):
+                    master.copy_(self.parallel.part(parameter, tensors[f"master.{name}"]))
+
+
+def _short(parameter: Tensor) -> bool:
+    """Whether the optimizer moves a float32 copy, and the parameter follows."""
+    return parameter.dtype != torch.float32

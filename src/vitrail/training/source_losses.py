@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
 from vitrail.contracts.samples import Batch
@@ -32,3 +32,13 @@ class SourceLosses:
     def means(self) -> dict[str, float]:
         """Mean loss of a token of each source that the step had labels of."""
         return {name: loss / self.weights[name] for name, loss in self.sums.items() if self.weights[name]}
+
+    @classmethod
+    def of(cls, parts: Iterable[SourceLosses]) -> SourceLosses:
+        """Those of several ranks together."""
+        whole = cls()
+        for part in parts:
+            for name, loss in part.sums.items():
+                whole.sums[name] = whole.sums.get(name, 0.0) + loss
+                whole.weights[name] = whole.weights.get(name, 0.0) + part.weights[name]
+        return whole

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import signal
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
@@ -25,9 +26,16 @@ class StopRequest:
     number: int = 0
 
 
+ECHO = 2.0
+"""Seconds in which a signal may arrive twice: from the terminal, say, and passed on by torchrun."""
+
+
 @contextmanager
-def stop_request() -> Iterator[StopRequest]:
-    """Notes the first signal; the handlers found are put back then, so that a second one acts as usual."""
+def stop_request(*, repeated: bool = False) -> Iterator[StopRequest]:
+    """Notes the first signal; the handlers found are put back then, so that a second one acts as usual.
+
+    repeated: one request may come as several signals, ECHO seconds apart at most.
+    """
     request = StopRequest()
     if threading.current_thread() is not threading.main_thread():
         # Only the main thread may set handlers; elsewhere whoever started the thread decides.
@@ -35,10 +43,19 @@ def stop_request() -> Iterator[StopRequest]:
         return
     before = {number: signal.getsignal(number) for number in SIGNALS}
 
+    first = 0.0
+
     def note(number: int, frame: FrameType | None) -> None:
-        request.number = number
-        for known, handler in before.items():
-            signal.signal(known, handler)
+        nonlocal first
+        again, first = bool(request.number), first or time.monotonic()
+        if again and time.monotonic() - first < ECHO:
+            return
+        request.number = request.number or number
+        if again or not repeated:
+            for known, handler in before.items():
+                signal.signal(known, handler)
+        if again:
+            signal.raise_signal(number)
 
     for number in SIGNALS:
         signal.signal(number, note)

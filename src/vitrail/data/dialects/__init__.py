@@ -6,16 +6,18 @@ tags         `messages` with `<image>` in their text (LLaMA-Factory, ms-swift)
 turns        `texts` of `user` and `assistant` (FineVision, the Cauldron)
 preference   `chosen` and `rejected` (TRL, LLaMA-Factory, RLAIF-V), or `rejected_response` (ms-swift)
 interleaved  documents of text and pictures (OBELICS, MMC4), or of text alone
-caption      a picture and its `text` or `caption`
+caption      a picture, video or sound and its `text` or `caption`
 vqa          `question` and `answer`; short_vqa asks for a short answer, as LLaVA-1.5 was taught
 
 Pictures without any `<image>` tag open the first user turn, as TRL and ms-swift have it; a number of tags that is
-neither zero nor the number of pictures is an error. Reading a row costs some microseconds; pictures stay closed.
+neither zero nor the number of pictures is an error; so it is with `<video>` and `<audio>` in rows that have such.
+Reading a row costs some microseconds; media stay closed.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
 from itertools import islice
 from typing import Any, cast
 
@@ -26,6 +28,7 @@ from vitrail.data.dialects.agents import tools
 from vitrail.data.dialects.chats import exchanges, openai, sharegpt, tags
 from vitrail.data.dialects.columns import ANSWERS, CAPTIONS, caption, short_vqa, vqa
 from vitrail.data.dialects.documents import interleaved
+from vitrail.data.dialects.media import KINDS, MEDIA
 from vitrail.data.dialects.pairs import preference
 from vitrail.data.dialects.values import Read, shown_row, where
 from vitrail.data.sources.config import DialectName
@@ -42,8 +45,6 @@ READERS: Mapping[str, Callable[[Row], Read]] = {
     "short_vqa": short_vqa,
 }
 
-MEDIA = ("images", "image", "videos", "video")
-
 KEYS: Mapping[str, str] = {
     "messages": "openai, tags",
     "conversations": "sharegpt",
@@ -57,8 +58,8 @@ KEYS: Mapping[str, str] = {
 
 CARRIED = frozenset(
     (
-        *("id", "kind", "messages", "conversations", "images", "image", "texts", "chosen", "rejected"),
-        *("rejected_response", "prompt", "interleaved", "text_list", "image_info", "tools", "videos", "video"),
+        *("id", "kind", "messages", "conversations", "texts", "chosen", "rejected", "rejected_response", "prompt"),
+        *("interleaved", "text_list", "image_info", "tools", *MEDIA),
     )
 )
 """Fields that are in the conversation itself; all others go with it as `extra`."""
@@ -74,7 +75,8 @@ def to_conversation(row: Row, dialect: DialectName = "auto") -> Conversation:
         extra["answers"] = list(read.answers)
     kind = row.fields.get("kind")
     said = "" if kind is None else str(kind)
-    return Conversation(row.id, read.messages, said, row.location, extra, rejected=read.rejected, tools=tools(row))
+    made = Conversation(row.id, read.messages, said, row.location, extra, tools=tools(row))
+    return replace(made, rejected=read.rejected, shared=read.shared)
 
 
 def to_messages(row: Row, dialect: DialectName = "auto") -> tuple[Message, ...]:
@@ -94,7 +96,7 @@ def recognise(row: Row) -> DialectName:
         if "rejected_response" in fields:
             return "preference"
         parts = any(isinstance(message, dict) and isinstance(message.get("content"), list) for message in messages)
-        return "openai" if parts and "images" not in fields and "videos" not in fields else "tags"
+        return "openai" if parts and not any(f"{kind}s" in fields for kind in KINDS) else "tags"
     texts = fields.get("texts")
     if isinstance(texts, list):
         return "turns" if any(isinstance(text, dict) for text in texts) else "interleaved"

@@ -12,23 +12,22 @@ from dataclasses import replace
 
 from vitrail.contracts.messages import Message, Role, Row
 from vitrail.data.dialects.agents import calls
-from vitrail.data.dialects.pictures import images, none_left, part, tagged, videos
+from vitrail.data.dialects.media import none_left, own, part, tagged
 from vitrail.data.dialects.values import Read, role, text, turns
 
 
 def openai(row: Row) -> Read:
-    """Messages made of parts; bare image parts take the next of the row's pictures, bare video parts of its videos."""
-    left, films = iter(images(row)), iter(videos(row))
+    """Messages made of parts; bare image parts take the next of the row's pictures, and so do videos and sounds."""
+    left = own(row)
     messages = []
     for turn in turns(row, "messages"):
         content, called = turn.get("content"), calls(turn, row)
         if called and content is None:
             content = []
         pieces = content if isinstance(content, list) else [{"type": "text", "text": content}]
-        parts = tuple(part(piece, row, left, films) for piece in pieces)
+        parts = tuple(part(piece, row, left) for piece in pieces)
         messages.append(Message(role(turn.get("role"), row), parts, called))
     none_left(left, row)
-    none_left(films, row, "videos", "video")
     return Read(tuple(messages))
 
 

@@ -17,7 +17,7 @@ from typing import Any
 
 from vitrail.contracts.errors import DataError
 from vitrail.contracts.messages import Message, Part, Row, TextPart
-from vitrail.data.dialects.pictures import images, tagged, videos
+from vitrail.data.dialects.media import all_media, tagged
 from vitrail.data.dialects.values import Read, shown_row, text, where
 
 SHORT = "Answer the question using a single word or phrase."
@@ -29,14 +29,14 @@ CHOICES = ("choices", "options")
 
 
 def caption(row: Row) -> Read:
-    """The picture in the user's turn and what it shows in the assistant's."""
-    pictures = [*images(row), *videos(row)]
-    if not pictures:
-        raise DataError(f"{where(row)}: a caption without a picture: {shown_row(row.fields)}")
+    """The picture, video or sound in the user's turn and what it shows or says in the assistant's."""
+    media = all_media(row)
+    if not media:
+        raise DataError(f"{where(row)}: a caption without a picture, video or sound: {shown_row(row.fields)}")
     name = next((name for name in CAPTIONS if row.fields.get(name) is not None), None)
     if name is None:
         raise DataError(f"{where(row)}: neither 'caption' nor 'text' in the row {shown_row(row.fields)}")
-    shows: tuple[Part, ...] = tuple(pictures)
+    shows: tuple[Part, ...] = tuple(media)
     said = text(row.fields[name], row, f"'{name}'")
     return Read((Message("user", shows), Message("assistant", (TextPart(said),))))
 

@@ -13,7 +13,8 @@ from typing import Any
 
 from vitrail.contracts.errors import DataError
 from vitrail.contracts.messages import Message, Part, Row, TextPart
-from vitrail.data.dialects.pictures import image, part
+from vitrail.data.dialects.media import part
+from vitrail.data.dialects.pictures import image
 from vitrail.data.dialects.values import Read, shown_row, text, where
 
 PARAGRAPH = "\n\n"
@@ -70,7 +71,7 @@ def _item(item: Any, row: Row) -> Part:
         if item.get("text") is not None:
             return _text(item["text"], row)
         return image(item.get("image", item if "bytes" in item or "path" in item else None), row)
-    return part(item, row, iter(()))
+    return part(item, row, {})
 
 
 def _text(said: Any, row: Row) -> TextPart:

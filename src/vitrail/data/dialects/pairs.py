@@ -15,7 +15,7 @@ from dataclasses import replace
 from typing import Any
 
 from vitrail.contracts.errors import DataError
-from vitrail.contracts.messages import Row
+from vitrail.contracts.messages import Conversation, Row
 from vitrail.data.dialects.chats import openai, tags
 from vitrail.data.dialects.values import ROLES, Read, shown_row, text, turns, where
 
@@ -34,7 +34,17 @@ def preference(row: Row) -> Read:
         raise DataError(f"{where(row)}: 'chosen' and 'rejected' are the same")
     good = tags(replace(row, fields={**row.fields, "messages": prompt + chosen}))
     bad = openai(replace(row, fields={"messages": rejected}))
-    return Read(good.messages, rejected=bad.messages)
+    return Read(good.messages, rejected=bad.messages, shared=len(prompt))
+
+
+def chosen_and_rejected(conversation: Conversation) -> tuple[Conversation, Conversation]:
+    """The two ways a preference row may go on, each a whole conversation. Raises DataError for any other row."""
+    if not conversation.rejected:
+        where = conversation.location or conversation.id
+        raise DataError(f"{where}: no preference pair; a row needs 'chosen' and 'rejected' answers")
+    prompt = conversation.messages[: conversation.shared]
+    chosen = replace(conversation, rejected=())
+    return chosen, replace(chosen, messages=(*prompt, *conversation.rejected))
 
 
 def _swift(row: Row) -> tuple[list[Turn], list[Turn], list[Turn]]:

@@ -5,10 +5,14 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
-from vitrail.contracts.errors import DataError, nearest
+from vitrail.contracts.errors import DataError, MediaError, nearest
 from vitrail.contracts.messages import Message, Role, Row
+from vitrail.data.confined import check_inside
+from vitrail.media.data_url import Medium, decoded, is_data_url
+from vitrail.media.fetch import is_url
 
 ROLES: Mapping[str, Role] = {
     "system": "system",
@@ -23,11 +27,15 @@ ROLES: Mapping[str, Role] = {
 
 @dataclass(frozen=True)
 class Read:
-    """What a dialect makes of a row. rejected, answers: as in Conversation; answers: None where the row's own stand."""
+    """What a dialect makes of a row. rejected, shared: as in Conversation.
+
+    answers: those that are accepted; None where the row's own stand.
+    """
 
     messages: tuple[Message, ...]
     rejected: tuple[Message, ...] = ()
     answers: tuple[str, ...] | None = None
+    shared: int = 0
 
 
 def where(row: Row) -> str:
@@ -64,6 +72,25 @@ def text(given: Any, row: Row, what: str = "a turn's text") -> str:
         # JSON can spell it, no tokenizer can read it.
         raise DataError(f"{where(row)}: {what} holds half a surrogate pair: {shown(given)}") from error
     return given
+
+
+def located(given: str, row: Row, medium: Medium = "picture") -> Path | bytes | str:
+    """A medium's path from the row's folder, the bytes of a data URL, or an address as it is.
+
+    Raises MediaError for a file that a confined row must not name.
+    """
+    if is_data_url(given):
+        try:
+            return decoded(given, medium=medium)
+        except MediaError as error:
+            raise MediaError(f"{where(row)}: {error}") from error
+    if is_url(given):
+        return given  # fetched, or refused, where the medium is opened
+    path = Path(given.removeprefix("file://"))
+    path = path if path.is_absolute() or row.folder is None else row.folder / path
+    if row.confined:
+        check_inside(path, row.folder, where(row))
+    return path
 
 
 def shown(said: str, most: int = 80) -> str:

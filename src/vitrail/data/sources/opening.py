@@ -28,6 +28,8 @@ from vitrail.synthetic.documents.config import DocumentsConfig
 from vitrail.synthetic.documents.source import DocumentsSource
 from vitrail.synthetic.lines import LinesSource
 from vitrail.synthetic.source import DrawnSource
+from vitrail.synthetic.speech.config import SpokenConfig
+from vitrail.synthetic.speech.source import SpokenSource
 
 
 def _parquet(config: ParquetConfig) -> Source:
@@ -51,16 +53,18 @@ _OPENERS: dict[type[SourceConfig], Callable[[Any], Source | StreamedSource]] = {
     DrawnConfig: DrawnSource,
     LinesConfig: LinesSource,
     DocumentsConfig: DocumentsSource,
+    SpokenConfig: SpokenSource,
 }
 """Every kind of source; a new one is a line here and one in `data/config.py`."""
 
 
 def open_source(config: SourceConfig) -> tuple[Source | StreamedSource, DialectName]:
-    """The source, and the dialect of its rows where none is named: that of the first ones. Drawn rows are `tags`.
+    """The source, and the dialect of its rows where none is named: that of the first ones.
 
+    Drawn rows are `tags`, drawn pairs `preference`.
     Raises DataError when it cannot be opened, or its rows are in no dialect; MissingExtraError without the library.
     """
     source = _OPENERS[type(config)](config)
     if not isinstance(config, FilesConfig):
-        return source, "tags"
+        return source, "preference" if isinstance(config, DrawnConfig) and config.pairs else "tags"
     return source, config.dialect if config.dialect != "auto" else dialect_of(source)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import copy
 import json
-from collections.abc import Generator, Mapping
+from collections.abc import Generator, Iterable, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from vitrail.contracts.errors import RecipeError, WeightsError, nearest
-from vitrail.models.config import LoraConfig
+from vitrail.models.backbones.config import LoraConfig
 from vitrail.models.ops import nf4
 
 ADAPTER = "default"
@@ -39,12 +39,14 @@ PREFIX = "base_model.model."
 """Of names in a file. Source: peft's `PeftModel`, which holds its tuner as base_model, and that the language model."""
 
 
-def inject(lm: PreTrainedModel, config: LoraConfig) -> None:
-    """Gives every layer that `targets` names its pair: the first random, the second zero, so nothing changes yet.
+def inject(lm: PreTrainedModel, layers: Iterable[nn.Module], config: LoraConfig, task: str) -> None:
+    """Gives every matrix of the layers that `targets` names its pair: the first random, the second zero, so nothing
+    changes yet.
 
-    Raises RecipeError for a target that the layers have not.
+    task: what peft calls models of this kind. Raises RecipeError for a target that the layers have not.
     """
-    linear = (name for name, module in lm.model.layers.named_modules() if isinstance(module, nn.Linear))
+    inner = (pair for layer in layers for pair in layer.named_modules())
+    linear = (name for name, module in inner if isinstance(module, nn.Linear))
     known = list(dict.fromkeys(name.rpartition(".")[2] for name in linear))
     for target in config.targets:
         if target not in known:
@@ -55,7 +57,7 @@ def inject(lm: PreTrainedModel, config: LoraConfig) -> None:
     import peft
 
     settings = peft.LoraConfig(
-        task_type="CAUSAL_LM", r=config.rank, lora_alpha=config.alpha, target_modules=list(config.targets)
+        task_type=task, r=config.rank, lora_alpha=config.alpha, target_modules=list(config.targets)
     )
     peft.inject_adapter_in_model(settings, lm, adapter_name=ADAPTER)
 

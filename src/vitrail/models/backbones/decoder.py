@@ -7,23 +7,18 @@ segments arrive as a keyword of the layer's call.
 
 from __future__ import annotations
 
-from contextlib import nullcontext
+from collections.abc import Mapping
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
-from safetensors import SafetensorError
 from torch import Tensor, nn
-from torch.utils.checkpoint import checkpoint
 from transformers import AttentionInterface, AutoModelForCausalLM, PretrainedConfig, PreTrainedModel
-from transformers.initialization import no_init_weights
 
-from vitrail.contracts.errors import RecipeError, WeightsError
+from vitrail.contracts.errors import RecipeError
 from vitrail.contracts.protocols import Cache, Context
-from vitrail.contracts.samples import Segments
-from vitrail.models.backbones import adapters
-from vitrail.models.config import LoraConfig
-from vitrail.models.ops import nf4
+from vitrail.contracts.samples import TEXT, Segments
+from vitrail.models.backbones.language_model import LanguageModel, again, trained, untrained
 from vitrail.models.ops.attention import packed_attention
 from vitrail.models.ops.positions import by_sections
 
@@ -61,17 +56,42 @@ def _attention(
 AttentionInterface.register(ATTENTION, _attention)
 
 
-class Decoder(nn.Module):
-    """Embeddings float[T, D] to hidden states float[T, D]. `lm` keeps the official key names."""
+class LayerSizes(NamedTuple):
+    """Of the decoder layers, for what stands between them and is to be like them."""
+
+    heads: int
+    key_value_heads: int
+    head_width: int
+    mlp_width: int
+    norm_eps: float
+
+
+class Decoder(LanguageModel):
+    """Embeddings float[T, D] to hidden states float[T, D]."""
+
+    task = "CAUSAL_LM"
 
     def __init__(self, lm: PreTrainedModel) -> None:
-        super().__init__()
-        self.lm = lm
-        self.width: int = lm.config.hidden_size
-        self.vocabulary: int = lm.config.vocab_size
-        self.lora: LoraConfig | None = None
+        super().__init__(lm)
         self.sections: tuple[int, ...] = ()
-        self.recompute = False
+
+    @property
+    def stacks(self) -> Mapping[str, nn.ModuleList]:
+        """Its layers, by the stream that goes through them."""
+        return {TEXT: self.lm.model.layers}
+
+    @property
+    def depth(self) -> int:
+        """Decoder layers."""
+        return len(self.lm.model.layers)
+
+    @property
+    def sizes(self) -> LayerSizes:
+        """Of its layers."""
+        config: Any = self.lm.config
+        heads: int = config.num_attention_heads
+        head_width: int = getattr(config, "head_dim", None) or self.width // heads
+        return LayerSizes(heads, config.num_key_value_heads, head_width, config.intermediate_size, config.rms_norm_eps)
 
     def use_mrope(self, sections: tuple[int, ...]) -> None:
         """Positions are on a grid from now on: so many rotary frequencies go with time, with row and with column.
@@ -87,32 +107,14 @@ class Decoder(nn.Module):
             raise RecipeError("model.positions: M-RoPE needs fixed frequencies, the backbone's rope_type is dynamic")
         self.sections = sections
 
-    def add_adapters(self, config: LoraConfig) -> None:
-        """Gives the layers adapters, with random numbers drawn here. Raises RecipeError for unknown targets."""
-        assert self.lora is None, "the layers have adapters already"
-        adapters.inject(self.lm, config)
-        self.lora = config
-
-    def quantise(self) -> None:
-        """Keeps the matrices of the layers in 4 bits from now on, but for adapters; nothing else of it changes."""
-        nf4.quantise(self.lm.model.layers)
-
-    def trainable_parameters(self) -> list[nn.Parameter]:
-        """What a stage moves that trains the backbone: with adapters, these alone."""
-        named = self.lm.named_parameters()
-        return [parameter for name, parameter in named if self.lora is None or adapters.of_adapter(name)]
-
-    def embed(self, ids: Tensor) -> Tensor:
-        """int64[T] to float[T, D]."""
-        embeddings: Tensor = self.lm.get_input_embeddings()(ids)
-        return embeddings
-
     def compilable(self) -> list[nn.Module]:
         """What `training.compiling` may compile."""
-        layers = self.lm.model.layers
-        return [
-            piece for layer in layers for piece in (layer.input_layernorm, layer.post_attention_layernorm, layer.mlp)
-        ]
+        pieces = ("input_layernorm", "post_attention_layernorm", "mlp")
+        return [layer.get_submodule(piece) for layer in self.layers for piece in pieces]
+
+    def shardable(self) -> list[nn.Module]:
+        """What `training.parallel` may shard piece by piece: modules whose weights nobody reads but their call."""
+        return list(self.lm.model.layers)
 
     def forward(
         self,
@@ -129,14 +131,12 @@ class Decoder(nn.Module):
         """
         hidden = embeddings[None]
         rope = self._rope(hidden, positions, segments)
-        again = self.recompute and cache is None and torch.is_grad_enabled()
-        # Layers have no dropout, so there are no random numbers to draw twice the same.
-        recomputed = partial(checkpoint, use_reentrant=False, preserve_rng_state=False)
-        for number, layer in enumerate(self.lm.model.layers):
+        recomputed = self._recomputed(cache)
+        for number, layer in enumerate(self.layers):
             if context is not None:
                 before = partial(context.before, number)
-                hidden = (recomputed(before, hidden[0]) if again else before(hidden[0]))[None]
-            call = partial(recomputed, layer) if again else layer
+                hidden = (again(before, hidden[0]) if recomputed else before(hidden[0]))[None]
+            call = partial(again, layer) if recomputed else layer
             hidden = call(
                 hidden,
                 attention_mask=None,
@@ -164,11 +164,6 @@ class Decoder(nn.Module):
         cosines, sine_parts = zip(*ropes, strict=True)
         return torch.cat(cosines, dim=1), torch.cat(sine_parts, dim=1)
 
-    def head_weight(self) -> Tensor:
-        """float[V, D]."""
-        weight: Tensor = self.lm.get_output_embeddings().weight
-        return weight
-
 
 def _forgetful(rotary: Any) -> Any:
     """Dynamic rotary positions as if nothing had been seen: transformers keeps those of the longest text so far."""
@@ -183,10 +178,7 @@ def decoder_from_config(config: PretrainedConfig, *, initialise: bool = True) ->
     Raises RecipeError for an untested family.
     """
     supported(config)
-    with nullcontext() if initialise else no_init_weights():
-        lm = AutoModelForCausalLM.from_config(config, attn_implementation=ATTENTION, trust_remote_code=False)
-    lm.tie_weights()
-    return Decoder(lm)
+    return Decoder(untrained(AutoModelForCausalLM, config, ATTENTION, initialise=initialise))
 
 
 def decoder_from_pretrained(folder: str, dtype: torch.dtype = torch.float32) -> Decoder:
@@ -194,33 +186,8 @@ def decoder_from_pretrained(folder: str, dtype: torch.dtype = torch.float32) -> 
 
     Raises WeightsError for weights that are not there, damaged or incomplete, RecipeError for an untested family.
     """
-    try:
-        lm, found = AutoModelForCausalLM.from_pretrained(
-            folder,
-            attn_implementation=ATTENTION,
-            dtype=dtype,
-            use_safetensors=True,
-            trust_remote_code=False,
-            ignore_mismatched_sizes=True,
-            output_loading_info=True,
-        )
-    except (OSError, ValueError, SafetensorError) as error:
-        first = str(error).strip().splitlines()[0]
-        raise WeightsError(f"model.backbone.id: cannot load '{folder}': {first}") from error
+    lm = trained(AutoModelForCausalLM, folder, ATTENTION, dtype)
     supported(lm.config)
-    if getattr(lm, "_hf_peft_config_loaded", False):
-        raise WeightsError(f"model.backbone.id: '{folder}' is an adapter: merge it into its base first")
-    # transformers would go on, with random numbers in the place of these.
-    unset = sorted({*found["missing_keys"], *(name for name, *_ in found["mismatched_keys"])})
-    if unset:
-        raise WeightsError(f"model.backbone.id: '{folder}' lacks '{unset[0]}', or has it in another shape")
-    # And without these, which may be what the missing ones are called now; frequencies of old files everyone computes.
-    left = sorted(name for name in found["unexpected_keys"] if not name.endswith("inv_freq"))
-    if left:
-        raise WeightsError(
-            f"model.backbone.id: '{folder}' has '{left[0]}', which a {lm.config.model_type} does not have "
-            f"(unexpected: {len(left)})"
-        )
     return Decoder(lm)
 
 
@@ -228,7 +195,5 @@ def supported(config: PretrainedConfig) -> None:
     """Raises RecipeError for what the loop would not compute as transformers does."""
     if config.model_type not in FAMILIES:
         raise RecipeError(f"model.backbone: model_type '{config.model_type}' is not one of {', '.join(FAMILIES)}")
-    if getattr(config, "quantization_config", None):
-        raise RecipeError("model.backbone: quantization_config is there, quantised weights are not read")
     if getattr(config, "attention_dropout", 0):
         raise RecipeError(f"model.backbone: attention_dropout is {config.attention_dropout}, only 0 is supported")

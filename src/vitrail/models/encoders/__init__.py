@@ -1,1 +1,1 @@
-"""Pictures to features."""
+"""Media to features."""

@@ -41,7 +41,7 @@ class VisionTransformer(nn.Module):
         if config.stem_norm != "none":
             self.stem_norm = norm(config.norm, config.width, config.norm_eps)
         self.blocks = nn.ModuleList(Block(config) for _ in range(config.depth))
-        self.apply(_initialise)
+        self.apply(initialise)
         self.stem.smooth()
         if config.class_token != "none":
             self.class_token = nn.Parameter(torch.empty(config.width).normal_(std=TABLE))
@@ -57,6 +57,10 @@ class VisionTransformer(nn.Module):
         """What `training.compiling` may compile."""
         blocks = [block for block in self.blocks if isinstance(block, Block)]
         return [piece for block in blocks for piece in (block.attention_norm, block.mlp_norm, block.mlp)]
+
+    def shardable(self) -> list[nn.Module]:
+        """What `training.parallel` may shard piece by piece: modules whose weights nobody reads but their call."""
+        return list(self.blocks)
 
     def forward(self, stream: MediaStream) -> Tensor:
         """Features of every patch, and of every class token where they are kept."""
@@ -164,7 +168,8 @@ def _patch_indices(segments: Segments, device: torch.device) -> Tensor:
 
 
 @torch.no_grad()
-def _initialise(module: nn.Module) -> None:
+def initialise(module: nn.Module) -> None:
+    """Random weights of a linear layer, and of a block what is particular to it; for `nn.Module.apply`."""
     if isinstance(module, nn.Linear):
         nn.init.normal_(module.weight, std=module.in_features**-0.5)
         if module.bias is not None:

@@ -2,7 +2,8 @@
 
 Segments are a required argument, so a leak between samples cannot be written by accident. On the CPU each run of
 equal segments is one batched call of PyTorch's flash kernel, and no mask is built but for segments longer than a
-backbone's sliding window; on CUDA in half precision the whole stream is one call of the variable-length kernel.
+backbone's sliding window; on CUDA in half precision the whole stream is one call of the variable-length kernel. A bias
+of positions costs a mask for each length, and with it there is no variable-length kernel.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import scaled_dot_product_attention
 
+from vitrail.contracts.protocols import PositionBias
 from vitrail.contracts.samples import Segments
 
 
@@ -22,6 +24,7 @@ class _Kind(NamedTuple):
     causal: bool
     scale: float | None
     window: int | None
+    bias: PositionBias | None = None
 
 
 def packed_attention(
@@ -34,6 +37,7 @@ def packed_attention(
     causal: bool,
     scale: float | None = None,
     window: int | None = None,
+    bias: PositionBias | None = None,
 ) -> Tensor:
     """Attention of each segment of queries to the segment of keys of the same number.
 
@@ -41,6 +45,7 @@ def packed_attention(
     key_segments: of the keys, None for the same. Where they differ in length, causal queries are the last positions of
     their keys (the past came from a cache). A segment without keys gives zeros.
     window: the last so many positions, its own included, are all that a position sees; causal only.
+    bias: what positions add to the scores of a segment, by its numbers of queries and keys.
     Returns float[H, T, d].
     """
     of_keys = segments if key_segments is None else key_segments
@@ -48,8 +53,9 @@ def packed_attention(
     assert of_keys.total == key.shape[1], f"segments cover {of_keys.total} positions, keys have {key.shape[1]}"
     assert len(segments.lengths) == len(of_keys.lengths), "a segment of keys for each of queries"
     assert causal or window is None, "a window looks back, so it needs causal attention"
-    kind = _Kind(causal, scale, window)
-    if query.is_cuda and query.dtype in (torch.float16, torch.bfloat16) and 0 not in of_keys.lengths:
+    kind = _Kind(causal, scale, window, bias)
+    half = query.is_cuda and query.dtype in (torch.float16, torch.bfloat16)
+    if half and bias is None and 0 not in of_keys.lengths:
         return _varlen(query, key, value, segments, of_keys, kind)
     if of_keys.lengths == segments.lengths:
         return _square(query, key, value, segments, kind)
@@ -91,11 +97,13 @@ def _pair(query: Tensor, key: Tensor, value: Tensor, count: int, kind: _Kind) ->
     query, key, value = (one.unflatten(1, (count, -1)).transpose(0, 1) for one in (query, key, value))
     queries, keys = query.shape[2], key.shape[2]
     masked = kind.causal and (queries > 1 or kind.window is not None)
+    if query.is_meta and not masked:
+        return _unstored(query, key, value, kind._replace(causal=False))
     out = scaled_dot_product_attention(
         query,
         key,
         value,
-        attn_mask=_visible(queries, keys, kind.window, query.device) if masked else None,
+        attn_mask=_mask(queries, keys, kind, query.device, masked=masked),
         scale=kind.scale,
         enable_gqa=query.shape[1] != key.shape[1],
     )
@@ -110,15 +118,15 @@ def _run(query: Tensor, key: Tensor, value: Tensor, run: tuple[int, int], kind: 
         batch: Tensor = stream.unflatten(1, (count, length)).transpose(0, 1)
         return batch
 
-    if query.is_meta:
+    if query.is_meta and kind.bias is None:
         return _unstored(batched(query), batched(key), batched(value), kind)
-    banded = kind.window is not None and kind.window < length
+    masked = kind.causal and (kind.bias is not None or (kind.window is not None and kind.window < length))
     out = scaled_dot_product_attention(
         batched(query),
         batched(key),
         batched(value),
-        attn_mask=_visible(length, length, kind.window, query.device) if banded else None,
-        is_causal=kind.causal and not banded,
+        attn_mask=_mask(length, length, kind, query.device, masked=masked),
+        is_causal=kind.causal and not masked,
         scale=kind.scale,
         enable_gqa=query.shape[0] != key.shape[0],
     )
@@ -132,6 +140,15 @@ def _unstored(query: Tensor, key: Tensor, value: Tensor, kind: _Kind) -> Tensor:
     keys, values = (one.repeat_interleave(repeat, 1) for one in (key, value))
     out: Tensor = flash(query, keys, values, 0.0, kind.causal)[0]
     return out.transpose(0, 1).flatten(1, 2)
+
+
+def _mask(queries: int, keys: int, kind: _Kind, device: torch.device, *, masked: bool) -> Tensor | None:
+    """What is added to the scores, or bool of what is seen; None for nothing. masked: not all keys are seen."""
+    visible = _visible(queries, keys, kind.window, device) if masked else None
+    if kind.bias is None:
+        return visible
+    bias = kind.bias(queries, keys)
+    return bias if visible is None else bias.masked_fill(~visible, float("-inf"))
 
 
 def _visible(queries: int, keys: int, window: int | None, device: torch.device) -> Tensor:

@@ -47,7 +47,12 @@ def unpacked(codes: Tensor, scales: Tensor, dtype: torch.dtype) -> Tensor:
 
 
 class QuantisedLinear(nn.Module):
-    """A linear layer that does not learn, float[..., in] to float[..., out]. Its codes and scales are buffers."""
+    """A linear layer that does not learn, float[..., in] to float[..., out]. Its codes and scales are buffers.
+
+    weight: there is none, for those who would go by the number format of one (T5's layers do).
+    """
+
+    weight = None
 
     def __init__(self, linear: nn.Linear) -> None:
         super().__init__()

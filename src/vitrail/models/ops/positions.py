@@ -48,13 +48,20 @@ def by_sections(rope: Tensor, sections: Sequence[int]) -> Tensor:
     return rope[axes.repeat(2), :, torch.arange(rope.shape[2], device=rope.device)].T
 
 
-def sinusoidal(positions: Tensor, width: int) -> Tensor:
-    """int64[P, 2] rows and columns to float32[P, width]: sines and cosines of each at width / 4 frequencies.
+def sinusoidal(positions: Tensor, width: int, *, columns_first: bool = False) -> Tensor:
+    """int64[P, axes], rows and columns or frames, to float32[P, width]: sines and cosines of each axis at
+    width / (2 * axes) frequencies.
 
-    Source: the fixed 2-D embedding of "Better plain ViT baselines for ImageNet-1k" (arXiv 2205.01580).
+    Rows fill the first half, and the slowest frequency is 1 / 10000. columns_first: columns do, and that frequency
+    would be the next one.
+    Sources: the fixed 2-D embedding of "Better plain ViT baselines for ImageNet-1k" (arXiv 2205.01580); on one axis,
+    Whisper's (arXiv 2212.04356); columns first, `get_2d_sincos_pos_embed` of MAE (arXiv 2111.06377), which Qwen-VL and
+    MiniCPM-V took over.
     """
-    count = width // 4
-    exponents = torch.arange(count, device=positions.device, dtype=torch.float32) / max(1, count - 1)
+    count = width // (2 * positions.shape[1])
+    steps = count if columns_first else max(1, count - 1)
+    exponents = torch.arange(count, device=positions.device, dtype=torch.float32) / steps
+    positions = positions.flip(1) if columns_first else positions
     angles = positions.float()[:, :, None] / 10_000.0**exponents
     return torch.cat([angles.sin(), angles.cos()], dim=2).flatten(1)
 

@@ -1,4 +1,4 @@
-"""One linear layer: merge x merge patches become one token of the backbone's width."""
+"""One linear layer: the patches of a token, or its features of sound, become one token of the backbone's width."""
 
 from __future__ import annotations
 
@@ -9,14 +9,16 @@ from vitrail.models.config import LinearProjectorConfig
 
 
 class LinearProjector(nn.Module):
-    """float[P, encoder width] to float[P / merge^2, backbone width].
+    """float[P, encoder width] to float[P / patches_per_token, backbone width].
 
     Patches of one token lie together in the stream.
     """
 
-    def __init__(self, config: LinearProjectorConfig, encoder_width: int, backbone_width: int, merge: int) -> None:
+    def __init__(
+        self, config: LinearProjectorConfig, encoder_width: int, backbone_width: int, patches_per_token: int
+    ) -> None:
         super().__init__()
-        self.shuffled = encoder_width * merge**2
+        self.shuffled = encoder_width * patches_per_token
         self.linear = nn.Linear(self.shuffled, backbone_width, bias=config.bias)
 
     def forward(self, features: Tensor, stream: MediaStream) -> Tensor:

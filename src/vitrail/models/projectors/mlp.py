@@ -1,10 +1,13 @@
-"""Pixel shuffle and a two-layer MLP: merge x merge patches become one token of the backbone's width.
+"""Pixel shuffle and a two-layer MLP: the patches of a token, or its features of sound, become one of the backbone's
+width.
 
 InternVL's, NVLM-D's, LLaVA's and Kimi-VL's projectors and Qwen2-VL's merger are this one, by config. Patches of one
 token lie together in the stream, so the shuffle costs nothing.
 """
 
 from __future__ import annotations
+
+from math import isqrt
 
 from torch import Tensor, nn
 
@@ -15,12 +18,14 @@ from vitrail.models.ops.positions import corners, views
 
 
 class MLPProjector(nn.Module):
-    """float[P, encoder width] to float[P / merge^2, backbone width]."""
+    """float[P, encoder width] to float[P / patches_per_token, backbone width]."""
 
-    def __init__(self, config: MLPProjectorConfig, encoder_width: int, backbone_width: int, merge: int) -> None:
+    def __init__(
+        self, config: MLPProjectorConfig, encoder_width: int, backbone_width: int, patches_per_token: int
+    ) -> None:
         super().__init__()
-        self.merge = merge
-        self.shuffled = encoder_width * merge**2
+        self.patches_per_token = patches_per_token
+        self.shuffled = encoder_width * patches_per_token
         self.norm_merged = config.norm_at == "merged"
         self.by_columns = config.order == "columns"
         hidden = config.hidden or backbone_width
@@ -39,12 +44,13 @@ class MLPProjector(nn.Module):
         else:
             merged = self.norm(features).reshape(-1, self.shuffled)
         tokens: Tensor = self.second(self.activation(self.first(merged)))
-        return tokens[self._column_order(stream)] if self.by_columns else tokens
+        on_a_grid = stream.positions.shape[1] == 2
+        return tokens[self._column_order(stream)] if self.by_columns and on_a_grid else tokens
 
     def _column_order(self, stream: MediaStream) -> Tensor:
         """int64[M]: the tokens of each view, column after column."""
-        first = slice(None, None, self.merge**2)
-        row, column = (stream.positions[first] // self.merge).unbind(1)
+        first, merge = slice(None, None, self.patches_per_token), isqrt(self.patches_per_token)
+        row, column = (stream.positions[first] // merge).unbind(1)
         view = views(stream.segments, stream.positions.device)[first]
         rows, columns = (corners(stream.positions, stream.segments).max(0).values + 1).unbind()
         return ((view * columns + column) * rows + row).argsort()

@@ -13,14 +13,16 @@ from vitrail.models.config import PatchMergerConfig
 
 
 class PatchMerger(nn.Module):
-    """float[P, encoder width] to float[P / merge^2, backbone width].
+    """float[P, encoder width] to float[P / patches_per_token, backbone width].
 
     Patches of one token lie together in the stream.
     """
 
-    def __init__(self, config: PatchMergerConfig, encoder_width: int, backbone_width: int, merge: int) -> None:
+    def __init__(
+        self, config: PatchMergerConfig, encoder_width: int, backbone_width: int, patches_per_token: int
+    ) -> None:
         super().__init__()
-        self.merged = encoder_width * merge**2
+        self.merged = encoder_width * patches_per_token
         self.norm = nn.RMSNorm(encoder_width, eps=config.norm_eps)
         self.merger = nn.Linear(self.merged, encoder_width, bias=False)
         self.first = nn.Linear(encoder_width, backbone_width, bias=config.bias)

@@ -42,7 +42,7 @@ VISION: dict[str, Any] = {
     "attention_dropout": 0.0,
 }
 MEAN, STD = (0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711)
-ACTIVATIONS = {"quick_gelu": "quick_gelu", "gelu": "gelu", "gelu_pytorch_tanh": "gelu_tanh"}
+ACTIVATIONS: dict[str, Any] = {"quick_gelu": "quick_gelu", "gelu": "gelu", "gelu_pytorch_tanh": "gelu_tanh"}
 PROJECTION = "visual_projection.weight"
 TOWER = "vision_model."
 OTHERS = ("text_model.", "text_projection.", "logit_scale", "logit_bias")
@@ -129,7 +129,7 @@ def key_map(name: str, spec: EncoderSpec) -> KeyMap:
     inside = name.removeprefix("encoder.")
     if inside == "pool.projection.weight":
         return same(PROJECTION)
-    return before(TOWER, in_tower(inside, OUTSIDE, spec.media.patch))
+    return before(TOWER, in_tower(inside, OUTSIDE, spec.patch))
 
 
 def in_tower(name: str, outside: dict[str, str], patch: int) -> KeyMap:

@@ -73,4 +73,4 @@ def key_map(name: str, spec: EncoderSpec) -> KeyMap:
     inside = name.removeprefix("encoder.")
     if inside == "pool.query":
         return before(TOWER, within("head.probe", 2))
-    return before(TOWER, in_tower(inside, OUTSIDE, spec.media.patch))
+    return before(TOWER, in_tower(inside, OUTSIDE, spec.patch))

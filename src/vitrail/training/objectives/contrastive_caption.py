@@ -138,8 +138,8 @@ def _pictured(batch: Batch) -> list[int]:
 
     if batch.vision is None:
         return []
-    labelled = batch.text.labels.ne(IGNORE).nonzero().squeeze(1)
-    ends = torch.tensor(batch.text.segments.lengths, device=labelled.device).cumsum(0)
+    labelled = batch.learnt.labels.ne(IGNORE).nonzero().squeeze(1)
+    ends = torch.tensor(batch.learnt.segments.lengths, device=labelled.device).cumsum(0)
     said: list[int] = torch.searchsorted(ends, labelled, right=True).unique().tolist()
     return sorted({link.segment for link in batch.vision.links} & set(said))
 
@@ -148,11 +148,11 @@ def _summaries(model: MultimodalModel, batch: Batch) -> Tensor:
     """What the backbone makes of each pictured sample's labelled tokens alone, float[N, D]."""
     import torch
 
-    starts = [0, *torch.tensor(batch.text.segments.lengths).cumsum(0).tolist()]
-    texts = [batch.text.labels[starts[number] : starts[number + 1]] for number in _pictured(batch)]
+    starts = [0, *torch.tensor(batch.learnt.segments.lengths).cumsum(0).tolist()]
+    texts = [batch.learnt.labels[starts[number] : starts[number + 1]] for number in _pictured(batch)]
     texts = [text[text.ne(IGNORE)] for text in texts]
     lengths = tuple(len(text) for text in texts)
-    positions = torch.cat([torch.arange(length, device=batch.text.labels.device) for length in lengths])
+    positions = torch.cat([torch.arange(length, device=batch.learnt.labels.device) for length in lengths])
     hidden = model.read(torch.cat(texts), positions, Segments(lengths))
     last = torch.tensor(lengths, device=hidden.device).cumsum(0) - 1
     return hidden[last]

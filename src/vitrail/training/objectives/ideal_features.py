@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, ClassVar, Literal
 
 from vitrail.contracts.samples import VISION, Batch
 from vitrail.training.objectives.embedding_alignment import Mixture, mean_length
@@ -27,6 +27,8 @@ class IdealFeatures(Mixture):
 
     Rows without pictures are learnt as they are. tokens, fade: as there.
     """
+
+    encodes: ClassVar[bool] = False
 
     kind: Literal["ideal_features"] = "ideal_features"
 

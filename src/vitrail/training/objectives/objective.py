@@ -7,7 +7,7 @@ in `training.objectives`. Recipes are read without torch, so these files import 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -28,12 +28,14 @@ class Term:
 
     weight: of the term among the others. each: float32[T], what each position of the learnt stream adds to the sum,
     without a gradient; None where the sum is not over positions. The curves of single sources are drawn from it.
+    figures: what else is worth a curve, by name: sums that are divided by the same count, and never minimised.
     """
 
     loss_sum: Tensor
     count: float
     weight: float = 1.0
     each: Tensor | None = None
+    figures: Mapping[str, float] = field(default_factory=dict)
 
 
 Terms = Mapping[str, Term]
@@ -44,6 +46,9 @@ class Objective:
 
     compares_samples: ClassVar[bool] = False
     """Whether the samples of a pack are compared with each other: then packs of a step cannot be accumulated."""
+
+    encodes: ClassVar[bool] = True
+    """Whether its passes run the encoders over the media of a batch: then every rank runs those that any rank runs."""
 
     remembers_start: ClassVar[bool] = False
     """Whether `prepare` keeps something of the model as the stage found it, which a resumed run must show it again."""

@@ -1,4 +1,4 @@
-"""Places as mixtures of embeddings: what each half of a model is asked for, against the same written out here."""
+"""Media tokens as mixtures of embeddings: what each half of a model is asked for, against the same written out here."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ import numpy as np
 import pytest
 import torch
 from torch import Tensor
-from vitrail.training.reading import Listening, Reading, mixtures
 
 from vitrail import build
 from vitrail.contracts.errors import DataError
@@ -18,8 +17,7 @@ from vitrail.data.collate import collate
 from vitrail.data.encode import Encode
 from vitrail.models.assembled import MultimodalModel
 from vitrail.recipe.schema import Recipe
-from vitrail.training.config import ListeningConfig, ReadingConfig
-from vitrail.training.objectives import NextToken
+from vitrail.training.objectives import EmbeddingAlignment, IdealFeatures, NextToken
 
 
 @pytest.fixture
@@ -39,11 +37,11 @@ def plain(tiny_encode: Encode) -> Batch:
 
 
 def written_in(batch: Batch, tokens: list[list[int]]) -> Batch:
-    """The batch with these tokens on its first places, and nothing known of the others."""
+    """The batch with these tokens on its first media tokens, and nothing known of the others."""
     assert batch.vision is not None
-    written = torch.full((len(batch.vision.token_index), len(tokens[0])), IGNORE)
-    written[: len(tokens)] = torch.tensor(tokens)
-    return dataclasses.replace(batch, vision=dataclasses.replace(batch.vision, written=written))
+    targets = torch.full((len(batch.vision.token_index), len(tokens[0])), IGNORE)
+    targets[: len(tokens)] = torch.tensor(tokens)
+    return dataclasses.replace(batch, targets={"token_targets": targets})
 
 
 def directions(model: MultimodalModel) -> Tensor:
@@ -51,50 +49,49 @@ def directions(model: MultimodalModel) -> Tensor:
     return table / table.norm(dim=1, keepdim=True)
 
 
-def test_places_are_compared_with_embeddings_after_what_stands_before_is_taken_away(
+def test_media_tokens_are_compared_with_embeddings_after_what_stands_before_is_taken_away(
     model: MultimodalModel, plain: Batch
 ) -> None:
     batch = written_in(plain, [[5, 9], [7, IGNORE]])
-    found = Reading(ReadingConfig(tokens=2, fade=0.5, sharpness=12.0, among=1, length=0.5))(model, batch)
+    found = EmbeddingAlignment(tokens=2, fade=0.5, sharpness=12.0, among=1, length=0.5)(model, batch)
     assert batch.vision is not None
-    places, units = model.pictures(batch.vision), directions(model)
+    made, units = model.tokens("vision", batch.vision), directions(model)
     expected = 0.0
-    for place, token, before, whole in (
+    for index, token, before, whole in (
         (0, 5, 0 * units[5], units[5] + 0.5 * units[9]),
         (0, 9, units[5], units[5] + 0.5 * units[9]),
         (1, 7, 0 * units[7], units[7]),
     ):
-        rest = places[place] / places[place].norm() * whole.norm() - before
+        rest = made[index] / made[index].norm() * whole.norm() - before
         cosines = torch.cosine_similarity(rest[None], units)
         expected += torch.nn.functional.cross_entropy(12 * cosines[None], torch.tensor([token])).item()
-    assert found["reading"].loss_sum.item() == pytest.approx(expected, rel=1e-5)
-    assert (found["reading"].count, found["length"].count, found["length"].weight) == (3, 2, 0.5)
+    assert found["embedding_alignment"].loss_sum.item() == pytest.approx(expected, rel=1e-5)
+    assert (found["embedding_alignment"].count, found["length"].count, found["length"].weight) == (3, 2, 0.5)
     mean = model.backbone.embed(torch.arange(model.backbone.vocabulary)).norm(dim=1).mean()
-    lengths = (places[:2].norm(dim=1) / mean - 1) ** 2
+    lengths = (made[:2].norm(dim=1) / mean - 1) ** 2
     assert found["length"].loss_sum.item() == pytest.approx(lengths.sum().item(), rel=1e-5)
 
 
-def test_the_mixture_is_what_reading_aims_at(model: MultimodalModel, plain: Batch) -> None:
-    """Its tokens are read back, in their order: no other place would do."""
+def test_the_mixture_is_what_it_aims_at(model: MultimodalModel, plain: Batch) -> None:
+    """Its tokens are read back, in their order: on no other media token would they be."""
     width = model.backbone.width
     table = torch.nn.functional.normalize(torch.randn(model.backbone.vocabulary, width), dim=1)
     model.backbone.lm.get_input_embeddings().weight.data.copy_(table)
     batch = written_in(plain, [[5, 9], [9, 5], [7, 11]])
-    assert batch.vision is not None
-    assert batch.vision.written is not None
-    aimed = mixtures(batch.vision.written, model, 0.6)
+    aimed = IdealFeatures(tokens=2, fade=0.6).mixtures(batch.targets["token_targets"], model)
     losses = []
     for made in (aimed, aimed[[1, 0, *range(2, len(aimed))]], aimed[[2, 0, 1, *range(3, len(aimed))]]):
-        model.pictures = lambda vision, made=made: made  # type: ignore[method-assign]
-        terms = Reading(ReadingConfig(tokens=2))(model, batch)
-        losses.append(terms["reading"].loss_sum.item() / terms["reading"].count)
+        model.tokens = lambda name, stream, made=made: made  # type: ignore[method-assign]
+        terms = EmbeddingAlignment(tokens=2)(model, batch)
+        losses.append(terms["embedding_alignment"].loss_sum.item() / terms["embedding_alignment"].count)
         assert terms["length"].loss_sum.item() == pytest.approx(0, abs=1e-6)
     assert losses[0] < losses[1] - 1 < losses[2] - 1
 
 
 def test_mixtures_fade_and_are_as_long_as_embeddings(model: MultimodalModel) -> None:
     units = directions(model)
-    made = mixtures(torch.tensor([[5, 9, 4], [7, IGNORE, IGNORE], [IGNORE] * 3]), model, 0.5)
+    known = torch.tensor([[5, 9, 4], [7, IGNORE, IGNORE], [IGNORE] * 3])
+    made = IdealFeatures(tokens=3, fade=0.5).mixtures(known, model)
     length = model.backbone.embed(torch.arange(model.backbone.vocabulary)).norm(dim=1).mean()
     assert torch.allclose(made.norm(dim=1), torch.tensor([1.0, 1.0, 0.0]) * length, atol=1e-5)
     expected = units[5] + 0.5 * units[9] + 0.25 * units[4]
@@ -102,36 +99,37 @@ def test_mixtures_fade_and_are_as_long_as_embeddings(model: MultimodalModel) -> 
     assert torch.cosine_similarity(made[1], units[7], dim=0).item() == pytest.approx(1, abs=1e-5)
 
 
-def test_listening_is_the_next_token_loss_with_mixtures_for_pictures(model: MultimodalModel, plain: Batch) -> None:
+def test_ideal_features_are_the_next_token_loss_with_mixtures_for_pictures(
+    model: MultimodalModel, plain: Batch
+) -> None:
     batch = written_in(plain, [[5, 9], [7, IGNORE]])
-    assert batch.vision is not None
-    assert batch.vision.written is not None
-    heard = Listening(ListeningConfig(tokens=2, fade=0.5))(model, batch)["next_token"]
-    made = mixtures(batch.vision.written, model, 0.5)
-    model.pictures = lambda vision: made  # type: ignore[method-assign]
+    objective = IdealFeatures(tokens=2, fade=0.5)
+    found = objective(model, batch)["next_token"]
+    made = objective.mixtures(batch.targets["token_targets"], model)
+    model.tokens = lambda name, stream: made  # type: ignore[method-assign]
     expected = NextToken()(model, batch)["next_token"]
-    assert torch.allclose(heard.loss_sum, expected.loss_sum)
-    assert heard.count == expected.count
-    assert heard.each is not None
+    assert torch.allclose(found.loss_sum, expected.loss_sum)
+    assert found.count == expected.count
+    assert found.each is not None
     assert expected.each is not None
-    assert torch.allclose(heard.each, expected.each)
+    assert torch.allclose(found.each, expected.each)
 
 
-def test_text_without_pictures_is_listened_to_as_it_is(model: MultimodalModel, tiny_encode: Encode) -> None:
+def test_text_without_pictures_is_learnt_as_it_is(model: MultimodalModel, tiny_encode: Encode) -> None:
     talk = Conversation("3", (Message("assistant", (TextPart("number 3 it is"),)),))
     batch, _ = collate(Pack((tiny_encode(talk),)), tiny_encode.media)
     assert batch is not None
-    heard = Listening(ListeningConfig())(model, batch)["next_token"]
+    found = IdealFeatures()(model, batch)["next_token"]
     expected = NextToken()(model, batch)["next_token"]
-    assert torch.allclose(heard.loss_sum, expected.loss_sum)
-    assert heard.count == expected.count > 0
+    assert torch.allclose(found.loss_sum, expected.loss_sum)
+    assert found.count == expected.count > 0
 
 
 def test_each_half_learns_without_the_other(model: MultimodalModel, plain: Batch) -> None:
     batch = written_in(plain, [[5, 9], [7, IGNORE]])
     for objective, learns, rests in (
-        (Reading(ReadingConfig(tokens=2)), (model.encoder, model.projector), (model.backbone,)),
-        (Listening(ListeningConfig(tokens=2)), (model.backbone,), (model.encoder, model.projector)),
+        (EmbeddingAlignment(tokens=2), (model.encoder, model.projector), (model.backbone,)),
+        (IdealFeatures(tokens=2), (model.backbone,), (model.encoder, model.projector)),
     ):
         model.zero_grad()
         torch.stack([term.loss_sum for term in objective(model, batch).values()]).sum().backward()
@@ -141,19 +139,19 @@ def test_each_half_learns_without_the_other(model: MultimodalModel, plain: Batch
             assert all(p.grad is None or not p.grad.any() for p in component.parameters())
 
 
-@pytest.mark.parametrize("objective", [Reading(ReadingConfig()), Listening(ListeningConfig())])
-def test_it_is_said_when_nothing_is_known_to_be_written(
-    objective: Reading | Listening, model: MultimodalModel, plain: Batch
+@pytest.mark.parametrize("objective", [EmbeddingAlignment(), IdealFeatures()])
+def test_it_is_said_when_no_characters_are_known(
+    objective: EmbeddingAlignment | IdealFeatures, model: MultimodalModel, plain: Batch
 ) -> None:
     for batch in (plain, written_in(plain, [[IGNORE]])):
-        with pytest.raises(DataError, match="needs pictures with marks"):
+        with pytest.raises(DataError, match=f"'{objective.kind}' needs pictures whose characters are known"):
             objective(model, batch)
 
 
 def test_a_part_of_the_vocabulary_is_compared_and_always_that_of_the_pack(model: MultimodalModel, plain: Batch) -> None:
     batch = written_in(plain, [[5, 9], [7, IGNORE]])
     losses = {
-        among: Reading(ReadingConfig(tokens=2, among=among))(model, batch)["reading"].loss_sum.item()
+        among: EmbeddingAlignment(tokens=2, among=among)(model, batch)["embedding_alignment"].loss_sum.item()
         for among in (1, 4, 10**6)
     }
     # Fewer to be told apart from, down to the pack's own three tokens.

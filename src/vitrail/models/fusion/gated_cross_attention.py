@@ -1,0 +1,197 @@
+"""Gated cross-attention: text sees media in blocks between the decoder layers; no media token stands in the text.
+
+A block adds, to the text that sees any media, what it attends to there and an MLP of it, each times the tanh of a gate
+that starts at 0: at first, and for text that sees nothing, the model is its language model, bit for bit.
+Costs: for a block about what a decoder layer costs, of the text that sees media; the text stays as short as it is.
+Sources: see `models.config.GatedCrossAttentionConfig`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from vitrail.contracts.errors import RecipeError
+from vitrail.contracts.protocols import Backbone, Cache, Context
+from vitrail.contracts.samples import Batch
+from vitrail.models.backbones.decoder import Decoder, LayerSizes
+from vitrail.models.config import GatedCrossAttentionConfig
+from vitrail.models.encoders.feed_forward import GatedMLP, PlainMLP
+from vitrail.models.fusion.sight import Sight, sight
+from vitrail.models.ops.attention import packed_attention
+from vitrail.models.ops.norms import norm
+
+Attend = Callable[[Tensor, Tensor, Tensor], Tensor]
+"""Queries float[H, R, d], keys and values float[K, M, d] of all media tokens; what the queries see, float[H, R, d]."""
+
+
+class Widths(NamedTuple):
+    """Of a block: of text and of media tokens that come to it, and its own."""
+
+    text: int
+    media: int
+    layers: LayerSizes
+
+
+class GatedCrossAttention(nn.Module):
+    """Leaves the embeddings as they are; its context runs the blocks. Block i stands before layer `layers[i]`."""
+
+    def __init__(self, config: GatedCrossAttentionConfig, backbone: Backbone) -> None:
+        """Raises RecipeError for a backbone without decoder layers, or with so few that no block stands among them."""
+        super().__init__()
+        if not isinstance(backbone, Decoder):
+            raise RecipeError("model.fusion: gated_cross_attention stands between the layers of a decoder")
+        self.layers = config.layers(backbone.depth)
+        if not self.layers:
+            raise RecipeError(
+                f"model.fusion: the first block stands before layer {self.layers.start}, counted from 0, and the "
+                f"language model has {backbone.depth}"
+            )
+        self.sees = config.sees
+        widths = Widths(backbone.width, backbone.width, _sizes(config, backbone.sizes))
+        self.blocks = nn.ModuleList(Block(config, widths) for _ in self.layers)
+
+    def forward(
+        self, embeddings: Tensor, media: Mapping[str, Tensor], batch: Batch, cache: Cache | None = None
+    ) -> tuple[Tensor, Context | None]:
+        """The embeddings float[T, D] themselves, and the context; None for a batch without media."""
+        seen = sight(batch, self.sees)
+        if seen is None:
+            return embeddings, None
+        for name, stream in batch.media.items():
+            expected = sum(view.tokens for view in stream.views)
+            assert len(media[name]) == expected, f"{name}: {len(media[name])} tokens, its views have {expected}"
+            assert not len(stream.token_index), f"{name}: its tokens have placeholders, which nothing would fill"
+        tokens = torch.cat([media[name] for name in batch.media]).to(embeddings.dtype)
+        return embeddings, _Looking(self, tokens, seen, cache)
+
+    def resumed(self, cache: Cache) -> Context | None:
+        """A generated token sees what the last token of its prompt saw."""
+        sees = cache.has_media()
+        return _Resumed(self, cache, sees) if any(sees) else None
+
+    def block(self, layer: int) -> Block | None:
+        """The one before that decoder layer, if there is one."""
+        if layer not in self.layers:
+            return None
+        found = self.blocks[self.layers.index(layer)]
+        assert isinstance(found, Block), "there are no other modules in the list"
+        return found
+
+    def compilable(self) -> list[nn.Module]:
+        """What `training.compiling` may compile."""
+        blocks = [block for block in map(self.block, self.layers) if block is not None]
+        return [piece for block in blocks for piece in (block.attention_norm, block.mlp_norm, block.mlp)]
+
+
+def _sizes(config: GatedCrossAttentionConfig, layers: LayerSizes) -> LayerSizes:
+    """Those of the decoder layers, with what the settings say. Raises RecipeError for heads that do not fit."""
+    sizes = LayerSizes(
+        config.heads or layers.heads,
+        config.key_value_heads or config.heads or layers.key_value_heads,
+        config.head_width or layers.head_width,
+        config.mlp_width or layers.mlp_width,
+        layers.norm_eps if config.norm_eps is None else config.norm_eps,
+    )
+    if sizes.heads % sizes.key_value_heads:
+        raise RecipeError(
+            f"model.fusion: heads ({sizes.heads}) must be a multiple of key_value_heads ({sizes.key_value_heads})"
+        )
+    return sizes
+
+
+class Block(nn.Module):
+    """Cross-attention, then an MLP; text is normed before both, and the tanh of a gate stands before what they add."""
+
+    def __init__(self, config: GatedCrossAttentionConfig, widths: Widths) -> None:
+        super().__init__()
+        text, media, (heads, key_value_heads, head_width, mlp_width, eps) = widths
+        self.media_width, self.head_width = media, head_width
+        self.attention_norm = norm(config.norm, text, eps)
+        self.query = nn.Linear(text, heads * head_width, bias=False)
+        self.key, self.value = (nn.Linear(media, key_value_heads * head_width, bias=False) for _ in range(2))
+        self.query_norm, self.key_norm = (
+            nn.RMSNorm(head_width, eps=eps) if config.query_key_norm else nn.Identity() for _ in range(2)
+        )
+        self.attention_out = nn.Linear(heads * head_width, text, bias=False)
+        self.attention_gate = nn.Parameter(torch.zeros(1))
+        self.mlp_norm = norm(config.norm, text, eps)
+        mlp = GatedMLP if config.mlp == "gated" else PlainMLP
+        self.mlp = mlp(text, mlp_width, config.activation, bias=False)
+        self.mlp_gate = nn.Parameter(torch.zeros(1))
+        for module in self.modules():
+            if isinstance(module, nn.Linear):
+                nn.init.normal_(module.weight, std=module.in_features**-0.5)
+
+    def forward(self, hidden: Tensor, tokens: Tensor, attend: Attend) -> Tensor:
+        """Text float[R, D] with what it sees of media tokens float[M, media width]; attend: which sees which."""
+        query = self.query_norm(self._heads(self.query(self.attention_norm(hidden))))
+        key, value = self.key_norm(self._heads(self.key(tokens))), self._heads(self.value(tokens))
+        mixed = attend(query, key, value)
+        hidden = hidden + self.attention_gate.tanh() * self.attention_out(mixed.transpose(0, 1).flatten(1))
+        out: Tensor = hidden + self.mlp_gate.tanh() * self.mlp(self.mlp_norm(hidden))
+        return out
+
+    def _heads(self, x: Tensor) -> Tensor:
+        """float[N, heads * d] to float[heads, N, d]."""
+        heads: Tensor = x.unflatten(1, (-1, self.head_width)).transpose(0, 1)
+        return heads
+
+
+@dataclass(frozen=True)
+class _Looking:
+    """The context of a pass whose media are at hand, float[M, D]."""
+
+    fusion: GatedCrossAttention
+    tokens: Tensor
+    seen: Sight
+    cache: Cache | None
+
+    def before(self, layer: int, hidden: Tensor) -> Tensor:
+        block = self.fusion.block(layer)
+        if block is None:
+            return hidden
+        seen = self.seen
+
+        def attend(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
+            if self.cache is not None:
+                self.cache.keep_media(layer, _some(key, seen.last), _some(value, seen.last), seen.last_keys)
+            key, value = _some(key, seen.seen), _some(value, seen.seen)
+            return packed_attention(query, key, value, seen.queries, seen.keys, causal=False)
+
+        if seen.rows is None:
+            whole: Tensor = block(hidden, self.tokens, attend)
+            return whole
+        return hidden.index_copy(0, seen.rows, block(hidden[seen.rows], self.tokens, attend))
+
+
+@dataclass(frozen=True)
+class _Resumed:
+    """The context of a step whose media are in the cache. sees: of each of its positions, whether there are any."""
+
+    fusion: GatedCrossAttention
+    cache: Cache
+    sees: tuple[bool, ...]
+
+    def before(self, layer: int, hidden: Tensor) -> Tensor:
+        block = self.fusion.block(layer)
+        if block is None:
+            return hidden
+
+        def attend(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
+            return self.cache.attend_media(layer, query)
+
+        # Their keys and values are in the cache: there are no tokens to make others of.
+        out: Tensor = block(hidden, hidden.new_empty(0, block.media_width), attend)
+        if all(self.sees):
+            return out
+        return torch.where(torch.tensor(self.sees, device=hidden.device)[:, None], out, hidden)
+
+
+def _some(heads: Tensor, index: Tensor | None) -> Tensor:
+    """float[K, M, d] to those of the indices."""
+    return heads if index is None else heads[:, index]

@@ -1,0 +1,462 @@
+"""Gated cross-attention: who sees what, against a plain masked reference; packed, cached, recomputed; gates at 0."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from vitrail import build
+from vitrail.contracts.errors import RecipeError
+from vitrail.contracts.messages import Conversation, ImagePart, Message, Part, TextPart
+from vitrail.contracts.protocols import Context
+from vitrail.contracts.samples import Batch, Pack, Sample
+from vitrail.data.collate import collate
+from vitrail.data.encode import Encode
+from vitrail.inference.chat_model import ChatModel
+from vitrail.inference.config import GenerationConfig
+from vitrail.media.config import NativeResolutionConfig, TilesConfig
+from vitrail.models.assembled import MultimodalModel
+from vitrail.models.config import (
+    DecoderConfig,
+    GatedCrossAttentionConfig,
+    LoraConfig,
+    ModelConfig,
+    SpliceConfig,
+    StreamConfig,
+    VisionTransformerConfig,
+)
+from vitrail.models.fusion.gated_cross_attention import Block, GatedCrossAttention
+from vitrail.models.fusion.sight import sight
+from vitrail.prompts.config import PromptConfig
+
+FAMILIES: dict[str, dict[str, Any]] = {
+    "llama": {},
+    "mistral": {"sliding_window": 40},
+    "qwen2": {},
+    "qwen3": {"head_dim": 16},
+}
+SEES = ("sample", "before", "tag")
+TILES = TilesConfig(patch=8, merge=2, tile=32, max_tiles=4, tags="number")
+OPEN = GatedCrossAttentionConfig(every=2)
+
+
+def config(
+    fusion: GatedCrossAttentionConfig | SpliceConfig = OPEN,
+    family: str = "llama",
+    media: NativeResolutionConfig | TilesConfig = TILES,
+    **settings: Any,
+) -> ModelConfig:
+    """Width 32, four layers."""
+    sizes = {
+        "model_type": family,
+        "hidden_size": 32,
+        "intermediate_size": 48,
+        "num_hidden_layers": 4,
+        "num_attention_heads": 4,
+        "num_key_value_heads": 2,
+        "initializer_range": 0.2,
+        **FAMILIES[family],
+    }
+    return ModelConfig(
+        DecoderConfig(config=sizes, tokenizer="bytes"),
+        media,
+        VisionTransformerConfig(width=32, depth=1, heads=2, mlp_width=48, absolute="sinusoidal"),
+        fusion=fusion,
+        **settings,
+    )
+
+
+def encode_of(model: ModelConfig) -> Encode:
+    prompt = PromptConfig("terse")
+    return build.build_encode(model, prompt, build.build_tokenizer(model.backbone, prompt))
+
+
+def model_of(model: ModelConfig, *, opened: bool = True) -> MultimodalModel:
+    """opened: with its gates, which start at 0, at values that differ."""
+    made = build.build_model(model, encode_of(model).tokenizer.vocabulary, seed=0)
+    if opened and isinstance(made.fusion, GatedCrossAttention):
+        with torch.no_grad():
+            for number, parameter in enumerate(made.fusion.parameters()):
+                if parameter.numel() == 1:
+                    parameter.fill_(0.5 + 0.1 * number)
+    return made
+
+
+def picture(chance: np.random.Generator, height: int, width: int) -> ImagePart:
+    return ImagePart(chance.integers(0, 256, (height, width, 3), dtype=np.uint8))
+
+
+def conversation(number: int) -> Conversation:
+    """Text alone; a picture before the words; words, a picture, words, two pictures; a picture in the second turn."""
+    chance = np.random.default_rng(number)
+    asked: list[list[Part]] = [
+        [TextPart(f"Nothing to see in {number}.")],
+        [picture(chance, 64, 64), TextPart(f"What is in number {number}?")],
+        [TextPart("Is "), picture(chance, 32, 32), TextPart(" left of "), picture(chance, 64, 32), *_one(chance)],
+        [TextPart("Listen first.")],
+    ]
+    second: list[Part] = [*_one(chance)] if number % 4 == 3 else []
+    turns = [Message("user", tuple(asked[number % 4])), Message("assistant", (TextPart(f"A {number}."),))]
+    turns.append(Message("user", (*second, TextPart("Sure?"))))
+    return Conversation(f"row {number}", (*turns, Message("assistant", (TextPart("Yes, é 日本."),))))
+
+
+def _one(chance: np.random.Generator) -> list[Part]:
+    return [picture(chance, 32, 64), TextPart("?")]
+
+
+def samples_of(encode: Encode, numbers: Sequence[int] = (0, 1, 2, 3, 4, 5)) -> list[Sample]:
+    return [encode(conversation(number)) for number in numbers]
+
+
+def batch_of(samples: Sequence[Sample], encode: Encode, pad_to: int = 0) -> Batch:
+    batch, events = collate(Pack(tuple(samples)), encode.media, pad_to)
+    assert batch is not None
+    assert [event.outcome for event in events] == ["used"] * len(samples)
+    return batch
+
+
+def loss_and_gradients(model: MultimodalModel, batches: Sequence[Batch]) -> tuple[float, dict[str, Tensor]]:
+    model.zero_grad()
+    total = 0.0
+    for batch in batches:
+        loss = model.loss_sum(batch)
+        loss.backward()  # type: ignore[no-untyped-call]
+        total += float(loss.detach())
+    return total, {name: p.grad.clone() for name, p in model.named_parameters() if p.grad is not None}
+
+
+def assert_gradients(found: dict[str, Tensor], expected: dict[str, Tensor]) -> None:
+    assert found.keys() == expected.keys()
+    for name, gradient in found.items():
+        scale = float(expected[name].abs().max())
+        torch.testing.assert_close(
+            gradient, expected[name], rtol=1e-4, atol=2e-5 * scale, msg=lambda m, n=name: f"{n}: {m}"
+        )
+
+
+def visible(samples: Sequence[Sample], sees: str) -> Tensor:
+    """bool[T, M] by the definition: which media tokens a position of the text sees, sample by sample."""
+    texts, media = sum(map(len, samples)), sum(slot.view.tokens for sample in samples for slot in sample.slots)
+    seen = torch.zeros(texts, media, dtype=torch.bool)
+    text = token = 0
+    for sample in samples:
+        columns = []
+        for slot in sample.slots:
+            columns.append((slot.start, slice(token, token + slot.view.tokens)))
+            token += slot.view.tokens
+        for position in range(len(sample)):
+            latest = max((start for start, _ in columns if start <= position), default=-1)
+            for start, column in columns:
+                sees_it = {"sample": True, "before": start <= position, "tag": start == latest}[sees]
+                seen[text + position, column] = sees_it
+        text += len(sample)
+    return seen
+
+
+@dataclass
+class Masked:
+    """The same blocks with a mask of all positions and all media tokens, in float64 and one head at a time."""
+
+    fusion: GatedCrossAttention
+    tokens: Tensor
+    seen: Tensor
+
+    def before(self, layer: int, hidden: Tensor) -> Tensor:
+        if layer not in self.fusion.layers:
+            return hidden
+        block = self.fusion.blocks[self.fusion.layers.index(layer)]
+        assert isinstance(block, Block)
+        looks = self.seen.any(1, keepdim=True)
+        query, key, value = (
+            made.double().unflatten(1, (-1, block.head_width))
+            for made in (block.query(block.attention_norm(hidden)), block.key(self.tokens), block.value(self.tokens))
+        )
+        heads = []
+        for head in range(query.shape[1]):
+            of = head * key.shape[1] // query.shape[1]
+            scores = query[:, head] @ key[:, of].T / block.head_width**0.5
+            weights = scores.masked_fill(~self.seen, -torch.inf).softmax(1)
+            heads.append(weights.masked_fill(~self.seen, 0.0) @ value[:, of])
+        mixed = torch.cat(heads, 1).to(hidden.dtype)
+        hidden = hidden + block.attention_gate.tanh() * block.attention_out(mixed) * looks
+        return hidden + block.mlp_gate.tanh() * block.mlp(block.mlp_norm(hidden)) * looks
+
+
+def naive(model: MultimodalModel, samples: Sequence[Sample], batch: Batch, sees: str) -> Tensor:
+    assert isinstance(model.fusion, GatedCrossAttention)
+    context: Context = Masked(model.fusion, model.media(batch)["vision"], visible(samples, sees))
+    embeddings = model.backbone.embed(batch.text.ids)
+    return model.backbone(embeddings, batch.text.positions, batch.text.segments, context=context)
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("sees", SEES)
+def test_each_family_sees_what_the_mask_says(sees: Any, family: str) -> None:
+    settings = config(dataclasses.replace(OPEN, sees=sees), family)
+    encode, model = encode_of(settings), model_of(settings)
+    samples = samples_of(encode)
+    batch = batch_of(samples, encode)
+    found, expected = model(batch), naive(model, samples, batch, sees)
+    torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-4)
+    others = [naive(model, samples, batch, other) for other in SEES if other != sees]
+    assert all((found - other).abs().max() > 0.01 for other in others), "the options differ on these samples"
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"every": 1, "heads": 2, "head_width": 12, "norm": "layer", "mlp": "plain", "activation": "gelu"},
+        {"every": 3, "first": 0, "query_key_norm": True, "mlp_width": 20, "key_value_heads": 4},
+    ],
+    ids=["flamingo", "mllama"],
+)
+def test_packed_is_one_by_one(changes: dict[str, Any]) -> None:
+    """Loss and every gradient, whatever the block is made of; padding changes nothing."""
+    settings = config(dataclasses.replace(OPEN, **changes))
+    encode, model = encode_of(settings), model_of(settings)
+    samples = samples_of(encode)
+    packed = batch_of(samples, encode)
+    loss, gradients = loss_and_gradients(model, [packed])
+    alone, expected = loss_and_gradients(model, [batch_of([sample], encode) for sample in samples])
+    assert loss == pytest.approx(alone, rel=1e-5)
+    assert gradients.keys() == {name for name, _ in model.named_parameters()}
+    assert all(gradient.abs().max() > 0 for gradient in gradients.values())
+    assert_gradients(gradients, expected)
+    padded, of_padded = loss_and_gradients(model, [batch_of(samples, encode, packed.tokens + 50)])
+    assert padded == pytest.approx(loss, rel=1e-5)
+    assert_gradients(of_padded, gradients)
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("sees", SEES)
+def test_outputs_packed_are_those_one_by_one(sees: Any) -> None:
+    settings = config(dataclasses.replace(OPEN, sees=sees))
+    encode, model = encode_of(settings), model_of(settings)
+    samples = samples_of(encode)
+    alone = torch.cat([model(batch_of([sample], encode)) for sample in samples])
+    torch.testing.assert_close(model(batch_of(samples, encode)), alone, rtol=1e-4, atol=1e-4)
+
+
+@torch.no_grad()
+def test_a_sample_does_not_see_its_neighbours() -> None:
+    """Bit for bit: with other pictures in one sample the others stay as they were."""
+    encode, model = encode_of(config()), model_of(config())
+    samples = samples_of(encode)
+    changed = list(samples)
+    other = [ImagePart(255 - part.image) for part in samples[2].media if isinstance(part, ImagePart)]
+    changed[2] = dataclasses.replace(samples[2], media=tuple(other))
+    before, after = model(batch_of(samples, encode)), model(batch_of(changed, encode))
+    start = sum(map(len, samples[:2]))
+    end = start + len(samples[2])
+    assert torch.equal(before[:start], after[:start])
+    assert torch.equal(before[end:], after[end:])
+    first = samples[2].slots[0].start
+    assert torch.equal(before[start : start + first], after[start : start + first]), "text before its first picture"
+    assert not torch.equal(before[start + first : end], after[start + first : end])
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("family", FAMILIES)
+def test_with_its_gates_at_zero_it_is_the_text_model(family: str) -> None:
+    settings = config(family=family)
+    encode, model = encode_of(settings), model_of(settings, opened=False)
+    batch = batch_of(samples_of(encode), encode)
+    text = model.backbone(model.backbone.embed(batch.text.ids), batch.text.positions, batch.text.segments)
+    assert torch.equal(model(batch), text)
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("sees", SEES)
+def test_what_sees_nothing_is_the_text_models(sees: Any) -> None:
+    """Bit for bit with open gates: rows without media among others, and text before the first view."""
+    settings = config(dataclasses.replace(OPEN, sees=sees))
+    encode, model = encode_of(settings), model_of(settings)
+    samples = samples_of(encode)
+    batch = batch_of(samples, encode)
+    text = model.backbone(model.backbone.embed(batch.text.ids), batch.text.positions, batch.text.segments)
+    blind = ~visible(samples, sees).any(1)
+    found = model(batch)
+    assert blind.any()
+    assert torch.equal(found[blind], text[blind])
+    assert (found != text).any(1)[~blind].all()
+    nothing = batch_of([encode(conversation(0)), encode(conversation(4))], encode)
+    embeddings, context = model.fused(nothing)
+    assert context is None
+    assert torch.equal(embeddings, model.backbone.embed(nothing.text.ids))
+
+
+def test_gates_open_as_they_learn() -> None:
+    """Behind a closed gate nothing learns yet but the gate itself."""
+    encode, model = encode_of(config()), model_of(config(), opened=False)
+    _, gradients = loss_and_gradients(model, [batch_of(samples_of(encode), encode)])
+    of_fusion = {name: float(one.abs().max()) for name, one in gradients.items() if name.startswith("fusion.")}
+    assert of_fusion
+    assert all((size > 0) == name.endswith("_gate") for name, size in of_fusion.items())
+
+
+def test_text_has_no_placeholders_and_tags_stand_in_it() -> None:
+    """A tile's slot stands where its tag begins, so that the tag sees it."""
+    encode = encode_of(config())
+    sample = encode(conversation(1))
+    tokenizer = encode.tokenizer
+    assert [slot.view.tag for slot in sample.slots][-1] == "<tile_global_thumbnail>"
+    assert len(sample.slots) == 5
+    for slot in sample.slots:
+        tag = tokenizer.encode(slot.view.tag)
+        assert sample.ids[slot.start : slot.start + len(tag)].tolist() == tag
+        assert slot.end == slot.start
+    spliced = encode_of(config(SpliceConfig()))(conversation(1))
+    assert len(spliced) == len(sample) + sum(slot.view.tokens for slot in spliced.slots)
+    assert tokenizer.decode(sample.ids.tolist()).startswith("<tile_1><tile_2>")
+
+
+@pytest.mark.parametrize("sees", SEES)
+def test_spans_are_the_segments(sees: Any) -> None:
+    """Of the definition's mask: one segment for each run of positions that see the same, and no position besides."""
+    encode = encode_of(config())
+    samples = samples_of(encode)
+    batch = batch_of(samples, encode, pad_to=1000)
+    found = sight(batch, sees)
+    assert found is not None
+    seen = visible(samples, sees)
+    mask = torch.cat([seen, seen.new_zeros(batch.padding, seen.shape[1])])
+    rows = torch.arange(1000) if found.rows is None else found.rows
+    tokens = torch.arange(mask.shape[1]) if found.seen is None else found.seen
+    rebuilt = torch.zeros_like(mask)
+    for positions, keys in zip(rows.split(found.queries.lengths), tokens.split(found.keys.lengths), strict=True):
+        rebuilt[positions[:, None], keys] = True
+    assert torch.equal(rebuilt, mask)
+    last = torch.arange(mask.shape[1]) if found.last is None else found.last
+    ends = torch.tensor(batch.text.segments.lengths).cumsum(0) - 1
+    for end, keys in zip(ends, last.split(found.last_keys.lengths), strict=True):
+        assert mask[end].nonzero().flatten().tolist() == keys.tolist()
+
+
+@torch.no_grad()
+def test_several_streams_are_seen_together() -> None:
+    """A second encoder of the same pictures: its tokens lie beside the first one's, sample by sample."""
+    first = config()
+    second = StreamConfig(
+        NativeResolutionConfig(patch=8, merge=2, max_tokens=16),
+        VisionTransformerConfig(width=16, depth=1, heads=2, mlp_width=24),
+        first.projector,
+    )
+    settings = dataclasses.replace(first, streams={"fine": second})
+    encode, model = encode_of(settings), model_of(settings)
+    samples = samples_of(encode)
+    packed = batch_of(samples, encode)
+    assert list(packed.media) == ["vision", "fine"]
+    alone = torch.cat([model(batch_of([sample], encode)) for sample in samples])
+    torch.testing.assert_close(model(packed), alone, rtol=1e-4, atol=1e-4)
+    media = model.media(packed)
+    other = model(packed, media={**media, "fine": -media["fine"]})
+    changed = (other != model(packed)).any(1).split(packed.text.segments.lengths)
+    assert [bool(one.any()) for one in changed] == [bool(sample.slots) for sample in samples]
+
+
+def asked(number: int) -> Conversation:
+    """The same conversations, waiting for their last answer."""
+    whole = conversation(number)
+    return dataclasses.replace(whole, messages=whole.messages[:-1])
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("sees", SEES)
+def test_cached_is_uncached(sees: Any) -> None:
+    """Several prompts at once, those without media too: the tokens, and the logits of each step."""
+    settings = config(dataclasses.replace(OPEN, sees=sees))
+    encode, model = encode_of(settings), model_of(settings).eval()
+    chat = ChatModel(model, encode)
+    generation = GenerationConfig(max_tokens=6)
+    numbers = [0, 1, 2, 3]
+    replies = list(chat.replies([asked(number) for number in numbers], generation))
+    for number, reply in zip(numbers, replies, strict=True):
+        sample = encode.question(asked(number))
+        made: list[int] = []
+        for _ in range(6):
+            ids = np.concatenate([sample.ids, np.array(made, np.int64)])
+            labels, weights = np.full(len(ids), -100), np.zeros(len(ids), np.float32)
+            longer = dataclasses.replace(sample, ids=ids, labels=labels, weights=weights)
+            made.append(int(model.logits(model(batch_of([longer], encode))[-1:]).argmax()))
+        stop = [encode.tokenizer.special(encode.template.stop.name)] if encode.template.stop else []
+        ended = next((at for at, token in enumerate(made) if token in stop), len(made))
+        assert str(reply) == encode.template.said(encode.tokenizer.decode(made[:ended]), whole=True)[0]
+        assert str(chat.reply(asked(number), generation)) == str(reply)
+
+
+@torch.no_grad()
+def test_logits_of_a_step_are_those_of_the_whole(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Token by token, of prompts with and without media side by side."""
+    encode, model = encode_of(config()), model_of(config()).eval()
+    kept: list[Tensor] = []
+    logits = MultimodalModel.logits
+
+    def keeping(self: MultimodalModel, hidden: Tensor) -> Tensor:
+        kept.append(logits(self, hidden))
+        return kept[-1]
+
+    monkeypatch.setattr(MultimodalModel, "logits", keeping)
+    numbers = (0, 1, 2)
+    replies = list(ChatModel(model, encode).replies(map(asked, numbers), GenerationConfig(max_tokens=4)))
+    monkeypatch.undo()
+    assert [reply.tokens for reply in replies] == [4, 4, 4], "none ends early, so each step has a row of each"
+    steps = torch.stack(kept)
+    for row, number in enumerate(numbers):
+        sample = encode.question(asked(number))
+        ids = np.concatenate([sample.ids, steps[:-1, row].argmax(1).numpy()])
+        nothing = np.full(len(ids), -100), np.zeros(len(ids), np.float32)
+        longer = dataclasses.replace(sample, ids=ids, labels=nothing[0], weights=nothing[1])
+        whole = model.logits(model(batch_of([longer], encode)))[-4:]
+        torch.testing.assert_close(steps[:, row], whole, rtol=1e-4, atol=1e-4)
+
+
+@torch.no_grad()
+def test_prompts_without_media_are_answered() -> None:
+    """Nothing is kept of media then, and nothing asked for."""
+    encode, model = encode_of(config()), model_of(config()).eval()
+    chat = ChatModel(model, encode)
+    generation = GenerationConfig(max_tokens=5)
+    alone = [str(chat.reply(asked(number), generation)) for number in (0, 4)]
+    assert [str(one) for one in chat.replies([asked(0), asked(4)], generation)] == alone
+    assert str(chat.without_media().reply(asked(1), generation)) != ""
+
+
+@pytest.mark.parametrize("lora", [None, LoraConfig(rank=2, alpha=4)])
+def test_recomputed_is_kept(lora: LoraConfig | None) -> None:
+    """Bit for bit, and with adapters in the language model too."""
+    settings = config()
+    settings = dataclasses.replace(settings, backbone=dataclasses.replace(settings.backbone, lora=lora))
+    again = dataclasses.replace(settings, backbone=dataclasses.replace(settings.backbone, recompute=True))
+    encode = encode_of(settings)
+    batch = batch_of(samples_of(encode), encode)
+    loss, gradients = loss_and_gradients(model_of(settings), [batch])
+    other, of_other = loss_and_gradients(model_of(again), [batch])
+    assert loss == other
+    assert gradients.keys() == of_other.keys()
+    assert all(torch.equal(gradients[name], of_other[name]) for name in gradients)
+
+
+def test_what_does_not_fit_is_refused() -> None:
+    with pytest.raises(RecipeError, match=r"^model.fusion: the first block stands before layer 4, .* has 4$"):
+        model_of(config(GatedCrossAttentionConfig(every=5)))
+    with pytest.raises(RecipeError, match=r"^model.fusion: heads \(4\) must be a multiple of key_value_heads \(3\)$"):
+        model_of(config(GatedCrossAttentionConfig(every=2, key_value_heads=3)))
+    for wrong in ({"every": 0}, {"first": -1}, {"heads": -2}, {"heads": 4, "key_value_heads": 3}):
+        with pytest.raises(ValueError, match="must be"):
+            GatedCrossAttentionConfig(**wrong)
+
+
+@pytest.mark.parametrize(
+    ("settings", "layers"), [({"every": 2}, [1, 3, 5]), ({"every": 4}, [3]), ({"every": 3, "first": 0}, [0, 3, 6])]
+)
+def test_where_blocks_stand(settings: dict[str, int], layers: list[int]) -> None:
+    assert list(GatedCrossAttentionConfig(**settings).layers(7)) == layers
