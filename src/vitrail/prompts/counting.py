@@ -215,7 +215,7 @@ class LimitedEnvironment(ImmutableSandboxedEnvironment):
 
 
 def _operator(operator: str, left: Any, right: Any) -> None:
-    """Raises LimitError for a result that would be too large."""
+    """Raises TemplateError for a result that would be too large."""
     numbers = isinstance(left, int) and isinstance(right, int)
     if operator == "%":
         if isinstance(left, str):
@@ -241,7 +241,7 @@ def _printf(pattern: str, values: Any) -> None:
 
 
 def _text_method(name: str, text: str, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> tuple[Any, ...]:
-    """The arguments of a text's method, looked at. Raises LimitError for one that is not there, or too large."""
+    """The arguments of a text's method, looked at. Raises TemplateError for one that is not there, or too large."""
     given = [*args, *kwargs.values()]
     if name not in METHODS:
         stop(f"the method '{name}' of a text is not there")
@@ -288,7 +288,7 @@ def _filter(name: str, function: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def _look_at(name: str, args: list[Any], kwargs: Mapping[str, Any]) -> None:
-    """Raises LimitError for arguments that would make too much; a generator among them becomes a list."""
+    """Raises TemplateError for arguments that would make too much; a generator among them becomes a list."""
     value, more = args[0], [*args[1:], *kwargs.values()]
     numbers = [abs(one) for one in more if isinstance(one, int)]
     if name == "join":
@@ -316,7 +316,7 @@ def _look_at(name: str, args: list[Any], kwargs: Mapping[str, Any]) -> None:
 
 
 def _depth(value: Any, deep: int = 0) -> int:
-    """How many lists and mappings are within each other. Raises LimitError for more than DEEP."""
+    """How many lists and mappings are within each other. Raises TemplateError for more than DEEP."""
     if deep > DEEP:
         stop(f"it writes more than {DEEP} lists within each other")
     inside = value.values() if isinstance(value, Mapping) else value if isinstance(value, list | tuple) else ()

@@ -30,13 +30,9 @@ ELEMENT, BETWEEN, BITS, DIGITS, DEEP = 16, 4, 10_000, 5, 100
 width has; lists within each other."""
 
 
-class LimitError(TemplateError):
-    """A template was stopped."""
-
-
 def stop(reason: str) -> NoReturn:
-    """Raises LimitError."""
-    raise LimitError(reason)
+    """Ends the run: raises jinja's TemplateError, as a template does that refuses its conversation."""
+    raise TemplateError(reason)
 
 
 class Budget:
@@ -97,7 +93,7 @@ def size_of(value: Any) -> int:
 def weight(value: Any) -> int:
     """Characters that a value would be written as, about: all that is within it, as often as it is there.
 
-    A list that holds one long text a thousand times weighs a thousand. Raises LimitError above LARGEST.
+    A list that holds one long text a thousand times weighs a thousand. Raises TemplateError above LARGEST.
     """
     if isinstance(value, str):
         fits(len(value))
@@ -127,7 +123,7 @@ def weight(value: Any) -> int:
 
 
 def fits(size: int) -> None:
-    """Raises LimitError for a value of more characters than allowed."""
+    """Raises TemplateError for a value of more characters than allowed."""
     if size > LARGEST:
         stop(f"it makes a value of more than {LARGEST:,} characters")
 
