@@ -23,12 +23,14 @@ class Row:
     fields: the record itself.
     folder: where relative media paths start; None when the row carries its media.
     location: file and line, for messages to the user.
+    confined: whether media must lie in that folder: true of rows of files, which others may have written.
     """
 
     id: str
     fields: Mapping[str, Any]
     folder: Path | None = None
     location: str = ""
+    confined: bool = False
 
 
 @dataclass(frozen=True)

@@ -10,6 +10,7 @@ from typing import Any
 
 from vitrail.contracts.errors import DataError, MediaError, nearest
 from vitrail.contracts.messages import Message, Role, Row, is_url
+from vitrail.data.confined import check_inside
 from vitrail.media.intake import Medium, data_of, is_data_url
 
 ROLES: Mapping[str, Role] = {
@@ -73,7 +74,10 @@ def text(given: Any, row: Row, what: str = "a turn's text") -> str:
 
 
 def located(given: str, row: Row, medium: Medium = "picture") -> Path | bytes | str:
-    """A medium's path from the row's folder, the bytes of a data URL, or an address as it is."""
+    """A medium's path from the row's folder, the bytes of a data URL, or an address as it is.
+
+    Raises MediaError for a file that a confined row must not name.
+    """
     if is_data_url(given):
         try:
             return data_of(given, medium=medium)
@@ -82,7 +86,10 @@ def located(given: str, row: Row, medium: Medium = "picture") -> Path | bytes | 
     if is_url(given):
         return given  # fetched, or refused, where the medium is opened
     path = Path(given.removeprefix("file://"))
-    return path if path.is_absolute() or row.folder is None else row.folder / path
+    path = path if path.is_absolute() or row.folder is None else row.folder / path
+    if row.confined:
+        check_inside(path, row.folder, where(row))
+    return path
 
 
 def shown(said: str, most: int = 80) -> str:

@@ -31,6 +31,7 @@ class JsonlSource:
         self.path = config.path
         self.name = config.path.stem
         self.folder = config.pictures or config.path.parent
+        self._confined = not config.allow_outside
         if not self.path.is_file():
             raise DataError(f"data file '{self.path}' {'is not a file' if self.path.exists() else 'does not exist'}")
         self._list: list[Any] | None = None
@@ -62,7 +63,8 @@ class JsonlSource:
         if not isinstance(fields, dict):
             raise DataError(f"{location}: a row must be a JSON object, got {type(fields).__name__}")
         name = fields.get("id")
-        return Row(str(location.rpartition("/")[2] if name is None else name), fields, self.folder, location)
+        row_id = str(location.rpartition("/")[2] if name is None else name)
+        return Row(row_id, fields, self.folder, location, self._confined)
 
     def matching(self, pattern: re.Pattern[bytes]) -> Iterator[int]:
         """Numbers of the rows whose line holds the pattern, in one pass over the file; of a list, every row's."""

@@ -127,7 +127,7 @@ class ParquetSource:
             raise DataError(f"{location}: cannot be read: {one_line(error)}") from error
         name = fields.get("id")
         row_id = f"{path.name}:{number}" if name is None else str(name)
-        return Row(row_id, fields, self.config.pictures or path.parent, location)
+        return Row(row_id, fields, self.config.pictures or path.parent, location, not self.config.allow_outside)
 
     def _groups_of(self, file: int) -> list[Group]:
         path = self.files[file]
