@@ -56,15 +56,13 @@ from vlm_train_step import RECIPE, in_parts, loss, unit
 from vitrail import build
 from vitrail.contracts.devices import DeviceName
 from vitrail.contracts.samples import IGNORE, Batch, MediaSlot, Sample
-from vitrail.data.collate import decode
+from vitrail.data.collate import decode, pack_window
 from vitrail.data.config import JsonlConfig, PackConfig
 from vitrail.data.dialects import to_conversation
 from vitrail.data.encode import Encode
 from vitrail.data.ledger import Ledger
 from vitrail.data.loader import Cursor, Stream, prefetched
-from vitrail.data.mixture import SourceCursor
-from vitrail.data.opening import open_mixture
-from vitrail.data.pack import pack_window
+from vitrail.data.mixture import SourceCursor, open_mixture
 from vitrail.data.sources.jsonl import JsonlSource
 from vitrail.media.rule import normalised, picture_rule
 from vitrail.recipe.read import read_recipe

@@ -48,15 +48,14 @@ from vitrail import build
 from vitrail.contracts.devices import DeviceName
 from vitrail.contracts.messages import ImagePart
 from vitrail.contracts.samples import IGNORE, VISION, Batch, MediaSlot, MediaStream, Pack, Sample
-from vitrail.data.collate import collate, decode
+from vitrail.data.collate import best_fit, collate, decode
 from vitrail.data.encode import Encode
-from vitrail.data.pack import best_fit
 from vitrail.export.official import export
 from vitrail.media.rule import normalised, picture_rule
 from vitrail.models.assembled import MultimodalModel
 from vitrail.models.config import ModelConfig
 from vitrail.prompts.config import PICTURES, MRopePositionsConfig, PromptConfig
-from vitrail.prompts.positions import positions_of
+from vitrail.prompts.render import positions_of
 from vitrail.training.compiling import compile_pieces
 from vitrail.training.config import AdamWConfig, TrainingConfig
 from vitrail.training.device import Device, choose

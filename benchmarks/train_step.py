@@ -19,8 +19,7 @@ from rounds import Contestant, measure, options, show, timed
 from transformers import AutoModelForCausalLM
 
 from vitrail.contracts.samples import IGNORE, Sample
-from vitrail.data.collate import collate
-from vitrail.data.pack import best_fit
+from vitrail.data.collate import best_fit, collate
 from vitrail.models.assembled import MultimodalModel
 from vitrail.models.backbones.decoder import decoder_from_pretrained
 from vitrail.models.backbones.weights_source import local_or_hub

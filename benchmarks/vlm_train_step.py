@@ -54,14 +54,13 @@ from vitrail import build
 from vitrail.contracts.devices import DeviceName
 from vitrail.contracts.messages import ImagePart
 from vitrail.contracts.samples import Batch, Sample
-from vitrail.data.collate import collate
+from vitrail.data.collate import best_fit, collate
 from vitrail.data.config import JsonlConfig
 from vitrail.data.dialects import to_conversation
 from vitrail.data.encode import Encode
 from vitrail.data.ledger import Ledger
 from vitrail.data.loader import Cursor, Stream, prefetched
 from vitrail.data.mixture import Mixture, Part
-from vitrail.data.pack import best_fit
 from vitrail.data.sources.jsonl import JsonlSource
 from vitrail.export.official import export
 from vitrail.models.assembled import MultimodalModel

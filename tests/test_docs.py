@@ -40,6 +40,13 @@ def test_the_help_page_is_current() -> None:
     assert done.returncode == 0, done.stderr
 
 
+def test_the_life_of_a_sample_is_what_runs() -> None:
+    done = subprocess.run(
+        [sys.executable, "docs/life_of_a_sample.py", "--check"], cwd=ROOT, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+
+
 @pytest.mark.parametrize("page", PAGES, ids=NAMES)
 def test_links_lead_somewhere(page: Path) -> None:
     for link in LINK.findall(prose(page)):

@@ -85,7 +85,7 @@ def test_a_recipe_starts_from_its_components(twins: Callable[..., tuple[Path, Pa
     today, before = twins(*TABLE, CONTRASTIVE)
     expected = load_file(today / "weights" / "model.safetensors")
     taken = f"model.weights={{encoder: {before}, projector: {before}, backbone: {before}}}"
-    for asked in ([*TABLE, taken], [f"model={{from: {before}}}"]):
+    for asked in ([*TABLE, taken], [f"model.from={before}"]):
         recipe = read_recipe(str(tiny_recipe_file), asked).value
         assert recipe.model.encoder.position_table == (4, 4)
         vocabulary = build.build_tokenizer(recipe.model.backbone, recipe.prompt).vocabulary

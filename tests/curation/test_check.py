@@ -75,7 +75,7 @@ def test_every_row_is_accounted_for() -> None:
     assert found.reasons["picture '...' does not exist"] == 2
     assert found.first_of["picture '...' does not exist"] == "rows.jsonl:6: picture 'nowhere.png' does not exist"
     assert any("truncated" in sort for sort in found.reasons)
-    assert (found.media, found.distinct_pictures) == (5, 4)
+    assert (found.pictures, found.distinct_pictures) == (5, 4)
     assert (found.width.least, found.width.most, found.height.most) == (64, 64, 48)
     assert (found.pictures_a_sample.least, found.pictures_a_sample.most) == (0, 1)
     assert found.rows_again.count == 1
@@ -102,7 +102,7 @@ def test_pictures_that_come_again() -> None:
     ]
     assert found.rows_again.count == 0
     assert found.sources["held (held out)"].held_out
-    assert found.media == 6
+    assert found.pictures == 6
 
 
 @pytest.mark.usefixtures("folder")

@@ -16,8 +16,7 @@ from vitrail.contracts.protocols import Needs, PictureRule
 from vitrail.contracts.samples import IGNORE, Batch, Pack, Sample
 from vitrail.data.collate import collate, decode
 from vitrail.data.dialects import to_conversation
-from vitrail.data.encode import Encode
-from vitrail.data.fitting import cut
+from vitrail.data.encode import Encode, cut
 from vitrail.data.ledger import Event
 from vitrail.media import image
 from vitrail.media.native import patchify

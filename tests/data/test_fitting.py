@@ -14,8 +14,7 @@ from hypothesis import strategies as st
 from vitrail.contracts.messages import Conversation, ImagePart, Message, TextPart
 from vitrail.contracts.samples import IGNORE, MediaSlot, Sample, View
 from vitrail.data.config import PackConfig
-from vitrail.data.encode import Encode
-from vitrail.data.fitting import cut, fitted
+from vitrail.data.encode import Encode, cut, fitted
 from vitrail.data.ledger import Event
 
 Paint = Callable[[Path, int, int], Path]

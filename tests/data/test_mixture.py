@@ -14,9 +14,7 @@ from hypothesis import strategies as st
 from vitrail.contracts.errors import DataError
 from vitrail.contracts.messages import Row
 from vitrail.data.config import MixtureConfig, PartConfig
-from vitrail.data.mixture import Mixture, Part, SourceCursor
-from vitrail.data.opening import Replay, open_mixture
-from vitrail.data.order import rows_at
+from vitrail.data.mixture import Mixture, Part, Replay, SourceCursor, open_mixture, rows_at
 from vitrail.synthetic.config import DrawnConfig
 
 

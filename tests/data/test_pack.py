@@ -10,8 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from vitrail.contracts.samples import Pack, Sample, View
+from vitrail.data.collate import best_fit, fixed_length, pack_window
 from vitrail.data.config import PackConfig
-from vitrail.data.pack import best_fit, fixed_length, pack_window
 
 LENGTH, PATCHES = 64, 100
 MakeSample = Callable[..., Sample]

@@ -19,7 +19,7 @@ from pyarrow import parquet as pq
 from vitrail.contracts.errors import DataError
 from vitrail.contracts.messages import ImagePart
 from vitrail.data.dialects import dialect_of, to_conversation
-from vitrail.data.order import rows_at
+from vitrail.data.mixture import rows_at
 from vitrail.data.sources import parquet
 from vitrail.data.sources.config import ParquetConfig
 from vitrail.data.sources.parquet import ParquetSource

@@ -10,11 +10,9 @@ import pytest
 from vitrail.contracts.errors import DataError
 from vitrail.contracts.messages import Conversation, ImagePart, Message, TextPart
 from vitrail.contracts.samples import IGNORE, Pack, Sample
-from vitrail.data.collate import collate
+from vitrail.data.collate import collate, pack_window
 from vitrail.data.config import PackConfig
-from vitrail.data.encode import Encode, spans
-from vitrail.data.fitting import cut, fitted
-from vitrail.data.pack import pack_window
+from vitrail.data.encode import Encode, cut, fitted, spans
 from vitrail.media.config import NativeResolutionConfig
 from vitrail.media.rule import vision_alone
 from vitrail.models.backbones.tokenizer import byte_tokenizer

@@ -22,7 +22,7 @@ from vitrail.inference.engine import generate
 from vitrail.models.assembled import MultimodalModel
 from vitrail.models.weights import unshared
 from vitrail.prompts.config import PICTURES
-from vitrail.prompts.positions import Grid, grid_positions
+from vitrail.prompts.render import Grid, grid_positions
 from vitrail.systems import folder as systems
 from vitrail.systems import qwen2_vl
 

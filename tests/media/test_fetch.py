@@ -24,8 +24,8 @@ from PIL import Image
 from vitrail.contracts.errors import MediaError
 from vitrail.media import fetch, image
 from vitrail.media.config import FetchConfig
-from vitrail.media.data_url import decoded, is_data_url
 from vitrail.media.fetch import FetchError, Network, fetched, is_public
+from vitrail.media.intake import data_of, is_data_url
 
 PUBLIC, PUBLIC6 = "93.184.215.14", "2606:2800:21f:cb07:6820:80da:af6b:8b2c"
 CONFIG = FetchConfig(hosts=("good.test",), seconds=5.0)
@@ -557,13 +557,13 @@ BAD = {
 @pytest.mark.parametrize("url", GOOD)
 def test_row_15_data_urls(url: str) -> None:
     assert is_data_url(url)
-    assert decoded(url) == GOOD[url]
+    assert data_of(url) == GOOD[url]
 
 
 @pytest.mark.parametrize("url", BAD)
 def test_row_15_data_urls_that_are_refused(url: str) -> None:
     with pytest.raises(MediaError) as caught:
-        decoded(url, most_bytes=200)
+        data_of(url, most_bytes=200)
     assert BAD[url] in str(caught.value)
     assert len(str(caught.value).splitlines()) == 1
     assert "aGVs" not in str(caught.value)
@@ -573,4 +573,4 @@ def test_row_15_the_bytes_say_what_a_picture_is() -> None:
     import base64
 
     url = "data:image/jpeg;base64," + base64.b64encode(PICTURE).decode()
-    assert image.load(decoded(url)).shape == (4, 6, 3)
+    assert image.load(data_of(url)).shape == (4, 6, 3)

@@ -22,7 +22,7 @@ from vitrail.inference.engine import generate
 from vitrail.models.assembled import MultimodalModel
 from vitrail.models.config import DecoderConfig, ModelConfig
 from vitrail.prompts.config import MRopePositionsConfig
-from vitrail.prompts.positions import Grid, grid_positions
+from vitrail.prompts.render import Grid, grid_positions
 from vitrail.recipe.read import read_recipe
 from vitrail.recipe.schema import Recipe
 

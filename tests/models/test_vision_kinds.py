@@ -13,8 +13,7 @@ from torch import Tensor
 from vitrail.contracts.samples import MediaStream, Segments
 from vitrail.media.native import patchify, patchify_frames
 from vitrail.models.config import LinearProjectorConfig, MLPProjectorConfig, VisionTransformerConfig
-from vitrail.models.encoders.patch_stem import PatchStem
-from vitrail.models.encoders.vision_transformer import VisionTransformer
+from vitrail.models.encoders.vision_transformer import PatchStem, VisionTransformer
 from vitrail.models.ops.attention import packed_attention
 from vitrail.models.ops.positions import axial_angles, from_table, rotate
 from vitrail.models.ops.windows import windowed

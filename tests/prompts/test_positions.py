@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from vitrail.contracts.samples import MediaSlot, View
-from vitrail.prompts.positions import Grid, grid_positions, grids
+from vitrail.prompts.render import Grid, grid_positions, grids
 
 
 def test_text_alone_counts_all_three_axes() -> None:

@@ -107,9 +107,12 @@ def test_a_run_of_before_is_gone_on_with_by_its_recipe_of_today(before: str, tod
     (run / "recipe.yaml").write_text(BEFORE % before, encoding="utf-8")
     (run / "log.jsonl").write_text("", encoding="utf-8")
     (tmp_path / "today.yaml").write_text(TODAY % today, encoding="utf-8")
-    RunFolder(run).claim(read(Recipe, tmp_path / "today.yaml"))
-    with pytest.raises(RecipeError, match=r"another recipe \(stages\.0\.objective\.width: 8 -> 9\)"):
-        RunFolder(run).claim(read(Recipe, tmp_path / "today.yaml", ["stages.reading.objective.width=9"]))
+    with RunFolder(run).claimed(read(Recipe, tmp_path / "today.yaml")):
+        pass
+    other = read(Recipe, tmp_path / "today.yaml", ["stages.reading.objective.width=9"])
+    refused = pytest.raises(RecipeError, match=r"another recipe \(stages\.0\.objective\.width: 8 -> 9\)")
+    with refused, RunFolder(run).claimed(other):
+        pass
 
 
 def test_what_a_users_own_class_is_given_keeps_its_name(tmp_path: Path) -> None:

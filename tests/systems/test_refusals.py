@@ -115,7 +115,7 @@ def test_layers_may_be_counted_from_the_first() -> None:
 def test_an_encoder_alone_is_no_model_to_talk_to(layout: Any, kind: str, tmp_path: Path) -> None:
     (tmp_path / "config.json").write_text(f'{{"model_type": "{kind}"}}', encoding="utf-8")
     save_file({"x": torch.zeros(1)}, tmp_path / "model.safetensors")
-    with pytest.raises(WeightsError, match="a vision encoder alone, without a language model"):
+    with pytest.raises(WeightsError, match="taken for its encoder alone, without a language model"):
         vitrail.load(tmp_path, "cpu")
     assert folder.encoder_of(tmp_path) is layout
 

@@ -10,11 +10,12 @@ import torch
 
 from vitrail.build.model import build_encoder, build_model
 from vitrail.contracts.errors import WeightsError
+from vitrail.contracts.samples import component
 from vitrail.models.assembled import MultimodalModel
 from vitrail.models.backbones import adapters
 from vitrail.models.backbones.construct import build_backbone, unset_backbone
 from vitrail.models.backbones.weights_source import local_folder
-from vitrail.models.config import ModelConfig, component
+from vitrail.models.config import ModelConfig
 from vitrail.models.weights import fill, fill_component, in_format, load_component
 from vitrail.systems.folder import DESCRIPTION, is_official, own_folder
 from vitrail.systems.opening import official_weights

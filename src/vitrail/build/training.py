@@ -9,7 +9,7 @@ from vitrail.build.model import custom
 from vitrail.contracts.errors import RecipeError
 from vitrail.data.encode import Encode
 from vitrail.data.loader import Stream
-from vitrail.data.opening import Opened, Replay, open_mixture, sources_of
+from vitrail.data.mixture import Opened, Replay, open_mixture, sources_of
 from vitrail.data.sources.opening import open_source
 from vitrail.models.config import CustomConfig
 from vitrail.recipe.schema import Recipe

@@ -98,6 +98,12 @@ def template(
         typer.echo(f"no pictures: {counted(made.others)}", err=True)
     for path, count in made.pictures.items():
         typer.echo(f"{path}: {count} {'new ' if add else ''}picture{'' if count == 1 else 's'}")
+    if not folder.resolve().is_relative_to(config.out.parent.resolve()):
+        typer.echo(
+            f"the pictures lie outside the folder of {config.out}: a recipe reads them with "
+            f"{{kind: jsonl, path: {config.out}, allow_outside: true}}",
+            err=True,
+        )
 
 
 def _config(

@@ -30,13 +30,16 @@ def evaluate(
     max_tokens: Annotated[int, typer.Option(help="Longest answer, tokens.", min=1)] = 64,
     device: Annotated[DeviceName, typer.Option(help="Where to compute.")] = "auto",
     trust_code: TrustCode = False,
+    allow_outside: Annotated[
+        bool, typer.Option("--allow-outside", help="Rows of --data may name pictures outside its folder.")
+    ] = False,
 ) -> None:
     """Ask every held-out question and score the answers."""
-    source_config = held_out(Path(run), data, rows)
+    source_config = held_out(Path(run), data, rows, allow_outside=allow_outside)
 
     from vitrail import build
     from vitrail.cli.progress import Terminal
-    from vitrail.data.opening import open_held_out
+    from vitrail.data.mixture import open_held_out
     from vitrail.data.unanswered import check_answered
     from vitrail.evaluation.answers import ask
     from vitrail.evaluation.losses import held_out_losses
@@ -61,14 +64,19 @@ def evaluate(
         table(summary)
 
 
-def held_out(run: Path, data: Path | None, rows: int) -> SourceConfig:
-    """The rows to measure on. Raises RecipeError when neither the call nor the recipe names any."""
+def held_out(run: Path, data: Path | None, rows: int, *, allow_outside: bool = False) -> SourceConfig:
+    """The rows to measure on. Raises RecipeError when neither the call nor the recipe names any.
+
+    allow_outside: of `data`; of the recipe's own rows the recipe says it.
+    """
     from vitrail.data.config import JsonlConfig
     from vitrail.recipe.schema import Recipe
     from vitrail.recipe.strict import read
 
+    if allow_outside and data is None:
+        raise RecipeError("--allow-outside goes with --data; of the recipe's own rows, data.held_out says it")
     if data is not None:
-        return JsonlConfig(path=data, rows=rows)
+        return JsonlConfig(path=data, rows=rows, allow_outside=allow_outside)
     recipe = run / "recipe.yaml"
     if not recipe.is_file():
         raise RecipeError(f"'{run}' has no recipe.yaml that names held-out rows; name some with --data FILE")

@@ -23,12 +23,14 @@ class Row:
     fields: the record itself.
     folder: where relative media paths start; None when the row carries its media.
     location: file and line, for messages to the user.
+    confined: whether media must lie in that folder: true of rows of files, which others may have written.
     """
 
     id: str
     fields: Mapping[str, Any]
     folder: Path | None = None
     location: str = ""
+    confined: bool = False
 
 
 @dataclass(frozen=True)
@@ -171,3 +173,8 @@ class Conversation:
     def media(self) -> tuple[MediaPart, ...]:
         """Every picture, video and sound, in reading order."""
         return tuple(part for message in self.messages for part in message.parts if isinstance(part, MediaPart))
+
+
+def is_url(given: object) -> bool:
+    """Whether a medium is given as an address of the web."""
+    return isinstance(given, str) and given[:8].lower().startswith(("http://", "https://"))

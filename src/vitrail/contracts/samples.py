@@ -32,6 +32,11 @@ TEXT, TARGET, VISION = "text", "target", "vision"
 """Names of streams: what the language model reads; what an encoder-decoder is to say; pictures and videos."""
 
 
+def component(stream: str, part: Literal["encoder", "projector"]) -> str:
+    """The name of a stream's encoder or projector among a model's components: `encoder`, `audio_encoder`."""
+    return part if stream == VISION else f"{stream}_{part}"
+
+
 @dataclass(frozen=True)
 class View:
     """A piece of a medium as its encoder will see it, known from headers before anything is decoded: a tile, a whole

@@ -28,8 +28,7 @@ from vitrail.curation.seen import Met, Seen, print_of
 from vitrail.curation.words import scripts, sort_of
 from vitrail.data.config import DialectName, PackConfig
 from vitrail.data.dialects import to_conversation
-from vitrail.data.encode import Encode, spans
-from vitrail.data.fitting import fitted
+from vitrail.data.encode import Encode, fitted, spans
 from vitrail.data.mixture import numbered
 from vitrail.media import audio, image, video
 

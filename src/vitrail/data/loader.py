@@ -21,14 +21,12 @@ import numpy as np
 from vitrail.contracts.errors import DataError
 from vitrail.contracts.messages import ImagePart
 from vitrail.contracts.samples import Batch, Pack, Sample
-from vitrail.data.collate import gather, normalised
+from vitrail.data.collate import gather, normalised, pack_window
 from vitrail.data.config import PackConfig, ResolutionConfig
 from vitrail.data.dialects import to_conversation
-from vitrail.data.encode import Encode
-from vitrail.data.fitting import fitted
+from vitrail.data.encode import Encode, fitted
 from vitrail.data.ledger import LOST, Event, Ledger
 from vitrail.data.mixture import Mixture, Part, Pick, SourceCursor, numbered
-from vitrail.data.pack import pack_window
 from vitrail.data.workers import Workers
 from vitrail.media.augment import Augmentation, speaks_of_boxes
 

@@ -1,23 +1,28 @@
 """Which rows a window takes: shares of several sources, met exactly over time, from a cursor that JSON can carry.
 
 Every source has its own cursor, so a stream goes on without reading again what it has read. What a window holds depends
-on that cursor, the seed and the progress at its start, and on nothing else.
+on that cursor, the seed and the progress at its start, and on nothing else. A plain source is a mixture of one part.
+
+The order of a source's rows is a function of (seed, epoch, position), so that no list of what was seen is kept. Blocks
+of neighbours are shuffled, not rows, so that a file is read in the pieces it is stored in; rows of one block are then
+mixed with those of others within the window that packs them. Memory: 8 bytes a block.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 from typing_extensions import TypeIs
 
 from vitrail.contracts.errors import DataError
 from vitrail.contracts.messages import Row
 from vitrail.contracts.protocols import Source, StreamedSource
-from vitrail.data.config import DialectName
-from vitrail.data.order import rows_at
+from vitrail.data.config import DialectName, MixtureConfig, PartConfig, SourceConfig, TrainingData
 from vitrail.media.config import AugmentConfig
 
 Points = tuple[tuple[float, float], ...]
@@ -242,3 +247,103 @@ def points(share: float | Points | None) -> Points:
     if share is None:
         return ()
     return share if isinstance(share, tuple) else ((0.0, share),)
+
+
+def rows_at(start: int, count: int, rows: int, block: int, seed: int | None, epoch: int) -> list[int]:
+    """Numbers of the rows at positions `start` to `start + count` of an epoch. seed: None for the order as it is."""
+    assert 0 <= start <= start + count <= rows, f"positions {start} to {start + count} are not in one epoch of {rows}"
+    if seed is None:
+        return list(range(start, start + count))
+    blocks = _shuffled(-(-rows // block), seed, epoch)
+    # All blocks are full but the last of the file, which stands anywhere: positions after it are moved by its gap.
+    gap = -rows % block
+    short = int(np.flatnonzero(blocks == len(blocks) - 1)[0])
+    positions = np.arange(start, start + count)
+    positions += np.where(positions >= (short + 1) * block - gap, gap, 0)
+    numbers: list[int] = (blocks[positions // block] * block + positions % block).tolist()
+    return numbers
+
+
+@lru_cache(maxsize=8)
+def _shuffled(count: int, seed: int, epoch: int) -> NDArray[np.int64]:
+    return np.random.default_rng((seed, epoch)).permutation(count)
+
+
+Opened = Mapping[SourceConfig, tuple[Source | StreamedSource, DialectName]]
+"""Opened sources, with the dialects of their rows."""
+
+
+@dataclass(frozen=True)
+class Replay:
+    """Rows of an earlier stage among those of this one. share: of the samples."""
+
+    stage: str
+    data: TrainingData
+    share: float
+
+
+def sources_of(data: TrainingData) -> Iterator[SourceConfig]:
+    """Every source that the data names."""
+    if isinstance(data, MixtureConfig):
+        yield from (part.source for part in data.parts)
+    else:
+        yield data
+
+
+class FirstRows:
+    """The first rows of a streamed source, kept in memory, to be asked for by number."""
+
+    block = 1
+
+    def __init__(self, source: StreamedSource) -> None:
+        """Reads the source to its end: it must have been given a number of rows. Raises DataError for bad rows."""
+        self.name = source.name
+        self._rows = []
+        for row, _ in source.rows(0, None):
+            if isinstance(row, DataError):
+                raise row
+            self._rows.append(row)
+
+    def __len__(self) -> int:
+        return len(self._rows)
+
+    def row(self, index: int) -> Row:
+        """The row at `index`."""
+        return self._rows[index]
+
+
+def open_held_out(config: SourceConfig, opened: Opened) -> tuple[Source, DialectName]:
+    """The source of held-out rows, which are asked for by number. Raises DataError for a stream without an end."""
+    source, dialect = opened[config]
+    if numbered(source):
+        return source, dialect
+    if not config.rows:
+        raise DataError(f"data.held_out: {source.name} is streamed: say with `rows:` how many of its rows to take")
+    return FirstRows(source), dialect
+
+
+def open_mixture(data: TrainingData, opened: Opened, seed: int, replays: tuple[Replay, ...] = ()) -> Mixture:
+    """The mixture of a stage. opened: all of its sources. seed: of the order. Raises DataError for a missing share."""
+    groups = {"": 1.0 - sum(replay.share for replay in replays)}
+    parts = _parts(data, opened, "")
+    for replay in replays:
+        groups[replay.stage] = replay.share
+        parts += _parts(replay.data, opened, replay.stage)
+    if isinstance(data, MixtureConfig):
+        return Mixture(parts, seed, groups, data.temperature, data.max_synthetic)
+    return Mixture(parts, seed, groups)
+
+
+def _parts(data: TrainingData, opened: Opened, group: str) -> list[Part]:
+    if isinstance(data, MixtureConfig):
+        return [_part(config.name, config, opened, group) for config in data.parts]
+    source, _ = opened[data]
+    return [_part(source.name, PartConfig(source.name, data), opened, group)]
+
+
+def _part(name: str, config: PartConfig, opened: Opened, group: str) -> Part:
+    source, dialect = opened[config.source]
+    if group:
+        name = f"{name} of {group}"
+    shuffle = config.source.shuffle
+    return Part(source, dialect, name, points(config.share), group, config.synthetic, config.augment, shuffle)

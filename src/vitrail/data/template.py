@@ -178,7 +178,8 @@ class _There:
         return there
 
     def _take(self, path: Path) -> None:
-        source = JsonlSource(JsonlConfig(path))
+        # Whose rows these are has said which folder of pictures to look through.
+        source = JsonlSource(JsonlConfig(path, allow_outside=True))
         dialect = dialect_of(source)
         if is_list(path) or dialect != "tags":
             found = "a JSON list" if is_list(path) else f"the dialect {dialect}"

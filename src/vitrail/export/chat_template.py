@@ -7,9 +7,8 @@ from collections.abc import Sequence
 from vitrail.contracts.errors import WeightsError
 from vitrail.contracts.messages import Role
 from vitrail.prompts.config import PictureConfig, PromptConfig
-from vitrail.prompts.pictures import spelled
 from vitrail.prompts.program import ProgramTemplate
-from vitrail.prompts.turns import Piece, Special, Template, TurnTemplate
+from vitrail.prompts.turns import Piece, Special, Template, TurnTemplate, picture_spelled
 
 ROLES: tuple[Role, ...] = ("system", "user", "assistant")
 
@@ -80,7 +79,7 @@ def _content(chat: TurnTemplate, picture: PictureConfig) -> str:
         after = "loop.previtem is defined and loop.previtem['type'] == 'image'"
         text = f"({text}.lstrip() if {after} else {text})"
     count = "{%- set pictures.seen = pictures.seen + 1 %}" if "{number}" in picture.label else ""
-    shown = " ~ pictures.seen ~ ".join(_quoted(piece) for piece in spelled(picture).split("{number}"))
+    shown = " ~ pictures.seen ~ ".join(_quoted(piece) for piece in picture_spelled(picture).split("{number}"))
     return (
         "{%- if message['content'] is string %}{{- message['content']" + trim + " }}{%- else %}"
         "{%- for part in message['content'] %}"

@@ -99,11 +99,6 @@ class Address:
         return name if self.port == PORTS[self.scheme] else f"{name}:{self.port}"
 
 
-def is_url(image: object) -> bool:
-    """Whether a picture is given as an address of the web."""
-    return isinstance(image, str) and image[:8].lower().startswith(("http://", "https://"))
-
-
 def fetched(url: str, config: FetchConfig, network: Network = PUBLIC) -> bytes:
     """The bytes behind an address; whether they are a picture is for `image.load` to find out.
 

@@ -10,9 +10,8 @@ import torch
 from torch import Tensor, nn
 
 from vitrail.contracts.protocols import Backbone, Cache, Context, Encoder, EncoderDecoder, Fusion, Projector
-from vitrail.contracts.samples import TARGET, Batch, MediaStream, Segments
+from vitrail.contracts.samples import TARGET, Batch, MediaStream, Segments, component
 from vitrail.models.backbones.language_model import LanguageModel
-from vitrail.models.config import component
 from vitrail.models.ops.vocabulary_loss import VocabularyLoss
 
 
@@ -20,7 +19,7 @@ class MultimodalModel(nn.Module):
     """Encoders, projectors, fusion and backbone, each a child by the name of its component.
 
     The vision stream's are `encoder` and `projector`, those of a stream `audio` are `audio_encoder` and
-    `audio_projector` (`models.config.component`). heads: modules that objectives have of their own.
+    `audio_projector` (`contracts.samples.component`). heads: modules that objectives have of their own.
     """
 
     backbone: Backbone

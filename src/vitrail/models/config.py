@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, Literal
 
-from vitrail.contracts.samples import TARGET, TEXT, VISION
+from vitrail.contracts.samples import TARGET, TEXT, VISION, component
 from vitrail.media.config import LogMelConfig, NativeResolutionConfig, TilesConfig
 from vitrail.models.backbones.config import DecoderConfig as DecoderConfig
 from vitrail.models.backbones.config import EncoderDecoderConfig as EncoderDecoderConfig
@@ -270,7 +270,7 @@ def check_encoder(encoder: EncoderConfig, media: MediaConfig) -> None:
 
 def components_of(streams: Iterable[str]) -> tuple[str, ...]:
     """Names of the components of a model with these media streams."""
-    towers = (component(stream, part) for stream in streams for part in ("encoder", "projector"))
+    towers = (name for stream in streams for name in (component(stream, "encoder"), component(stream, "projector")))
     return (*towers, "fusion", "backbone")
 
 
@@ -307,8 +307,3 @@ def _check_grid(tower: StreamConfig, where: str) -> None:
         raise ValueError(f"{where}projector.key_positions: resized is for grids of patches; of sound: own or none")
     if kept:
         raise ValueError(f"{where}encoder.class_token: kept, but a resampler looks at patches alone: dropped or none")
-
-
-def component(stream: str, part: str) -> str:
-    """The name of a stream's encoder or projector among the components: `encoder`, `audio_encoder`."""
-    return part if stream == VISION else f"{stream}_{part}"

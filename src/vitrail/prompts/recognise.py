@@ -10,11 +10,10 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from vitrail.contracts.messages import Conversation, ImagePart, MediaPart, Message, TextPart
-from vitrail.prompts import pictures
 from vitrail.prompts.config import PictureConfig, PromptConfig
 from vitrail.prompts.render import turns_of
 from vitrail.prompts.templates import TEMPLATES, Special, Template
-from vitrail.prompts.turns import Slot, Turn
+from vitrail.prompts.turns import Slot, Turn, picture_spelled
 
 Formatted = Callable[[Sequence[Mapping[str, Any]]], str]
 """OpenAI's messages to the prompt that ends with an opened answer."""
@@ -53,7 +52,7 @@ def spelled(messages: Sequence[Message], chat: Template, picture: PictureConfig)
     text = ""
     for span in chat.spans(turns, ask=True):
         if isinstance(span.piece, Slot):
-            text += pictures.spelled(picture, span.piece)
+            text += picture_spelled(picture, span.piece)
         else:
             text += span.piece.name if isinstance(span.piece, Special) else span.piece
     return text

@@ -31,7 +31,7 @@ from vitrail.models.backbones import construct
 from vitrail.models.config import CustomConfig, EncoderConfig, GatedCrossAttentionConfig, ModelConfig, blocks
 from vitrail.models.ops import nf4
 from vitrail.models.weights import in_format
-from vitrail.prompts.positions import positions_of
+from vitrail.prompts.render import positions_of
 from vitrail.recipe.schema import Recipe
 from vitrail.training.config import StageConfig
 from vitrail.training.device import Device
@@ -146,7 +146,9 @@ def _stage(
     cost = _cost_of_pack(recipe, stage, vocabulary, load.batch, device if timed else UNTIMED)
     width = device.torch_dtype.itemsize if timed else UNTIMED.torch_dtype.itemsize
     masters = 0 if width == 4 else 4
-    weights = _bytes_of(whole, width) + trainable * (width + MOMENTS_BYTES + masters)
+    (objective,) = build.objectives_of([stage]).values()
+    start = width if objective.remembers_start else 0
+    weights = _bytes_of(whole, width) + trainable * (width + MOMENTS_BYTES + masters + start)
     memory = PROCESS_GIB + (weights + cost.kept) / 2**30
     if not timed:
         flop = stage.accumulate * cost.flop

@@ -13,7 +13,7 @@ from PIL import Image
 from vitrail import build
 from vitrail.contracts.errors import DataError
 from vitrail.contracts.messages import AudioPart, Conversation, ImagePart
-from vitrail.data.opening import open_held_out
+from vitrail.data.mixture import open_held_out
 from vitrail.evaluation import answers as asking
 from vitrail.media import audio, image
 from vitrail.metrics.scoring import Answer, measure

@@ -19,7 +19,7 @@ from vitrail.contracts.protocols import Source
 from vitrail.data.config import DialectName
 from vitrail.data.encode import Encode
 from vitrail.data.ledger import Ledger
-from vitrail.data.opening import Opened, open_held_out, sources_of
+from vitrail.data.mixture import Opened, open_held_out, sources_of
 from vitrail.data.unanswered import check_answered
 from vitrail.evaluation import answers as asking
 from vitrail.evaluation.losses import held_out_losses

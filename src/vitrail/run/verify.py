@@ -21,10 +21,9 @@ from torch.nn.modules.dropout import _DropoutNd
 
 from vitrail import build
 from vitrail.contracts.errors import DataError, RecipeError
-from vitrail.contracts.samples import TARGET, TEXT, Batch, Pack, Sample
+from vitrail.contracts.samples import TARGET, TEXT, Batch, Pack, Sample, component
 from vitrail.data.collate import Rules, collate
 from vitrail.models.assembled import MultimodalModel
-from vitrail.models.config import component
 from vitrail.recipe.schema import Recipe
 from vitrail.training.config import StageConfig
 from vitrail.training.device import choose
@@ -192,7 +191,9 @@ def _repeats(model: MultimodalModel, batch: Batch) -> bool:
 
 def seen(model: MultimodalModel) -> list[str]:
     """Components whose outputs are compared, in the order in which they run: the first that differs is what leaks."""
-    towers = (component(stream, part) for stream in model.streams for part in ("encoder", "projector"))
+    towers = (
+        name for stream in model.streams for name in (component(stream, "encoder"), component(stream, "projector"))
+    )
     return [*towers, "fusion", "backbone"]
 
 

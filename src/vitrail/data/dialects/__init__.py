@@ -24,8 +24,7 @@ from typing import Any, cast
 from vitrail.contracts.errors import DataError, nearest
 from vitrail.contracts.messages import Conversation, Message, Row
 from vitrail.contracts.protocols import Source, StreamedSource
-from vitrail.data.dialects.agents import tools
-from vitrail.data.dialects.chats import exchanges, openai, sharegpt, tags
+from vitrail.data.dialects.chats import exchanges, openai, sharegpt, tags, tools
 from vitrail.data.dialects.columns import ANSWERS, CAPTIONS, caption, short_vqa, vqa
 from vitrail.data.dialects.documents import interleaved
 from vitrail.data.dialects.media import KINDS, MEDIA

@@ -4,16 +4,26 @@ openai    {"messages": [{"role": "user", "content": [{"type": "image", "image": 
 sharegpt  {"image": "a.png", "conversations": [{"from": "human", "value": "<image>\\n..."}, {"from": "gpt", ...}]}
 tags      {"images": ["a.png"], "messages": [{"role": "user", "content": "<image>..."}, ...]}
 turns     {"images": [{"bytes": ...}], "texts": [{"user": "...", "assistant": "..."}, ...]}
+
+and what agents' turns hold beside text and pictures, as OpenAI's chat API writes it.
+
+calls     {"role": "assistant", "content": null, "tool_calls": [{"type": "function", "function":
+          {"name": "click", "arguments": "{\\"coordinate\\": [512, 96]}"}}]}
+results   {"role": "tool", "content": ...}, after the turn that calls
+tools     {"messages": [...], "tools": [{"type": "function", "function": {"name": ..., "parameters": ...}}]}
 """
 
 from __future__ import annotations
 
+import json
+from collections.abc import Mapping
 from dataclasses import replace
+from typing import Any
 
-from vitrail.contracts.messages import Message, Role, Row
-from vitrail.data.dialects.agents import calls
+from vitrail.contracts.errors import DataError
+from vitrail.contracts.messages import Message, Role, Row, ToolCall
 from vitrail.data.dialects.media import none_left, own, part, tagged
-from vitrail.data.dialects.values import Read, role, text, turns
+from vitrail.data.dialects.values import Read, role, text, turns, where
 
 
 def openai(row: Row) -> Read:
@@ -59,3 +69,45 @@ def exchanges(row: Row) -> Read:
             said.append(("system", text(turn["system"], row)))
         said += [("user", text(turn.get("user"), row)), ("assistant", text(turn.get("assistant"), row))]
     return Read(tagged(said, row))
+
+
+def calls(turn: Mapping[str, Any], row: Row) -> tuple[ToolCall, ...]:
+    """What a turn calls. Raises DataError for a call without a name, or whose arguments are no JSON object."""
+    given = turn.get("tool_calls")
+    if given is None:
+        return ()
+    if not isinstance(given, list):
+        raise DataError(f"{where(row)}: 'tool_calls' must be a list, got {given!r:.60}")
+    if given and turn.get("role") not in ("assistant", "gpt", "model"):
+        raise DataError(f"{where(row)}: only the assistant calls tools, not the {turn.get('role')!r:.60}")
+    return tuple(_call(one, row) for one in given)
+
+
+def _call(given: Any, row: Row) -> ToolCall:
+    function = given.get("function", given) if isinstance(given, Mapping) else None
+    if not isinstance(function, Mapping) or not isinstance(function.get("name"), str):
+        raise DataError(
+            f"{where(row)}: a call needs {{'function': {{'name': ..., 'arguments': ...}}}}, got {given!r:.60}"
+        )
+    arguments = _json(function.get("arguments") or {}, f"the arguments of the call of '{function['name']}'", row)
+    if not isinstance(arguments, Mapping):
+        raise DataError(f"{where(row)}: the arguments of the call of '{function['name']}' must be a JSON object")
+    return ToolCall(text(function["name"], row), arguments)
+
+
+def tools(row: Row) -> tuple[Mapping[str, Any], ...]:
+    """What the row declares that the assistant may call."""
+    given = _json(row.fields.get("tools") or [], "'tools'", row)
+    if not isinstance(given, list) or not all(isinstance(tool, Mapping) for tool in given):
+        raise DataError(f"{where(row)}: 'tools' must be a list of objects")
+    return tuple(given)
+
+
+def _json(given: Any, what: str, row: Row) -> Any:
+    """A value, or JSON that spells it."""
+    if not isinstance(given, str):
+        return given
+    try:
+        return json.loads(text(given, row, what))
+    except ValueError as error:
+        raise DataError(f"{where(row)}: {what} are no JSON: {error}") from error

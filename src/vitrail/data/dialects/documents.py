@@ -13,8 +13,7 @@ from typing import Any
 
 from vitrail.contracts.errors import DataError
 from vitrail.contracts.messages import Message, Part, Row, TextPart
-from vitrail.data.dialects.media import part
-from vitrail.data.dialects.pictures import image
+from vitrail.data.dialects.media import image, part
 from vitrail.data.dialects.values import Read, shown_row, text, where
 
 PARAGRAPH = "\n\n"

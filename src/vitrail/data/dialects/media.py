@@ -1,7 +1,11 @@
 """Media as rows give them: in columns, among the parts of a message, or where a tag stands in a text.
 
-Of each kind a row may have a column, `images` or `image`, `videos` or `video`, `audios` or `audio`, with what
-`pictures.py` and `sounds.py` read. Parts that name no medium, and tags, stand for those in their order.
+Of each kind a row may have a column, `images` or `image`, `videos` or `video`, `audios` or `audio`: paths, data URLs,
+bytes, pixels (of sounds see `sounds.py`). Parts that name no medium, and tags, stand for those in their order.
+
+Among the parts may be boxes in a picture: {"type": "box", "box": [x1, y1, x2, y2], "scale": 1000} or several in
+"boxes", and the words for them: {"type": "ref", "text": "the dog"}. scale: what the whole width and height are in those
+numbers, or [width, height] for pixels; there is no default, since none can be told from the numbers.
 """
 
 from __future__ import annotations
@@ -9,14 +13,50 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from vitrail.contracts.errors import DataError
-from vitrail.contracts.messages import MediaPart, Message, Part, RefPart, Role, Row, TextPart
-from vitrail.data.dialects.agents import boxes
-from vitrail.data.dialects.pictures import image, video
+from vitrail.contracts.messages import (
+    BoxPart,
+    ImagePart,
+    MediaPart,
+    Message,
+    Part,
+    RefPart,
+    Role,
+    Row,
+    TextPart,
+    VideoPart,
+)
 from vitrail.data.dialects.sounds import audio, input_audio
-from vitrail.data.dialects.values import text, where
+from vitrail.data.dialects.values import located, text, where
+from vitrail.prompts.boxes import scaled
+
+
+def video(given: Any, row: Row, fps: Any = None) -> VideoPart:
+    """A path, {"path": ...} or {"bytes": ...}, frames, or a VideoPart. fps: of frames."""
+    if isinstance(given, VideoPart):
+        return given
+    if fps is not None and (isinstance(fps, bool) or not isinstance(fps, int | float)):
+        raise DataError(f"{where(row)}: 'fps' of a video must be a number, got {fps!r:.60}")
+    found = image(given, row).image
+    if not isinstance(found, str | Path | bytes) and not hasattr(found, "ndim"):
+        raise DataError(f"{where(row)}: a video must be a file, bytes or frames, got {type(found).__name__}")
+    return VideoPart(found, fps=fps)
+
+
+def image(given: Any, row: Row) -> ImagePart:
+    """A path, a data URL, {"path": ...} or {"bytes": ...} as `datasets` writes it, pixels, or an ImagePart."""
+    if isinstance(given, ImagePart):
+        return given
+    if isinstance(given, Mapping):
+        given = given.get("bytes") or given.get("path") or given.get("url")
+    if isinstance(given, str):
+        return ImagePart(located(given, row))
+    if given is None:
+        raise DataError(f"{where(row)}: a picture is null")
+    return ImagePart(given)
 
 
 @dataclass(frozen=True)
@@ -145,3 +185,24 @@ def _tag_all(said: list[tuple[Role, str]], kind: str, count: int, row: Row) -> N
         said[first] = (said[first][0], f"{tag}\n" * count + said[first][1])
     elif tags != count:
         raise DataError(f"{where(row)}: {tags} {tag} tags but {count} {several}")
+
+
+def boxes(piece: Mapping[str, Any], row: Row) -> BoxPart:
+    """A part of boxes in a picture."""
+    given: Any = piece.get("boxes", [piece.get("box")])
+    scale: Any = piece.get("scale")
+    pair = isinstance(scale, list) and len(scale) == 2
+    if not (_number(scale) or (pair and all(map(_number, scale)))):
+        raise DataError(f"{where(row)}: a box needs a 'scale': 1, 100, 1000, or the picture's [width, height]")
+    if not isinstance(given, list) or not given or not all(map(_is_box, given)):
+        raise DataError(f"{where(row)}: a box must be [x1, y1, x2, y2], got {given!r:.60}")
+    return BoxPart(tuple(scaled(box, scale) for box in given))
+
+
+def _number(given: Any) -> bool:
+    return isinstance(given, int | float) and not isinstance(given, bool) and given > 0
+
+
+def _is_box(given: Any) -> bool:
+    numbers = isinstance(given, list) and len(given) == 4
+    return numbers and all(isinstance(edge, int | float) and not isinstance(edge, bool) for edge in given)

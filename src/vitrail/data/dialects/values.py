@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from vitrail.contracts.errors import DataError, MediaError, nearest
-from vitrail.contracts.messages import Message, Role, Row
-from vitrail.media.data_url import Medium, decoded, is_data_url
-from vitrail.media.fetch import is_url
+from vitrail.contracts.messages import Message, Role, Row, is_url
+from vitrail.data.confined import check_inside
+from vitrail.media.intake import Medium, data_of, is_data_url
 
 ROLES: Mapping[str, Role] = {
     "system": "system",
@@ -74,16 +74,22 @@ def text(given: Any, row: Row, what: str = "a turn's text") -> str:
 
 
 def located(given: str, row: Row, medium: Medium = "picture") -> Path | bytes | str:
-    """A medium's path from the row's folder, the bytes of a data URL, or an address as it is."""
+    """A medium's path from the row's folder, the bytes of a data URL, or an address as it is.
+
+    Raises MediaError for a file that a confined row must not name.
+    """
     if is_data_url(given):
         try:
-            return decoded(given, medium=medium)
+            return data_of(given, medium=medium)
         except MediaError as error:
             raise MediaError(f"{where(row)}: {error}") from error
     if is_url(given):
         return given  # fetched, or refused, where the medium is opened
     path = Path(given.removeprefix("file://"))
-    return path if path.is_absolute() or row.folder is None else row.folder / path
+    path = path if path.is_absolute() or row.folder is None else row.folder / path
+    if row.confined:
+        check_inside(path, row.folder, where(row))
+    return path
 
 
 def shown(said: str, most: int = 80) -> str:

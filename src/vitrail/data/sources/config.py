@@ -23,6 +23,7 @@ class JsonlConfig:
     path: the file; a plain string in a recipe means this. pictures: folder that relative picture paths start from;
     null means the file's own. dialect: how conversations are written; `auto` looks at the first rows. rows: use only
     this many from the start, 0 for all. shuffle: false takes rows in the file's order, but for how a window packs.
+    allow_outside: whether rows may name files outside that folder, by absolute paths, `..` or links.
     """
 
     path: Path
@@ -31,6 +32,7 @@ class JsonlConfig:
     dialect: DialectName = "auto"
     rows: int = 0
     shuffle: bool = True
+    allow_outside: bool = False
 
     @classmethod
     def from_scalar(cls, text: str) -> JsonlConfig:
@@ -46,8 +48,8 @@ class ParquetConfig:
     """Tables in .parquet or .arrow files, as a rule with pictures in their columns.
 
     path: a file, a folder of them, or a pattern such as `shards/train-*.parquet`. columns: read only these; empty for
-    all. pictures: folder that relative picture paths start from; null means each file's own. dialect, rows, shuffle:
-    as for `jsonl`.
+    all. pictures: folder that relative picture paths start from; null means each file's own. dialect, rows, shuffle,
+    allow_outside: as for `jsonl`.
     """
 
     path: Path
@@ -57,6 +59,7 @@ class ParquetConfig:
     dialect: DialectName = "auto"
     rows: int = 0
     shuffle: bool = True
+    allow_outside: bool = False
 
     def __post_init__(self) -> None:
         _check_rows(self.rows)
@@ -68,7 +71,7 @@ class FolderConfig:
 
     layout: `captions` has a .txt beside each picture, `classes` a folder for each class, `metadata` a metadata.jsonl
     or metadata.csv with a `file_name` in each row; `auto` looks. question: asked of the pictures of `classes`, to be
-    answered by their folder's name. dialect, rows, shuffle: as for `jsonl`; rows are sorted by name.
+    answered by their folder's name. dialect, rows, shuffle, allow_outside: as for `jsonl`; rows are sorted by name.
     """
 
     path: Path
@@ -78,6 +81,7 @@ class FolderConfig:
     dialect: DialectName = "auto"
     rows: int = 0
     shuffle: bool = True
+    allow_outside: bool = False
 
     def __post_init__(self) -> None:
         _check_rows(self.rows)
@@ -89,7 +93,8 @@ class FolderConfig:
 class WebDatasetConfig:
     """Uncompressed .tar files in which neighbours of one stem make a row: `0007.jpg` and `0007.json`, or `0007.txt`.
 
-    path: a file, a folder of them, or a pattern such as `shards/*.tar`. dialect, rows, shuffle: as for `jsonl`.
+    path: a file, a folder of them, or a pattern such as `shards/*.tar`. dialect, rows, shuffle, allow_outside: as for
+    `jsonl`.
     """
 
     path: Path
@@ -97,6 +102,7 @@ class WebDatasetConfig:
     dialect: DialectName = "auto"
     rows: int = 0
     shuffle: bool = True
+    allow_outside: bool = False
 
     def __post_init__(self) -> None:
         _check_rows(self.rows)
@@ -109,7 +115,8 @@ class HubConfig:
     path: a hub id (`owner/name`), or files: one, a folder of them, or a pattern. subset: the data set's
     configuration. revision: branch, tag or commit of a hub id. pictures: folder that relative picture paths start
     from. rows: use only this many of each epoch, 0 for all. shuffle: reads the shards in another order each epoch,
-    which follows from `seed`; within a shard the order is the file's.
+    which follows from `seed`; within a shard the order is the file's. allow_outside: as for `jsonl`; without `pictures`
+    every file of this machine is outside.
     """
 
     path: str
@@ -121,6 +128,7 @@ class HubConfig:
     dialect: DialectName = "auto"
     rows: int = 0
     shuffle: bool = True
+    allow_outside: bool = False
     seed: int = 0
 
     def __post_init__(self) -> None:

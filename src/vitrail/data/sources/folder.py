@@ -15,6 +15,7 @@ from typing import Any
 
 from vitrail.contracts.errors import DataError
 from vitrail.contracts.messages import Row
+from vitrail.data.confined import check_inside
 from vitrail.data.sources.config import FolderConfig, JsonlConfig
 from vitrail.data.sources.files import is_picture
 from vitrail.data.sources.jsonl import JsonlSource
@@ -32,6 +33,7 @@ class FolderSource:
     def __init__(self, config: FolderConfig) -> None:
         """Raises DataError for a folder that is not there, without pictures, or that does not say what they show."""
         self.config, self.folder = config, config.path
+        self._confined = not config.allow_outside
         self.name = config.path.resolve().name
         if not self.folder.is_dir():
             raise DataError(f"'{self.folder}' {'is not a folder' if self.folder.exists() else 'does not exist'}")
@@ -68,8 +70,10 @@ class FolderSource:
         if self.layout == "classes":
             fields |= {"question": self.config.question, "answer": path.parent.name}
         else:
+            if self._confined:
+                check_inside(path.with_suffix(".txt"), self.folder, str(path))
             fields["text"] = _caption(path)
-        return Row(name, fields, self.folder, str(path))
+        return Row(name, fields, self.folder, str(path), self._confined)
 
     def _guess(self, pictures: Sequence[str], texts: set[str]) -> str:
         if any(_text_of(name) in texts for name in pictures):
@@ -90,7 +94,7 @@ class FolderSource:
             fields["image"] = fields.pop("file_name")
         else:
             raise DataError(f"{row.location}: a row needs 'file_name' or 'file_names'; it has: {', '.join(fields)}")
-        return Row(row.id, fields, self.folder, row.location)
+        return Row(row.id, fields, self.folder, row.location, self._confined)
 
 
 class Names(Sequence[str]):

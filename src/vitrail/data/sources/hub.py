@@ -126,7 +126,7 @@ class HubSource:
                 return error
         name = fields.get("id")
         row_id = f"{self.name}/{shard}/{at.group}/{at.row}" if name is None else str(name)
-        return Row(row_id, fields, self.config.pictures, location)
+        return Row(row_id, fields, self.config.pictures, location, not self.config.allow_outside)
 
     def _opened(self) -> Any:
         if self._dataset is None:

@@ -17,12 +17,9 @@ from typing import Any
 from vitrail.contracts.errors import DataError
 from vitrail.contracts.messages import Row
 from vitrail.data.sources.config import JsonlConfig
-from vitrail.data.sources.recent import Recent
 
 BLOCK = 16
 """Rows that share one known offset."""
-
-KEPT_BLOCKS, KEPT_BYTES = 64, 8 << 20
 
 
 class JsonlSource:
@@ -34,12 +31,14 @@ class JsonlSource:
         self.path = config.path
         self.name = config.path.stem
         self.folder = config.pictures or config.path.parent
+        self._confined = not config.allow_outside
         if not self.path.is_file():
             raise DataError(f"data file '{self.path}' {'is not a file' if self.path.exists() else 'does not exist'}")
         self._list: list[Any] | None = None
         # Of the first row of each block: where it starts, and the number of its line, from 1.
         self._offsets, self._lines = array("q"), array("q")
-        self._recent: Recent[int, list[tuple[int, bytes]]] = Recent(KEPT_BLOCKS, KEPT_BYTES)
+        # The block read last: neighbours are asked for one after the other. Replaced as a whole, for threads.
+        self._kept: tuple[int, list[tuple[int, bytes]]] = (-1, [])
         if is_list(self.path):
             self._list = _read_list(self.path)
             self._count = min(len(self._list), config.rows or len(self._list))
@@ -64,7 +63,8 @@ class JsonlSource:
         if not isinstance(fields, dict):
             raise DataError(f"{location}: a row must be a JSON object, got {type(fields).__name__}")
         name = fields.get("id")
-        return Row(str(location.rpartition("/")[2] if name is None else name), fields, self.folder, location)
+        row_id = str(location.rpartition("/")[2] if name is None else name)
+        return Row(row_id, fields, self.folder, location, self._confined)
 
     def matching(self, pattern: re.Pattern[bytes]) -> Iterator[int]:
         """Numbers of the rows whose line holds the pattern, in one pass over the file; of a list, every row's."""
@@ -95,12 +95,13 @@ class JsonlSource:
     def _line(self, index: int) -> tuple[int, bytes]:
         """Number and content of a row's line."""
         block, within = divmod(index, BLOCK)
-        lines = self._recent.get(block)
-        if lines is None:
+        kept, lines = self._kept
+        if kept != block:
             try:
                 lines = self._read(block)
             except OSError as error:
                 raise DataError(f"{self.path}, row {index}: cannot be read: {error.strerror}") from error
+            self._kept = block, lines
         if within >= len(lines):
             raise DataError(f"{self.path}, row {index}: the file has become shorter since it was opened")
         return lines[within]
@@ -109,8 +110,11 @@ class JsonlSource:
         with self.path.open("rb") as file:
             file.seek(self._offsets[block])
             numbered = ((number, line.rstrip()) for number, line in enumerate(file, self._lines[block]))
-            lines = list(islice((one for one in numbered if one[1]), BLOCK))
-        return self._recent.put(block, lines, sum(len(line) for _, line in lines))
+            return list(islice((one for one in numbered if one[1]), BLOCK))
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Without the block that is kept, whose lines may be long."""
+        return {**vars(self), "_kept": (-1, [])}
 
 
 def is_list(path: Path) -> bool:

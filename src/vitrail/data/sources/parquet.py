@@ -9,16 +9,53 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections import Counter
+from collections.abc import Hashable
 from dataclasses import dataclass
 from itertools import accumulate
 from pathlib import Path
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 from vitrail.contracts.errors import DataError, nearest
 from vitrail.contracts.messages import Row
 from vitrail.data.sources.config import ParquetConfig
 from vitrail.data.sources.files import files_of, missing_extra, one_line
-from vitrail.data.sources.recent import Recent
+
+K = TypeVar("K", bound=Hashable)
+V = TypeVar("V")
+
+
+class Recent(Generic[K, V]):
+    """At most `count` values of together at most `size` bytes, and always the last one, however large.
+
+    Threads may share it: what is kept is replaced as a whole. It is sent to other processes empty.
+    """
+
+    def __init__(self, count: int, size: int) -> None:
+        self.count, self.size = count, size
+        self._kept: tuple[tuple[K, V, int], ...] = ()
+
+    def get(self, key: K) -> V | None:
+        """The value, or None when it is no longer there."""
+        for kept, value, _ in self._kept:
+            if kept == key:
+                return value
+        return None
+
+    def put(self, key: K, value: V, size: int) -> V:
+        """Keeps a value of `size` bytes, and lets the oldest ones go."""
+        kept: list[tuple[K, V, int]] = []
+        left = self.size
+        for entry in ((key, value, size), *self._kept)[: self.count]:
+            left -= entry[2]
+            if left < 0 and kept:
+                break
+            kept.append(entry)
+        self._kept = tuple(kept)
+        return value
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {"count": self.count, "size": self.size, "_kept": ()}
+
 
 try:
     import pyarrow as pa
@@ -90,7 +127,7 @@ class ParquetSource:
             raise DataError(f"{location}: cannot be read: {one_line(error)}") from error
         name = fields.get("id")
         row_id = f"{path.name}:{number}" if name is None else str(name)
-        return Row(row_id, fields, self.config.pictures or path.parent, location)
+        return Row(row_id, fields, self.config.pictures or path.parent, location, not self.config.allow_outside)
 
     def _groups_of(self, file: int) -> list[Group]:
         path = self.files[file]

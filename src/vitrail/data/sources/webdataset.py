@@ -35,6 +35,7 @@ class WebDatasetSource:
     def __init__(self, config: WebDatasetConfig) -> None:
         """Scans the files. Raises DataError for one that is no uncompressed tar, or breaks off."""
         self.name = config.path.stem.strip("*-_ ") or config.path.parent.name
+        self._confined = not config.allow_outside
         self.files: list[Path] = []
         self._offsets: list[array[int]] = []
         left = config.rows
@@ -71,7 +72,8 @@ class WebDatasetSource:
         location = f"{path}: {stem}"
         fields = fields_of(parts, location)
         name = fields.get("id")
-        return Row(f"{path.stem}/{stem}" if name is None else str(name), fields, path.parent, location)
+        row_id = f"{path.stem}/{stem}" if name is None else str(name)
+        return Row(row_id, fields, path.parent, location, self._confined)
 
 
 def fields_of(parts: Mapping[str, Any], location: str) -> dict[str, Any]:

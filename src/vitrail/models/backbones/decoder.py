@@ -195,7 +195,5 @@ def supported(config: PretrainedConfig) -> None:
     """Raises RecipeError for what the loop would not compute as transformers does."""
     if config.model_type not in FAMILIES:
         raise RecipeError(f"model.backbone: model_type '{config.model_type}' is not one of {', '.join(FAMILIES)}")
-    if getattr(config, "quantization_config", None):
-        raise RecipeError("model.backbone: quantization_config is there, quantised weights are not read")
     if getattr(config, "attention_dropout", 0):
         raise RecipeError(f"model.backbone: attention_dropout is {config.attention_dropout}, only 0 is supported")

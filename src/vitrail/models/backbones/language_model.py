@@ -116,7 +116,7 @@ def again(function: Callable[..., Any], *given: Any, **named: Any) -> Any:
 def untrained(auto: Any, config: PretrainedConfig, attention: str, *, initialise: bool) -> PreTrainedModel:
     """A model with random weights, or with unset ones that the caller fills. auto: transformers' class for its kind."""
     with nullcontext() if initialise else no_init_weights():
-        lm: PreTrainedModel = auto.from_config(config, attn_implementation=attention)
+        lm: PreTrainedModel = auto.from_config(config, attn_implementation=attention, trust_remote_code=False)
     lm.tie_weights()
     return lm
 

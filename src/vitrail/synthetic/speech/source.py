@@ -72,9 +72,9 @@ class SpokenSource:
         """A phrase of the split; single words are in both, in other voices."""
         grow = self.config.grow if self.config.split == "train" else 0
         grown = min(1.0, index / grow) if grow else 1.0
-        most = 1 + round((self.config.words - 1) * grown)
+        count = dice.between(1, 1 + round((self.config.words - 1) * grown))
         while True:
-            words = tuple(dice.pick(tuple(WORDS)) for _ in range(dice.between(1, most)))
+            words = tuple(dice.pick(tuple(WORDS)) for _ in range(count))
             if len(words) == 1 or split_of(words) == self.config.split:
                 return words
 
