@@ -123,6 +123,15 @@ def test_a_folder_that_is_itself_a_link(data: Path) -> None:
     assert first(JsonlConfig(data.parent / "other" / "rows.jsonl"))
 
 
+def test_a_folder_is_looked_up_from_where_the_program_is(data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """`rows.jsonl` is read in two working directories, one after the other."""
+    for folder in (data, data.parent / "private"):
+        monkeypatch.chdir(folder)
+        (picture,) = folder.glob("**/[io]*.png")
+        jsonl(folder, str(picture.relative_to(folder)))
+        assert first(JsonlConfig(Path("rows.jsonl"))).image
+
+
 def test_so_are_videos_and_parts_of_messages(data: Path) -> None:
     path = data / "rows.jsonl"
     parts = [{"type": "video", "video": "../private/out.mp4"}, {"type": "text", "text": "Why?"}]

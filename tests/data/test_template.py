@@ -66,8 +66,8 @@ def pictures(path: Path) -> list[str]:
 
 
 def opened(path: Path) -> list[Row]:
-    """Rows as a run reads them; every picture must open."""
-    source = JsonlSource(JsonlConfig(path))
+    """Rows as a run reads them that lets them name any file; every picture must open."""
+    source = JsonlSource(JsonlConfig(path, allow_outside=True))
     assert dialect_of(source) == "tags"
     found = [source.row(index) for index in range(len(source))]
     for row in found:

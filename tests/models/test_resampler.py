@@ -118,7 +118,7 @@ def official(resampler: Resampler, features: Tensor, rows: int, columns: int) ->
 @pytest.mark.parametrize("published", [QWEN_VL, MINICPM], ids=["Qwen-VL", "MiniCPM-V 2.5"])
 def test_it_is_the_published_one_view_by_view(published: ResamplerConfig) -> None:
     torch.manual_seed(0)
-    resampler = Resampler(dataclasses.replace(published, width=32, heads=4), 20, 24, merge=1)
+    resampler = Resampler(dataclasses.replace(published, width=32, heads=4), 20, 24, patches_per_token=1)
     for parameter in resampler.parameters():
         nn.init.normal_(parameter, std=0.3)
     features, stream = torch.randn(44, 20), stream_of(*GRIDS)
@@ -135,7 +135,7 @@ def test_it_is_the_published_one_view_by_view(published: ResamplerConfig) -> Non
 )
 def test_published_sizes(published: ResamplerConfig, encoder: int, parameters: int) -> None:
     with torch.device("meta"):
-        made = Resampler(published, encoder, 4096, merge=1)
+        made = Resampler(published, encoder, 4096, patches_per_token=1)
     assert sum(parameter.numel() for parameter in made.parameters()) == parameters
 
 
@@ -144,7 +144,7 @@ def test_the_order_of_patches_says_nothing_and_their_positions_all() -> None:
     features, stream, order = torch.randn(15, 8), stream_of((5, 3)), torch.randperm(15)
     moved = dataclasses.replace(stream, positions=stream.positions[order])
     for where in ("resized", "own", "none"):
-        resampler = Resampler(ResamplerConfig(queries=(2, 2), heads=2, key_positions=where), 8, 16, merge=1)
+        resampler = Resampler(ResamplerConfig(queries=(2, 2), heads=2, key_positions=where), 8, 16, patches_per_token=1)
         tokens = resampler(features, stream)
         torch.testing.assert_close(resampler(features[order], moved), tokens, atol=1e-5, rtol=1e-5)
         assert torch.allclose(resampler(features, moved), tokens, atol=1e-3) == (where == "none")
@@ -257,13 +257,13 @@ def test_recipes_that_cannot_be(tmp_path: Path, tiny_recipe_text: str, overrides
 )
 def test_widths_that_do_not_fit_together(settings: dict[str, Any], said: str) -> None:
     with pytest.raises(RecipeError, match=said):
-        Resampler(ResamplerConfig(**{"heads": 2, **settings}), 8, 16, merge=1)
+        Resampler(ResamplerConfig(**{"heads": 2, **settings}), 8, 16, patches_per_token=1)
 
 
 def test_parts_may_be_left_out() -> None:
     without = dict.fromkeys(("kv_projection", "out_projection", "query_norm", "key_norm", "out_norm"), False)
     config = ResamplerConfig(queries=(1, 2), heads=2, **without)
-    resampler = Resampler(config, 16, 16, merge=1)
+    resampler = Resampler(config, 16, 16, patches_per_token=1)
     assert {name.partition(".")[0] for name, _ in resampler.named_parameters()} == {
         "queries", "query", "key", "value", "attention_out"
     }  # fmt: skip

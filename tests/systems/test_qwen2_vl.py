@@ -195,8 +195,8 @@ LIMITS = {
     "none said": ({}, 4, 1280),
     "in pixels": ({"min_pixels": 3136, "max_pixels": 12845056}, 4, 16384),
     "under size": ({"size": {"shortest_edge": 50_000, "longest_edge": 100_000}}, 64, 127),
-    "under size, before those in pixels": (
-        {"size": {"shortest_edge": 3136, "longest_edge": 7840}, "max_pixels": 1},
+    "in pixels, before those under size": (
+        {"size": {"shortest_edge": 3136, "longest_edge": 100_000}, "max_pixels": 7840},
         4,
         10,
     ),

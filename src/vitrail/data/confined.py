@@ -27,7 +27,7 @@ def check_inside(path: Path, folder: Path | None, where: str) -> None:
             f"{where}: '{path}' is a file of this machine, and the rows come from elsewhere: set the source's "
             f"`pictures:` to the folder of such files, or `{ALLOW}`"
         )
-    root = _real(str(folder))
+    root = _real(os.path.abspath(folder))
     if real != root and not real.startswith(root.rstrip(os.sep) + os.sep):
         link = f", a link to '{real}'," if real != os.path.abspath(path) else ""
         raise MediaError(

@@ -215,16 +215,16 @@ def digests(batch: Batch) -> list[str]:
     text = batch.text
     made = [blake2b(digest_size=12) for _ in batch.sample_ids]
     for values in (text.ids, text.labels, text.weights, text.positions.reshape(-1, len(text.ids)).mT):
-        for digest, part in zip(made, values.split(text.segments.lengths), strict=False):
-            digest.update(part.contiguous().cpu().numpy().tobytes())
+        for digest, part in zip(made, values.cpu().split(text.segments.lengths), strict=False):
+            digest.update(part.contiguous().numpy().tobytes())
     begins = [0]
     for length in text.segments.lengths:
         begins.append(begins[-1] + length)
     for name, stream in sorted(batch.media.items()):
-        parts = [values.split(stream.segments.lengths) for values in (stream.values, stream.positions)]
+        parts = [values.cpu().split(stream.segments.lengths) for values in (stream.values, stream.positions)]
         for link, *seen in zip(stream.links, *parts, strict=True):
             digest = made[link.segment]
             digest.update(f"{name} {link.start - begins[link.segment]}".encode())
             for values in seen:
-                digest.update(values.contiguous().cpu().numpy().tobytes())
+                digest.update(values.contiguous().numpy().tobytes())
     return [digest.hexdigest() for digest in made]
