@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -173,6 +173,11 @@ class Conversation:
     def media(self) -> tuple[MediaPart, ...]:
         """Every picture, video and sound, in reading order."""
         return tuple(part for message in self.messages for part in message.parts if isinstance(part, MediaPart))
+
+    def up_to_answer(self, count: int) -> Conversation:
+        """The same up to its answer of that number, from 1."""
+        ends = [number + 1 for number, one in enumerate(self.messages) if one.role == "assistant"]
+        return replace(self, messages=self.messages[: ends[count - 1]])
 
 
 def is_url(given: object) -> bool:

@@ -223,12 +223,6 @@ def without_media(conversation: Conversation, keep: int = 0) -> Conversation:
     return with_parts(conversation, kept)
 
 
-def first_answers(conversation: Conversation, count: int) -> Conversation:
-    """The same up to its answer of that number, from 1."""
-    ends = [number + 1 for number, one in enumerate(conversation.messages) if one.role == "assistant"]
-    return replace(conversation, messages=conversation.messages[: ends[count - 1]])
-
-
 def _where(conversation: Conversation) -> str:
     return conversation.location or conversation.id
 
@@ -318,7 +312,7 @@ def _with_shorter_text(
     """Cut at the pack's end; of an encoder-decoder's answers the first ones that fit, the first cut if it must be."""
     if sample.target is not None:
         for count in range(len(sample.segments) - 1, 0, -1):
-            sample = encode(first_answers(conversation, count), sample.source, most_tokens)
+            sample = encode(conversation.up_to_answer(count), sample.source, most_tokens)
             if _fits(sample, pack):
                 return replace(sample, outcome="text_cut")
     return cut(sample, pack.length) if sample.patches <= pack.patches else None
