@@ -52,7 +52,7 @@ def test_drawing_writes_rows_that_train_as_ones_own(run: Run, tmp_path: Path) ->
     assert len((tmp_path / "drawn" / "train.jsonl").read_text().splitlines()) == 5
     status, out, _ = run("show", "demo", "--at", "sample", "data.train=drawn/train.jsonl")
     assert status == 0
-    assert "[picture 64 x 64 px" in out
+    assert "[vision 64 x 64 px" in out
 
 
 @pytest.mark.parametrize("hop", ["row", "conversation", "sample", "pack", "batch", "terms"])

@@ -39,7 +39,9 @@ def test_recipe_is_read_and_built(name: str) -> None:
     grid = read_recipe(name, tiny).value.model.positions.kind == "mrope"
     recipe = read_recipe(name, [*tiny, *(["model.positions.sections=[2, 3, 3]"] if grid else [])]).value
     tokenizer = build.build_tokenizer(recipe.model.backbone, recipe.prompt)
-    model = build.build_model(recipe.model, tokenizer.vocabulary, recipe.seed)
+    model = build.build_model(
+        recipe.model, tokenizer.vocabulary, recipe.seed, objectives=build.objectives_of(recipe.stages).values()
+    )
     trained = {component for stage in recipe.stages for component in stage.train}
     assert trained <= {child for child, _ in model.named_children()}
 

@@ -52,24 +52,24 @@ class Apart(Everywhere):
 class Centred(nn.Module):
     """Takes the mean over all tokens of the pack away."""
 
-    def __init__(self, encoder_width: int, backbone_width: int, merge: int) -> None:
+    def __init__(self, encoder_width: int, backbone_width: int, patches_per_token: int) -> None:
         super().__init__()
-        self.merge, self.layer = merge, nn.Linear(encoder_width, backbone_width)
+        self.many, self.layer = patches_per_token, nn.Linear(encoder_width, backbone_width)
 
     def forward(self, features, stream):
-        tokens = self.layer(features.unflatten(0, (-1, self.merge**2)).mean(1))
+        tokens = self.layer(features.unflatten(0, (-1, self.many)).mean(1))
         return tokens - tokens.mean(0)
 
 
 class Gated(Centred):
     """What it would let through of the others waits behind a gate that is closed before training."""
 
-    def __init__(self, encoder_width: int, backbone_width: int, merge: int) -> None:
-        super().__init__(encoder_width, backbone_width, merge)
+    def __init__(self, encoder_width: int, backbone_width: int, patches_per_token: int) -> None:
+        super().__init__(encoder_width, backbone_width, patches_per_token)
         self.gate = nn.Parameter(torch.zeros(()))
 
     def forward(self, features, stream):
-        tokens = self.layer(features.unflatten(0, (-1, self.merge**2)).mean(1))
+        tokens = self.layer(features.unflatten(0, (-1, self.many)).mean(1))
         return tokens + self.gate * tokens.mean(0)
 
 
@@ -89,14 +89,14 @@ class Sly(Centred):
     """Right on the way forward, wrong on the way back."""
 
     def forward(self, features, stream):
-        return Backward.apply(self.layer(features.unflatten(0, (-1, self.merge**2)).mean(1)))
+        return Backward.apply(self.layer(features.unflatten(0, (-1, self.many)).mean(1)))
 
 
 class Dropped(Centred):
     """Leaves values out by chance."""
 
     def forward(self, features, stream):
-        tokens = self.layer(features.unflatten(0, (-1, self.merge**2)).mean(1))
+        tokens = self.layer(features.unflatten(0, (-1, self.many)).mean(1))
         return nn.functional.dropout(tokens, 0.5, self.training)
 
 
@@ -104,7 +104,7 @@ class Noisy(Centred):
     """Never the same twice."""
 
     def forward(self, features, stream):
-        tokens = self.layer(features.unflatten(0, (-1, self.merge**2)).mean(1))
+        tokens = self.layer(features.unflatten(0, (-1, self.many)).mean(1))
         return tokens + torch.randn_like(tokens)
 
 
@@ -140,12 +140,13 @@ def test_what_is_right_passes(verify: Verify) -> None:
         assert pack.samples >= 2
         assert pack.pictured >= 2
         assert pack.loss <= LOSS_TOLERANCE
-        assert list(pack.components) == ["encoder", "projector", "backbone"]
-        for one in pack.components.values():
+        assert list(pack.components) == ["encoder", "projector", "fusion", "backbone"]
+        for name, one in pack.components.items():
             assert one.output is not None
             assert one.output <= TOLERANCE
-            assert one.gradient is not None
-            assert one.gradient <= TOLERANCE
+            # A splice has no weights.
+            assert (one.gradient is None) == (name == "fusion")
+            assert (one.gradient or 0.0) <= TOLERANCE
 
 
 @pytest.mark.parametrize(
@@ -161,7 +162,7 @@ def test_what_is_right_passes(verify: Verify) -> None:
 def test_other_models_and_packs_pass(verify: Verify, change: str) -> None:
     found = verify(change)
     assert found.finding == ""
-    assert all(one.gradient is not None for one in found.packs[0].components.values())
+    assert [name for name, one in found.packs[0].components.items() if one.gradient is None] == ["fusion"]
 
 
 @pytest.mark.parametrize(
