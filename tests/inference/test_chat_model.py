@@ -170,7 +170,7 @@ def test_a_follow_up_question_sees_what_was_said(chat: ChatModel, pixels: np.nda
         ((["What?"],), DataError, "messages: 'messages' must be a list of turns"),
         (([{"role": "usr", "content": "What?"}],), DataError, "unknown role 'usr' (did you mean 'user'?)"),
         (([{"role": "user", "content": None}],), DataError, "a turn's text must be a string"),
-        (([{"role": "user", "content": [{"type": "audio"}]}],), DataError, "unknown part type 'audio'"),
+        (([{"role": "user", "content": [{"type": "smell"}]}],), DataError, "unknown part type 'smell'"),
         (([{"role": "assistant", "content": "Hello."}],), DataError, "must end with a user's turn"),
         (([Message("system", (TextPart("Be kind."),))],), DataError, "must end with a user's turn"),
         (("no/such.png", "What?"), MediaError, "picture 'no/such.png' does not exist"),

@@ -170,7 +170,7 @@ def test_the_language_is_compared_with_the_model_as_it_came(done: Path, tiny_rec
 def test_an_adapter_that_does_not_fit_is_one_line(done: Path, tiny_recipe_file: Path, tmp_path: Path) -> None:
     for lora, said in (
         (f"{{rank: 2, alpha: 8, weights: {done}}}", "lora.alpha is 8, the adapter in .* has 4"),
-        (f"{{rank: 4, alpha: 4, weights: {done}}}", r"is \[2, "),
+        (f"{{rank: 4, alpha: 4, weights: {done}}}", "lora.rank is 4, the adapter in .* has 2"),
         (f"{{rank: 2, alpha: 4, weights: {tmp_path}}}", "holds no adapter"),
     ):
         recipe = recipe_of(tiny_recipe_file, f"model.backbone.lora={lora}")

@@ -104,7 +104,7 @@ def one_picture(config: NativeResolutionConfig, rows: int, columns: int) -> tupl
     text = TextStream(ids, nothing.long(), nothing, torch.arange(len(ids)), Segments((len(ids),)))
     at = ids.eq(PICTURE).nonzero().squeeze(1)
     stream = MediaStream(torch.from_numpy(patches), torch.from_numpy(positions), Segments((len(patches),)), at)
-    return inputs, Batch(text, stream, ("",), ("",), 0.0)
+    return inputs, Batch({"text": text, "vision": stream}, ("",), ("",), 0.0)
 
 
 @pytest.mark.parametrize("form", FORMS.values(), ids=FORMS.keys())
