@@ -242,6 +242,7 @@ training: {{dtype: float32, device: cpu, threads: 1, compile: 'off'}}
 """
 
 
+@pytest.mark.long
 def test_it_learns_to_look(tmp_path: Path) -> None:
     """Captions of a single shape, in unseen pictures: with pictures the loss falls below what words alone come to."""
     path = tmp_path / "learns.yaml"
