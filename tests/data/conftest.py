@@ -16,7 +16,7 @@ from vitrail.data.config import JsonlConfig
 from vitrail.data.encode import Encode
 from vitrail.data.sources.jsonl import JsonlSource
 from vitrail.media.config import NativeResolutionConfig
-from vitrail.media.rule import vision_alone
+from vitrail.media.rule import media_rule
 from vitrail.models.backbones.tokenizer import byte_tokenizer
 from vitrail.prompts.templates import template
 
@@ -26,7 +26,7 @@ def encode() -> Encode:
     """Bytes, the short chat format, and one token for 8 x 8 px."""
     chat = template("terse")
     media = NativeResolutionConfig(patch=4, merge=2, min_tokens=1, max_tokens=64)
-    return Encode(vision_alone(media), chat, byte_tokenizer(chat.specials))
+    return Encode({"vision": media_rule(media)}, chat, byte_tokenizer(chat.specials))
 
 
 @pytest.fixture(scope="session")

@@ -14,7 +14,7 @@ from vitrail.data.collate import collate, pack_window
 from vitrail.data.config import PackConfig
 from vitrail.data.encode import Encode, cut, fitted, spans
 from vitrail.media.config import NativeResolutionConfig
-from vitrail.media.rule import vision_alone
+from vitrail.media.rule import media_rule
 from vitrail.models.backbones.tokenizer import byte_tokenizer
 from vitrail.prompts.templates import template
 
@@ -23,7 +23,7 @@ START, CHOSEN = 7, template("text_to_text")
 
 @pytest.fixture(scope="module")
 def encode() -> Encode:
-    rules = vision_alone(NativeResolutionConfig(patch=8, merge=2))
+    rules = {"vision": media_rule(NativeResolutionConfig(patch=8, merge=2))}
     return Encode(rules, CHOSEN, byte_tokenizer(CHOSEN.specials), start=START)
 
 

@@ -24,7 +24,7 @@ from vitrail.inference.chat_model import ChatModel, conversation
 from vitrail.inference.config import GenerationConfig
 from vitrail.inference.engine import Engine
 from vitrail.media.config import TilesConfig
-from vitrail.media.rule import vision_alone
+from vitrail.media.rule import media_rule
 from vitrail.models.assembled import MultimodalModel
 
 Make = Callable[..., MultimodalModel]
@@ -136,7 +136,7 @@ def test_without_media_leaves_the_pictures_out(chat: ChatModel, pixels: np.ndarr
 
 
 def test_a_picture_that_is_asked_about_may_have_more_tiles(tiny_model: Make, tiny_encode: Encode) -> None:
-    media = vision_alone(TilesConfig(patch=8, merge=2, tile=32, max_tiles=1, max_tiles_in_use=4))
+    media = {"vision": media_rule(TilesConfig(patch=8, merge=2, tile=32, max_tiles=1, max_tiles_in_use=4))}
     chat = ChatModel(tiny_model(5).eval(), replace(tiny_encode, media=media))
     wide = np.zeros((64, 64, 3), np.uint8)
     asked = conversation((wide, "What?"))

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from vitrail.contracts.messages import AudioPart, ImagePart, MediaPart, VideoPart
 from vitrail.contracts.samples import View
 from vitrail.media.config import NativeResolutionConfig, TilesConfig
-from vitrail.media.rule import media_rule, vision_alone
+from vitrail.media.rule import media_rule
 
 CONFIG = NativeResolutionConfig(patch=4, merge=2, min_tokens=1, max_tokens=600)
 
@@ -47,7 +47,6 @@ def test_a_view_states_the_grid_of_its_tokens() -> None:
 )
 def test_pictures_and_videos_are_read_and_sounds_are_not(part: MediaPart, read: bool) -> None:
     assert media_rule(CONFIG).reads(part) == read
-    assert list(vision_alone(CONFIG)) == ["vision"]
 
 
 def test_positions_are_those_of_the_patches_as_they_are_laid_out() -> None:

@@ -12,7 +12,7 @@ from vitrail.data.collate import collate
 from vitrail.data.dialects import to_conversation
 from vitrail.data.encode import Encode
 from vitrail.media.config import NativeResolutionConfig
-from vitrail.media.rule import vision_alone
+from vitrail.media.rule import media_rule
 from vitrail.models.backbones.tokenizer import small_tokenizer
 from vitrail.prompts.config import PictureConfig, PromptConfig
 from vitrail.prompts.templates import template
@@ -28,7 +28,7 @@ from vitrail.training.objectives.embedding_alignment import tokens_on
 def words() -> Encode:
     """Tokens of several letters, media tokens of 28 px, and a row break between their rows."""
     chat = template("terse")
-    media = vision_alone(NativeResolutionConfig(patch=14, merge=2, min_tokens=1, max_tokens=120))
+    media = {"vision": media_rule(NativeResolutionConfig(patch=14, merge=2, min_tokens=1, max_tokens=120))}
     prompt = PromptConfig(template="terse", picture=PictureConfig(row_break="<|row|>"))
     return Encode(media, chat, small_tokenizer((*chat.specials, "<|row|>")), prompt)
 

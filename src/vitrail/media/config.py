@@ -178,11 +178,6 @@ class LogMelConfig:
         return round(self.seconds * FRAMES_A_SECOND)
 
     @property
-    def view_tokens(self) -> int:
-        """Tokens of the longest view, where `merge` features become one."""
-        return self.view_frames // (self.stride * self.merge)
-
-    @property
     def patch_values(self) -> int:
         """Numbers in one frame."""
         return self.bands

@@ -37,11 +37,6 @@ def media_rule(
     return Vision(picture_rule(config), frames, token_grid)
 
 
-def vision_alone(config: NativeResolutionConfig | TilesConfig) -> Mapping[str, MediaRule]:
-    """The rules of a model that reads pictures and nothing else."""
-    return {VISION: media_rule(config)}
-
-
 def default_rules() -> Mapping[str, MediaRule]:
     """What media become where no model says it."""
     return {VISION: media_rule(NativeResolutionConfig()), "audio": media_rule(LogMelConfig())}
