@@ -17,7 +17,6 @@ def run(
 ) -> Callable[..., tuple[int, str, str]]:
     """Runs `vitrail` with the given arguments, in an empty folder; returns status, stdout, stderr."""
     monkeypatch.chdir(tmp_path)
-    monkeypatch.delenv("VITRAIL_DEBUG", raising=False)
 
     def call(*arguments: str) -> tuple[int, str, str]:
         monkeypatch.setattr(sys, "argv", ["vitrail", *arguments])

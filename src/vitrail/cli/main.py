@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from typing import Annotated
 
@@ -38,31 +37,30 @@ def options(
     version: Annotated[bool, typer.Option("--version", help="Print the version and exit.")] = False,
 ) -> None:
     """Assemble, train, measure and talk to multimodal language models."""
+    # `main` has taken `--debug` already; here it is for the help.
+    del debug
     if version:
         from importlib import metadata
 
         typer.echo(metadata.version("vitrail"))
         raise typer.Exit
-    if debug:
-        os.environ["VITRAIL_DEBUG"] = "1"
 
 
 def main() -> None:
     """Runs the command line. A user's mistake is one line on stderr and exit status 2; `--debug` shows the trace."""
     # `--debug` is taken wherever it stands: people add it to the end of the line that failed.
+    debug = "--debug" in sys.argv[1:]
     arguments = [argument for argument in sys.argv[1:] if argument != "--debug"]
-    if len(arguments) < len(sys.argv) - 1:
-        arguments.insert(0, "--debug")
     try:
         app(args=arguments, prog_name="vitrail")
     except VitrailError as error:
-        if os.environ.get("VITRAIL_DEBUG"):
+        if debug:
             raise
         rank, _ = launched()
         if not isinstance(error, ElsewhereError):
             typer.secho(f"{f'rank {rank}: ' * bool(rank)}error: {error}", fg="red", err=True)
         sys.exit(2)
     except KeyboardInterrupt:
-        if os.environ.get("VITRAIL_DEBUG"):
+        if debug:
             raise
         sys.exit(130)
