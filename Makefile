@@ -29,10 +29,10 @@ demo: $(READY)
 
 # Two processes of one thread each (tests/conftest.py): the tensors of tests gain nothing from more.
 test: $(TOOLS)
-	$(BIN)/python -m pytest -q -n 2
+	$(BIN)/python -m pytest -q -n 2 --dist loadgroup
 
 test-all: $(TOOLS)
-	$(BIN)/python -m pytest -q -n 2 -m "long or not long"
+	$(BIN)/python -m pytest -q -n 2 --dist loadgroup -m "long or not long"
 
 check: $(TOOLS)
 	$(BIN)/ruff check .

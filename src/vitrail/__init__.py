@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from vitrail.contracts.errors import (
     DataError,
+    ElsewhereError,
     MediaError,
     MissingExtraError,
     RecipeError,
@@ -33,6 +34,7 @@ __all__ = [
     "AudioPart",
     "ChatModel",
     "DataError",
+    "ElsewhereError",
     "GenerationConfig",
     "ImagePart",
     "MediaError",

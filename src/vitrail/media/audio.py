@@ -164,14 +164,10 @@ def _opened(part: AudioPart) -> Iterator[tuple[Recording, Iterator[NDArray[np.fl
         if not isinstance(given, bytes | str | Path):
             raise MediaError(f"a sound must be a file, bytes or samples, got {type(given).__name__}")
         with io.BytesIO(given) if isinstance(given, bytes) else Path(given).open("rb") as file:
-            if _is_wav(part, file):
-                try:
-                    head = wav.read_header(file)
-                except wav.OtherCodingError:
-                    pass  # mu-law and its like: soundfile has them
-                else:
-                    yield _within(part, Recording(head.frames, head.rate, head.channels)), wav.read_blocks(file, head)
-                    return
+            head = wav.read_header(file) if _is_wav(part, file) else None
+            if head is not None:
+                yield _within(part, Recording(head.frames, head.rate, head.channels)), wav.read_blocks(file, head)
+                return
             file.seek(0)
             with _soundfile(part).SoundFile(file) as sound:
                 found = _within(part, Recording(int(sound.frames), int(sound.samplerate), int(sound.channels)))

@@ -22,10 +22,6 @@ BLOCK = 2**18
 """Samples of each channel that are converted at once."""
 
 
-class OtherCodingError(ValueError):
-    """The samples are coded in a way that is not read here."""
-
-
 @dataclass(frozen=True)
 class WavHeader:
     """rate: samples a second. frames: samples of each channel. width: bytes of one. start: of the samples, bytes."""
@@ -43,8 +39,11 @@ def is_wav(head: bytes) -> bool:
     return head[:4] == b"RIFF" and head[8:12] == b"WAVE"
 
 
-def read_header(file: BinaryIO) -> WavHeader:
-    """From the start of a file. Raises ValueError for a broken one, OtherCodingError for a coding of another kind."""
+def read_header(file: BinaryIO) -> WavHeader | None:
+    """From the start of a file; None where the samples are coded in a way that is not read here (mu-law and its like).
+
+    Raises ValueError for a broken one.
+    """
     size = file.seek(0, io.SEEK_END)
     file.seek(12)
     coding: tuple[int, int, int, int] | None = None
@@ -55,6 +54,8 @@ def read_header(file: BinaryIO) -> WavHeader:
         name, length = head[:4], int.from_bytes(head[4:], "little")
         if name == b"fmt ":
             coding = _coding(file.read(min(length, 40)))
+            if coding is None:
+                return None
             file.seek(length - min(length, 40) + length % 2, io.SEEK_CUR)
         elif name == b"data":
             if coding is None:
@@ -69,7 +70,7 @@ def read_header(file: BinaryIO) -> WavHeader:
     raise ValueError("its header is broken off")
 
 
-def _coding(chunk: bytes) -> tuple[int, int, int, int]:
+def _coding(chunk: bytes) -> tuple[int, int, int, int] | None:
     """Kind, channels, rate and bytes of a sample."""
     if len(chunk) < 16:
         raise ValueError("its header is broken off")
@@ -77,7 +78,7 @@ def _coding(chunk: bytes) -> tuple[int, int, int, int]:
     if kind == EXTENSIBLE and len(chunk) >= 26:
         kind = int.from_bytes(chunk[24:26], "little")
     if (kind, bits) not in {(PCM, 8), (PCM, 16), (PCM, 24), (PCM, 32), (FLOATS, 32), (FLOATS, 64)}:
-        raise OtherCodingError(f"coding {kind} of {bits} bits")
+        return None
     return kind, channels, rate, bits // 8
 
 
