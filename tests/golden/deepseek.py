@@ -39,15 +39,15 @@ def of_sam(model: MultimodalModel, batch: Batch) -> dict[str, Tensor]:
     hidden, views = Hidden(encoder), len(batch.media[HIGH].segments.lengths)
     features = encoder(stream)
     found = {
-        f"hidden.{number}": in_reading_order(state, stream, classes=False)
-        for number, state in enumerate(hidden.states)
+        f"hidden.{number}": in_reading_order(state, stream, classes=False) for number, state in enumerate(hidden.states)
     }
-    found["last"], early = in_reading_order(features, stream, classes=False).chunk(2, 2)
+    neck = projector.config.early
+    found["last"] = in_reading_order(features[:, :neck], stream, classes=False)
     gate = projector.early_gate.clone()
     found["features"] = projector(features, stream).unflatten(0, (views, -1))
     projector.early_gate.zero_()
     found["last_proj"] = projector(features, stream).unflatten(0, (views, -1))
-    # The early path alone: the same features in the other place.
-    found["early_proj"] = projector(torch.cat([early, early], 2).flatten(0, 1), stream).unflatten(0, (views, -1))
+    projector.early_gate.fill_(1.0)
+    found["early_proj"] = projector(features, stream).unflatten(0, (views, -1)) - found["last_proj"]
     projector.early_gate.copy_(gate)
     return found

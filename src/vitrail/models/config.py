@@ -125,13 +125,14 @@ class DownsampleConfig:
     channels: tuple[int, int] = (512, 1024)
     """Behind the first convolution, and of the tokens; the latter are of the backbone's width unless another projector
     joins them."""
-    early: bool = True
-    """The features come with those of an early block beside them (`encoder.early_neck`): these go the same way and are
-    added, times a learnt number that starts at 0."""
+    early: int | None = 256
+    """The features come with those of an early block behind them (`encoder.early`): these go the same way, after a neck
+    that makes them as wide as the others, so wide, and are added, times a learnt number that starts at 0. Null for
+    features without."""
 
     def __post_init__(self) -> None:
-        if min(*self.grid, *self.channels) < 1:
-            raise ValueError("grid, [rows, columns], and channels must be at least 1")
+        if min(*self.grid, *self.channels, self.early or 1) < 1:
+            raise ValueError("grid, [rows, columns], channels and early must be at least 1")
 
     @property
     def token_grid(self) -> tuple[int, int]:

@@ -91,8 +91,8 @@ def read(official: Official) -> ModelSpec:
         streams={
             HIGH: StreamConfig(
                 large,
-                replace(sam.encoder_of(high, LAYOUT), early_neck=True),
-                DownsampleConfig(grid=encoder.position_table, channels=(2 * neck, 4 * neck)),
+                replace(sam.encoder_of(high, LAYOUT), early=True),
+                DownsampleConfig(grid=encoder.position_table, channels=(2 * neck, 4 * neck), early=neck),
             )
         },
     )
@@ -144,12 +144,12 @@ def two_stream_obstacles(spec: ModelSpec) -> list[str]:
         return [*found, f"model.projector is {model.projector.kind}, the layout has joined"]
     high, where = model.streams[name], f"model.streams.{name}"
     found += sam.obstacles(high.encoder, f"{where}.encoder")
-    if isinstance(high.encoder, VisionTransformerConfig) and not high.encoder.early_neck:
-        found.append(f"{where}.encoder.early_neck is False, the layout has one")
+    if isinstance(high.encoder, VisionTransformerConfig) and not high.encoder.early:
+        found.append(f"{where}.encoder.early is False, the layout has True")
     if not isinstance(high.projector, DownsampleConfig):
         found.append(f"{where}.projector is {high.projector.kind}, the layout has downsample")
-    elif not high.projector.early:
-        found.append(f"{where}.projector.early is False, the layout has True")
+    elif isinstance(high.encoder, VisionTransformerConfig) and high.projector.early != high.encoder.neck:
+        found.append(f"{where}.projector.early is {high.projector.early}, the layout has the neck's width")
     found += deepseek_vl.media_obstacles(high.media, f"{where}.media", ("larger",))
     if isinstance(high.media, PaddedConfig) and isinstance(model.media, PaddedConfig):
         found += deepseek_vl.media_obstacles(model.media, "model.media", (), high.media.colour)
@@ -203,12 +203,12 @@ def key_map(name: str, spec: ModelSpec) -> KeyMap:
     stream = name_of(spec.model)
     projector, encoder = f"{stream}_projector.", f"{stream}_encoder."
     if name.startswith(projector):
-        return same(HIGH_PROJECTOR[name.removeprefix(projector)])
+        inside = name.removeprefix(projector)
+        if inside.startswith(EARLY):
+            return before("model.high_res_vision_neck.", sam.in_neck(inside.removeprefix(EARLY), sam.NECK))
+        return same(HIGH_PROJECTOR[inside])
     if not name.startswith(encoder):
         return deepseek_vl.in_layout(name, spec, OUTSIDE)
-    inside = name.removeprefix(encoder)
-    if inside.startswith(EARLY):
-        return before("model.high_res_vision_neck.", sam.in_neck(inside.removeprefix(EARLY), sam.NECK))
-    high = high_of(spec.model)
+    inside, high = name.removeprefix(encoder), high_of(spec.model)
     assert isinstance(high.encoder, VisionTransformerConfig), "obstacles come first"
     return before("model.high_res_vision_model.", sam.key_map(inside, EncoderSpec(high.encoder, high.media)))

@@ -60,11 +60,6 @@ OUTSIDE = {
         "projector.out": "aligner.layers.1",
     },
 }
-HIGH_PROJECTOR = {
-    "halvings.0.weight": "downsamples.0.weight",
-    "halvings.1.weight": "downsamples.1.weight",
-    "early_gate": "hd_alpha_downsamples",
-}
 
 
 def read(official: Official) -> ModelSpec:
@@ -299,7 +294,7 @@ def key_map(name: str, spec: ModelSpec) -> KeyMap:
         return same(f"{OUTSIDE[kind][module]}.{ending}")
     large = "vision_model.vision_tower_high.vision_tower."
     if kind == HYBRID and name.startswith(f"{stream}_projector."):
-        return same(large + HIGH_PROJECTOR[name.removeprefix(f"{stream}_projector.")])
+        return before(large, towers.in_high_projector(name.removeprefix(f"{stream}_projector.")))
     if kind == HYBRID and name.startswith(f"{stream}_encoder."):
         return before(large, towers.in_sam(name.removeprefix(f"{stream}_encoder."), high_of(model)))
     small = "vision_model.vision_tower_low.vision_tower." if kind == HYBRID else "vision_model.vision_tower."

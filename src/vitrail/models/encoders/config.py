@@ -61,8 +61,8 @@ class VisionTransformerConfig:
     filled up with zeros, which are seen (SAM). For views of the table's own shape."""
     neck: int | None = None
     """Width of the features behind two convolutions, each normed; null for those of the blocks (SAM)."""
-    early_neck: bool = False
-    """The features of the first full block, behind a neck of their own, lie beside those of the last (DeepSeek-VL)."""
+    early: bool = False
+    """Beside the features, behind them, lie those of the first full block, without a neck (DeepSeek-VL)."""
     layer: int = -1
     """Whose output the features are: -1 the last block's, -2 that of the one before it."""
     pooling: Literal["none", "class", "attention"] = "none"
@@ -90,8 +90,8 @@ class VisionTransformerConfig:
             raise ValueError("relative: true needs a position_table, rope: none and no class token")
         if self.neck is not None and (self.final_norm or self.pooling != "none" or self.class_token != "none"):
             raise ValueError("a neck goes with no final_norm, no pooling and no class token")
-        if self.early_neck and (self.neck is None or not self.full_blocks):
-            raise ValueError("early_neck: true needs a neck, and full_blocks")
+        if self.early and (not self.full_blocks or self.class_token != "none"):
+            raise ValueError("early: true needs full_blocks, and no class token")
 
 
 @dataclass(frozen=True)

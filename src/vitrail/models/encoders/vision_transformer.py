@@ -45,7 +45,7 @@ class VisionTransformer(nn.Module):
         """patch_values: numbers in one frame of a patch, 3 x patch x patch."""
         super().__init__()
         self.config = config
-        self.width = (config.neck or config.width) * (1 + config.early_neck)
+        self.width = (config.neck or config.width) + config.early * config.width
         self.stem = PatchStem(patch_values, config.width, config.frames, bias=config.stem_bias)
         if config.stem_norm != "none":
             self.stem_norm = norm(config.norm, config.width, config.norm_eps)
@@ -61,8 +61,6 @@ class VisionTransformer(nn.Module):
             self.final_norm = norm(config.norm, config.width, config.norm_eps)
         if config.neck:
             self.neck = Neck(config.width, config.neck, config.norm_eps)
-        if config.neck and config.early_neck:
-            self.early_neck = Neck(config.width, config.neck, config.norm_eps)
         if config.pooling != "none":
             self.pool = ClassPooling(config) if config.pooling == "class" else AttentionPooling(config)
 
@@ -78,16 +76,15 @@ class VisionTransformer(nn.Module):
     def forward(self, stream: MediaStream) -> Tensor:
         """Features of every patch, and of every class token where they are kept."""
         depth = len(self.blocks) + 1 + self.config.layer
-        if self.config.early_neck:
-            early = min(min(self.config.full_blocks) + 1, depth)
-            x, segments = self._embedded(stream)
-            x = self._through(x, stream, segments, range(early))
-            last = self._through(x, stream, segments, range(early, depth))
-            planes = Planes(stream.positions, stream.segments)
-            return torch.cat([self.neck(last, planes), self.early_neck(x, planes)], 1)
-        x, _ = self._run(stream, depth)
+        x, segments = self._embedded(stream)
+        # A model that is cut short to be measured may have no full block.
+        first = min(min(self.config.full_blocks) + 1, depth) if self.config.early else 0
+        early = self._through(x, stream, segments, range(first))
+        x = self._normed(self._through(early, stream, segments, range(first, depth)))
         if self.config.neck:
             x = self.neck(x, Planes(stream.positions, stream.segments))
+        if self.config.early:
+            x = torch.cat([x, early], 1)
         if self.config.class_token == "dropped":
             x = x[_patch_indices(stream.segments, x.device)]
         return x
@@ -100,10 +97,10 @@ class VisionTransformer(nn.Module):
     def _run(self, stream: MediaStream, depth: int) -> tuple[Tensor, Segments]:
         """The stream after `depth` blocks, and its segments, which count class tokens in."""
         x, segments = self._embedded(stream)
-        x = self._through(x, stream, segments, range(depth))
-        if self.config.final_norm:
-            x = self.final_norm(x)
-        return x, segments
+        return self._normed(self._through(x, stream, segments, range(depth))), segments
+
+    def _normed(self, x: Tensor) -> Tensor:
+        return self.final_norm(x) if self.config.final_norm else x
 
     def _through(self, x: Tensor, stream: MediaStream, views_: Segments, numbers: range) -> Tensor:
         """Some blocks. views_: segments of the views, which count class tokens in."""

@@ -9,11 +9,14 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import interpolate
 
+from vitrail.contracts.errors import RecipeError
 from vitrail.contracts.samples import MediaStream
 from vitrail.models.config import DownsampleConfig
+from vitrail.models.encoders.neck import Neck
 from vitrail.models.ops.planes import Planes, in_rows
 
 HALVINGS = 2
+NECK_EPS = 1e-6
 
 
 class Downsample(nn.Module):
@@ -22,16 +25,21 @@ class Downsample(nn.Module):
     def __init__(
         self, config: DownsampleConfig, encoder_width: int, backbone_width: int, patches_per_token: int
     ) -> None:
-        """patches_per_token: 1. With `early` the encoder's width is that of two features side by side."""
+        """patches_per_token: 1. Raises RecipeError for features of another width than `early` says."""
         super().__init__()
         assert patches_per_token == 1, "patches do not merge before a fixed grid of tokens"
         self.config, self.width = config, config.channels[-1]
-        widths = (encoder_width // 2 if config.early else encoder_width, *config.channels)
+        if config.early and config.early >= encoder_width:
+            raise RecipeError(
+                f"projector.early is {config.early}, the encoder's features are {encoder_width} wide: none lie behind"
+            )
+        widths = (config.early or encoder_width, *config.channels)
         self.halvings = nn.ModuleList(
             nn.Conv2d(widths[number], widths[number + 1], kernel_size=3, stride=2, padding=1, bias=False)
             for number in range(HALVINGS)
         )
         if config.early:
+            self.early_neck = Neck(encoder_width - config.early, config.early, NECK_EPS)
             self.early_gate = nn.Parameter(torch.zeros(1))
 
     def forward(self, features: Tensor, stream: MediaStream) -> Tensor:
@@ -39,8 +47,8 @@ class Downsample(nn.Module):
         planes = Planes(stream.positions, stream.segments)
         if not self.config.early:
             return self._halved(features, planes)
-        last, early = features.chunk(2, 1)
-        return self._halved(last, planes) + self.early_gate * self._halved(early, planes)
+        last, early = features[:, : self.config.early], features[:, self.config.early :]
+        return self._halved(last, planes) + self.early_gate * self._halved(self.early_neck(early, planes), planes)
 
     def _halved(self, features: Tensor, planes: Planes) -> Tensor:
         rows, columns = (2**HALVINGS * side for side in self.config.grid)

@@ -61,6 +61,12 @@ SIGLIP_OUTSIDE = {
 SAM_IN_BLOCK = {**sam.IN_BLOCK, "attention_norm": "norm1", "mlp_norm": "norm2"}
 NECK = {"reduce.weight": "0.weight", "first_norm": "1", "mix": "2", "second_norm": "3"}
 
+HIGH_PROJECTOR = {
+    "halvings.0.weight": "downsamples.0.weight",
+    "halvings.1.weight": "downsamples.1.weight",
+    "early_gate": "hd_alpha_downsamples",
+}
+
 
 def siglip_of(table: Json, layout: str, *, pooled: bool) -> VisionTransformerConfig:
     """SigLIP in our words. pooled: whether an attention pool, which is never asked, comes along."""
@@ -109,8 +115,10 @@ def high_of(table: Json, media: PaddedConfig, layout: str) -> StreamConfig:
         "window_size": table["window_size"],
     }
     (first, second), grid = table["downsample_channels"], table["hd_interpolate_size"] // 4
-    encoder = replace(sam.encoder_of(settings, layout), early_neck=True)
-    return StreamConfig(media, encoder, DownsampleConfig(grid=(grid, grid), channels=(first, second)))
+    encoder = replace(sam.encoder_of(settings, layout), early=True)
+    return StreamConfig(
+        media, encoder, DownsampleConfig(grid=(grid, grid), channels=(first, second), early=encoder.neck)
+    )
 
 
 def sam_table(high: StreamConfig) -> dict[str, Any]:
@@ -154,7 +162,7 @@ def _query_apart(tensor: Tensor) -> list[Tensor]:
 
 
 def in_sam(name: str, high: StreamConfig) -> KeyMap:
-    """The same of SAM and its necks."""
+    """The same of SAM."""
     assert isinstance(high.encoder, VisionTransformerConfig), "obstacles come first"
     assert isinstance(high.media, PaddedConfig), "obstacles come first"
     match name:
@@ -164,7 +172,13 @@ def in_sam(name: str, high: StreamConfig) -> KeyMap:
             return shaped("patch_embed.proj.weight", (3, high.media.patch, high.media.patch))
         case "stem.bias":
             return same("patch_embed.proj.bias")
-    for ours, theirs in (("early_neck.", "neck_hd."), ("neck.", "neck.")):
-        if name.startswith(ours):
-            return before(theirs, sam.in_neck(name.removeprefix(ours), NECK))
+    if name.startswith("neck."):
+        return before("neck.", sam.in_neck(name.removeprefix("neck."), NECK))
     return by_name(name, {}, "blocks", SAM_IN_BLOCK)
+
+
+def in_high_projector(name: str) -> KeyMap:
+    """The same of what brings SAM's grid to SigLIP's, which is kept in the tower. name: without its component."""
+    if name.startswith("early_neck."):
+        return before("neck_hd.", sam.in_neck(name.removeprefix("early_neck."), NECK))
+    return same(HIGH_PROJECTOR[name])

@@ -69,7 +69,7 @@ STRUCTURE: dict[str, Any] = {
 }
 """What is the same in every SAM."""
 FREE = (
-    *("width", "depth", "heads", "mlp_width", "position_table", "window", "full_blocks", "neck", "early_neck"),
+    *("width", "depth", "heads", "mlp_width", "position_table", "window", "full_blocks", "neck", "early"),
     "rope_theta",
 )
 """What the layouts say of one, and what is without effect."""
