@@ -135,6 +135,9 @@ class TilesConfig:
         return self.max_views * self.tile_tokens
 
 
+VIDEO_SUFFIXES = (".mp4", ".m4v", ".mov", ".mkv", ".webm", ".avi")
+"""By which a file is taken for a video where nothing else says so."""
+
 SOUND_SUFFIXES = (".wav", ".flac", ".ogg", ".oga", ".opus", ".mp3")
 """By which a file is taken for a sound where nothing else says so."""
 
