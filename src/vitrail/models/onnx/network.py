@@ -35,7 +35,9 @@ class OnnxNetwork(nn.Module):
             raise WeightsError(f"the ONNX graph has operations that are not known here: {', '.join(unknown)}")
         self._last = {name: number for number, one in enumerate(self.operations) for name in one.inputs}
         self._shapes: dict[str, Tensor] = {}
-        counted = {name for one in self.operations if one.kind == "BatchNormalization" for name in one.inputs[STATISTICS]}
+        counted = {
+            name for one in self.operations if one.kind == "BatchNormalization" for name in one.inputs[STATISTICS]
+        }
         for name in sorted(self._last.keys() & graph.constants.keys()):
             value = torch.from_numpy(graph.constants[name])
             if not value.is_floating_point() or not value.numel():

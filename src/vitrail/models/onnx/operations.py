@@ -1,6 +1,6 @@
 """What each kind of ONNX operation is in torch: those of convolutional readers, in the versions up to opset 12.
 
-Source: the operators' definitions, onnx.ai/onnx/operators; each kind is held to onnxruntime by `tests/models/test_onnx`.
+Source: the operators' definitions, onnx.ai/onnx/operators; `tests/models/test_onnx.py` compares with onnxruntime.
 """
 
 from __future__ import annotations
@@ -102,7 +102,8 @@ def _resize(given: Attributes, x: Tensor, region: Tensor, scales: Tensor) -> Ten
 
 
 def _hard_sigmoid(given: Attributes, x: Tensor) -> Tensor:
-    return (x * given.get("alpha", 0.2) + given.get("beta", 0.5)).clamp(0, 1)
+    slope, middle = float(given.get("alpha", 0.2)), float(given.get("beta", 0.5))
+    return (x * slope + middle).clamp(0, 1)
 
 
 OPERATIONS: Mapping[str, Callable[..., Tensor]] = {

@@ -7,6 +7,7 @@ running text, three lines at least that fill their column, is the left side read
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
@@ -91,7 +92,7 @@ def _stretch(bounds: Bounds, rows: Sequence[Sequence[int]], start: int) -> tuple
 
 
 def _gaps(spans: Sequence[Interval]) -> list[Interval]:
-    return [(a[1], b[0]) for a, b in zip(spans, spans[1:], strict=False) if b[0] > a[1]]
+    return [(a[1], b[0]) for a, b in pairwise(spans) if b[0] > a[1]]
 
 
 def _free(gap: Interval, spans: Sequence[Interval]) -> list[Interval]:

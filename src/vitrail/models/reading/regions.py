@@ -17,7 +17,7 @@ Points = NDArray[np.float64]
 
 @dataclass(frozen=True)
 class Rectangle:
-    """centre: float64[2], x and y. along: float64[2], the unit vector in which it is `width` long; y grows downwards."""
+    """centre: float64[2], x and y, which grows downwards. along: float64[2], the unit vector in which `width` lies."""
 
     centre: Points
     along: Points
@@ -71,9 +71,7 @@ def _runs(mask: NDArray[np.bool_]) -> tuple[NDArray[np.int64], NDArray[np.int64]
     return row, begin, end
 
 
-def _joined(
-    row: NDArray[np.int64], begin: NDArray[np.int64], end: NDArray[np.int64], stride: int
-) -> NDArray[np.int64]:
+def _joined(row: NDArray[np.int64], begin: NDArray[np.int64], end: NDArray[np.int64], stride: int) -> NDArray[np.int64]:
     """The number of each run's region. stride: more than any column, so that rows follow each other on one line."""
     first = np.searchsorted(row * stride + end, (row + 1) * stride + begin, "left")
     after = np.searchsorted(row * stride + begin, (row + 1) * stride + end, "right")
