@@ -80,6 +80,11 @@ class View:
         """Tokens that the projector makes of it."""
         return self.token_rows * self.token_columns
 
+    def placed(self, stream: str, which: Spliced, *, first: bool) -> View:
+        """As one of a stream. which: views are spliced. first: whether no stream before it reads the same media."""
+        spliced = first and (which == "all" or (which == "whole" and self.whole))
+        return replace(self, stream=stream, spliced=spliced, tag_beside=which == "whole" and not spliced)
+
 
 @dataclass(frozen=True)
 class MediaSlot:

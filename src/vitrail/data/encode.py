@@ -173,16 +173,11 @@ class Encode:
         for name, rule in self.media.items():
             if rule.reads(part):
                 first = not found
-                found += [self._placed(view, name, first) for view in rule.views(part, most_tokens)]
+                found += [view.placed(name, self.spliced, first=first) for view in rule.views(part, most_tokens)]
         if not found:
             what = type(part).__name__.removesuffix("Part").lower()
             raise MediaError(f"the model has no encoder for this kind of media: {what}")
         return tuple(found)
-
-    def _placed(self, view: View, stream: str, first: bool) -> View:
-        """A view of a stream. first: whether that is the first one that reads such media."""
-        spliced = first and (self.spliced == "all" or (self.spliced == "whole" and view.whole))
-        return replace(view, stream=stream, spliced=spliced, tag_beside=self.spliced == "whole" and not spliced)
 
     def _fetched(self, conversation: Conversation) -> Conversation:
         """With the bytes of its pictures in the place of their addresses, so that each is fetched once."""
