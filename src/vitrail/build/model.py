@@ -30,16 +30,19 @@ from vitrail.models.config import (
     EncoderConfig,
     FusionConfig,
     GatedCrossAttentionConfig,
+    HybridConfig,
     JoinedConfig,
     LinearProjectorConfig,
     MLPProjectorConfig,
     ModelConfig,
     PatchMergerConfig,
+    PerceiverConfig,
     ProjectorConfig,
     ResamplerConfig,
     SpliceConfig,
     VisionTransformerConfig,
     WhisperEncoderConfig,
+    token_width,
 )
 from vitrail.models.encoders.vision_transformer import VisionTransformer
 from vitrail.models.encoders.whisper import WhisperEncoder
@@ -50,6 +53,7 @@ from vitrail.models.projectors.joined import Joined
 from vitrail.models.projectors.linear import LinearProjector
 from vitrail.models.projectors.mlp import MLPProjector
 from vitrail.models.projectors.patch_merger import PatchMerger
+from vitrail.models.projectors.perceiver import PerceiverResampler
 from vitrail.models.projectors.resampler import Resampler
 from vitrail.prompts.config import MRopePositionsConfig
 from vitrail.training.objectives import Objective
@@ -67,13 +71,16 @@ PROJECTORS: Mapping[type, Callable[..., Projector]] = {
     PatchMergerConfig: PatchMerger,
     ResamplerConfig: Resampler,
     DownsampleConfig: Downsample,
+    PerceiverConfig: PerceiverResampler,
 }
-"""Settings to class, called with the settings, encoder_width, backbone_width and patches_per_token: how many patches,
-or features of sound, become one token; they lie together. `Joined` besides, with the width of what it joins."""
+"""Settings to class, called with the settings, encoder_width, backbone_width (or that of media tokens, where the fusion
+has another) and patches_per_token: how many patches, or features of sound, become one token; they lie together.
+`Joined` besides, with the width of what it joins."""
 
 FUSIONS: Mapping[type, Callable[..., Fusion]] = {
     SpliceConfig: Splice,
     GatedCrossAttentionConfig: GatedCrossAttention,
+    HybridConfig: GatedCrossAttention,
 }
 """Settings to class, called with the settings and the backbone."""
 
@@ -119,7 +126,7 @@ def _assembled(
 ) -> MultimodalModel:
     if backbone is None:
         backbone = build_backbone(config.backbone, vocabulary)
-    towers = _towers(config, backbone.width)
+    towers = _towers(config, token_width(config.fusion, backbone.width))
     fusion = _fusion(config.fusion, backbone)
     seen = towers[VISION][0].width if VISION in towers else 0
     heads = _heads(objectives, seen, backbone)
@@ -133,8 +140,8 @@ def _assembled(
     return MultimodalModel(towers, fusion, backbone, heads)
 
 
-def _towers(config: ModelConfig, backbone_width: int) -> dict[str, tuple[Encoder, Projector]]:
-    """Encoder and projector of each stream; those that are joined come before those that join them."""
+def _towers(config: ModelConfig, width: int) -> dict[str, tuple[Encoder, Projector]]:
+    """Encoder and projector of each stream, those that are joined before those that join them. width: of media tokens."""
     streams = config.towers
     joining = {name: one.projector for name, one in streams.items() if isinstance(one.projector, JoinedConfig)}
     joined = {projector.joins for projector in joining.values()}
@@ -144,17 +151,15 @@ def _towers(config: ModelConfig, backbone_width: int) -> dict[str, tuple[Encoder
         encoder = build_encoder(stream.encoder, stream.media.patch_values, f"{where}.encoder")
         given = {
             "encoder_width": encoder.width,
-            "backbone_width": backbone_width,
+            "backbone_width": width,
             "patches_per_token": stream.media.patches_per_token,
         }
         if name in joining:
-            given["beside_width"] = getattr(towers[joining[name].joins][1], "width", backbone_width)
+            given["beside_width"] = getattr(towers[joining[name].joins][1], "width", width)
         projector = _projector(stream.projector, given, f"{where}.projector")
-        width = getattr(projector, "width", backbone_width)
-        if name not in joined and width != backbone_width:
-            raise RecipeError(
-                f"{where}.projector makes tokens of {width} numbers, the backbone's have {backbone_width}"
-            )
+        made = getattr(projector, "width", width)
+        if name not in joined and made != width:
+            raise RecipeError(f"{where}.projector makes tokens of {made} numbers, media tokens have {width}")
         towers[name] = encoder, projector
     return towers
 
