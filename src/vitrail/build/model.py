@@ -141,7 +141,7 @@ def _assembled(
 
 
 def _towers(config: ModelConfig, width: int) -> dict[str, tuple[Encoder, Projector]]:
-    """Encoder and projector of each stream, those that are joined before those that join them. width: of media tokens."""
+    """Encoder and projector of each stream; joined ones come before those that join them. width: of media tokens."""
     streams = config.towers
     joining = {name: one.projector for name, one in streams.items() if isinstance(one.projector, JoinedConfig)}
     joined = {projector.joins for projector in joining.values()}
