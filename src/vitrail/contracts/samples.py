@@ -46,7 +46,8 @@ class View:
     (patches; of sound one row of frames). token_rows, token_columns: the grid of the tokens that it becomes.
     tag: text that stands before its tokens; "" for none. shows: numbers of the video's frames that it holds, () for a
     picture. seconds: from one view of a video to the next. stream: whose encoder sees it. spliced: whether its tokens
-    stand in the text stream; else the language model sees them by cross-attention.
+    stand in the text stream; else the language model sees them by cross-attention. ids: of text that is read in its
+    place, one for each of its tokens, which are added to their embeddings; () where its tokens stand alone.
     """
 
     height: int
@@ -60,6 +61,7 @@ class View:
     seconds: float = 0.0
     stream: str = VISION
     spliced: bool = True
+    ids: tuple[int, ...] = ()
 
     @property
     def patches(self) -> int:

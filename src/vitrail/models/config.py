@@ -8,10 +8,11 @@ from dataclasses import dataclass, field
 from typing import Any, ClassVar, Literal
 
 from vitrail.contracts.samples import TARGET, TEXT, VISION, component
-from vitrail.media.config import LogMelConfig, NativeResolutionConfig, TilesConfig
+from vitrail.media.config import LogMelConfig, NativeResolutionConfig, TextLinesConfig, TilesConfig
 from vitrail.models.backbones.config import DecoderConfig as DecoderConfig
 from vitrail.models.backbones.config import EncoderDecoderConfig as EncoderDecoderConfig
 from vitrail.models.backbones.config import LoraConfig as LoraConfig
+from vitrail.models.encoders.config import TextLinesEncoderConfig as TextLinesEncoderConfig
 from vitrail.models.encoders.config import VisionTransformerConfig as VisionTransformerConfig
 from vitrail.models.encoders.config import WhisperEncoderConfig as WhisperEncoderConfig
 from vitrail.prompts.config import LinePositionsConfig, MRopePositionsConfig
@@ -35,6 +36,8 @@ class MLPProjectorConfig:
     norm_eps: float = 1e-5
     order: Literal["rows", "columns"] = "rows"
     """Of a view's tokens: row by row, or column by column (InternVL's `ps_version` v2 and v1)."""
+    zero: bool = False
+    """The last layer begins at nothing: what is added to text changes none of it at first."""
 
 
 @dataclass(frozen=True)
@@ -48,6 +51,8 @@ class LinearProjectorConfig:
 
     kind: Literal["linear"] = "linear"
     bias: bool = True
+    zero: bool = False
+    """It begins at nothing, as above."""
 
 
 @dataclass(frozen=True)
@@ -180,8 +185,8 @@ class CustomConfig:
 
 
 BackboneConfig = DecoderConfig | EncoderDecoderConfig
-MediaConfig = NativeResolutionConfig | TilesConfig | LogMelConfig
-EncoderConfig = VisionTransformerConfig | WhisperEncoderConfig | CustomConfig
+MediaConfig = NativeResolutionConfig | TilesConfig | TextLinesConfig | LogMelConfig
+EncoderConfig = VisionTransformerConfig | TextLinesEncoderConfig | WhisperEncoderConfig | CustomConfig
 ProjectorConfig = MLPProjectorConfig | LinearProjectorConfig | PatchMergerConfig | ResamplerConfig | CustomConfig
 FusionConfig = SpliceConfig | GatedCrossAttentionConfig | CustomConfig
 
@@ -207,8 +212,8 @@ class ModelConfig:
     """
 
     backbone: BackboneConfig
-    media: NativeResolutionConfig | TilesConfig = field(default_factory=NativeResolutionConfig)
-    """How pictures become patches, said once: data and prompts are handed the same."""
+    media: NativeResolutionConfig | TilesConfig | TextLinesConfig = field(default_factory=NativeResolutionConfig)
+    """What pictures become, said once: data and prompts are handed the same."""
     encoder: EncoderConfig | None = field(default_factory=VisionTransformerConfig)
     """Of the vision stream; null for a model that sees nothing."""
     projector: ProjectorConfig = field(default_factory=MLPProjectorConfig)
@@ -237,7 +242,16 @@ class ModelConfig:
         if self.encoder is not None:
             check_encoder(self.encoder, self.media)
         for name, tower in self.towers.items():
-            _check_grid(tower, "" if name == VISION else f"streams.{name}.")
+            where = "" if name == VISION else f"streams.{name}."
+            _check_grid(tower, where)
+            if isinstance(tower.media, TextLinesConfig) and not spliced(self.fusion):
+                raise ValueError(f"{where}media.kind is text_lines, whose text stands in the text: fusion.kind: splice")
+
+    @property
+    def pictures(self) -> NativeResolutionConfig | TilesConfig:
+        """`media` of a model that sees pictures as patches, as all official layouts do."""
+        assert not isinstance(self.media, TextLinesConfig), "pages are no patches"
+        return self.media
 
     @property
     def towers(self) -> Mapping[str, StreamConfig]:
@@ -251,14 +265,25 @@ class ModelConfig:
         return components_of(self.towers)
 
 
+READS: Mapping[type, tuple[str, ...]] = {
+    VisionTransformerConfig: ("native", "tiles"),
+    TextLinesEncoderConfig: ("text_lines",),
+    WhisperEncoderConfig: ("log_mel",),
+}
+"""Which kinds of media each encoder of ours reads."""
+
+
 def check_encoder(encoder: EncoderConfig, media: MediaConfig) -> None:
     """Raises ValueError for an encoder of ours that cannot read what the media become."""
-    heard = isinstance(media, LogMelConfig)
-    if isinstance(encoder, CustomConfig) or (isinstance(encoder, VisionTransformerConfig) and not heard):
+    if isinstance(encoder, CustomConfig):
         return
+    kinds = READS[type(encoder)]
+    if media.kind not in kinds:
+        raise ValueError(
+            f"encoder.kind is {encoder.kind}, which reads media.kind: {' or '.join(kinds)}; got {media.kind}"
+        )
     if not isinstance(media, LogMelConfig) or not isinstance(encoder, WhisperEncoderConfig):
-        reads = "media.kind: native or tiles" if isinstance(encoder, VisionTransformerConfig) else "media.kind: log_mel"
-        raise ValueError(f"encoder.kind is {encoder.kind}, which reads {reads}; got {media.kind}")
+        return
     if media.stride != encoder.stride:
         raise ValueError(f"media.stride is {media.stride}, the encoder makes one feature of {encoder.stride} frames")
     if media.view_frames > encoder.stride * encoder.max_positions:
@@ -295,6 +320,11 @@ def _check_grid(tower: StreamConfig, where: str) -> None:
     grid = token_grid(tower.projector)
     if grid is None:
         return
+    if isinstance(tower.media, TextLinesConfig):
+        raise ValueError(
+            f"{where}projector.kind is {tower.projector.kind}, which makes {grid[0]} x {grid[1]} tokens of any view; "
+            f"with {where}media.kind: text_lines every token of the text has one: mlp or linear"
+        )
     if tower.media.merge != 1:
         raise ValueError(
             f"{where}media.merge is {tower.media.merge}, with {where}projector.kind {tower.projector.kind} it must be "

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from vitrail.contracts.errors import RecipeError, nearest
 from vitrail.data.config import PackConfig
-from vitrail.media.config import LogMelConfig
+from vitrail.media.config import LogMelConfig, TextLinesConfig
 from vitrail.models.config import GatedCrossAttentionConfig, ModelConfig, spliced, token_grid
 from vitrail.prompts.templates import known
 from vitrail.recipe.bundled import find
@@ -58,7 +58,7 @@ def check(recipe: Recipe) -> None:
     if recipe.evaluate.text and recipe.model.backbone.kind == "encoder_decoder":
         raise RecipeError("evaluate.text: plain text asks nothing, and an encoder-decoder answers; it takes a decoder")
     _gates_open(recipe)
-    if recipe.model.encoder is not None:
+    if recipe.model.encoder is not None and not isinstance(recipe.model.media, TextLinesConfig):
         _room_for_pictures(recipe.model, recipe.data.pack)
     for name, stream in recipe.model.streams.items():
         if isinstance(stream.media, LogMelConfig):
@@ -82,7 +82,7 @@ def _gates_open(recipe: Recipe) -> None:
 
 def _room_for_pictures(model: ModelConfig, pack: PackConfig) -> None:
     """Raises RecipeError where the largest picture fits no pack."""
-    media, grid = model.media, token_grid(model.projector)
+    media, grid = model.pictures, token_grid(model.projector)
     tokens = media.max_tokens if grid is None else media.max_views * grid[0] * grid[1]
     if spliced(model.fusion) and tokens >= pack.length:
         if grid is not None:

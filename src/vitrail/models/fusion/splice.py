@@ -1,4 +1,4 @@
-"""Splice: media tokens take the positions that `render` left for them in the text stream."""
+"""Splice: media tokens take the positions that `render` left for them in the text, or are added to text there."""
 
 from __future__ import annotations
 
@@ -12,7 +12,10 @@ from vitrail.models.config import SpliceConfig
 
 
 class Splice(nn.Module):
-    """Puts the float[M, D] tokens of every stream into float[T, D] text embeddings; there is no context."""
+    """Puts the float[M, D] tokens of every stream into float[T, D] text embeddings; there is no context.
+
+    Tokens of a stream whose views have text of their own (`View.ids`) are added to its embeddings.
+    """
 
     def __init__(self, config: SpliceConfig, backbone: Backbone) -> None:
         """There is nothing to set, and nothing that depends on the backbone."""
@@ -28,7 +31,8 @@ class Splice(nn.Module):
                 assert len(tokens) == len(index), (
                     f"{name}: the projector made {len(tokens)} tokens, the text holds {len(index)} placeholders"
                 )
-                embeddings = embeddings.index_copy(0, index, tokens.to(embeddings.dtype))
+                put = embeddings.index_add if stream.views[0].ids else embeddings.index_copy
+                embeddings = put(0, index, tokens.to(embeddings.dtype))
         return embeddings, None
 
     def resumed(self, cache: Cache) -> Context | None:
