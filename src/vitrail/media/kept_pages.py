@@ -63,9 +63,9 @@ class KeptPages:
         if self.folder is None:
             return None
         try:
-            with np.load(self._path(name), allow_pickle=False) as arrays:
+            with self._path(name).open("rb") as file, np.load(file, allow_pickle=False) as arrays:
                 return unpacked(dict(arrays))
-        except (OSError, ValueError, KeyError, zipfile.BadZipFile):
+        except (OSError, EOFError, ValueError, KeyError, zipfile.BadZipFile):
             # Not there, or damaged on its disk: it is read again, and written anew.
             return None
 
