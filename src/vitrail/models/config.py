@@ -5,174 +5,30 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar
 
-from vitrail.contracts.samples import TARGET, TEXT, VISION, component
-from vitrail.media.config import LogMelConfig, NativeResolutionConfig, TextLinesConfig, TilesConfig
+from vitrail.contracts.samples import TARGET, TEXT, VISION, Spliced, component
+from vitrail.media.config import LogMelConfig, NativeResolutionConfig, PictureMediaConfig, TextLinesConfig
 from vitrail.models.backbones.config import DecoderConfig as DecoderConfig
 from vitrail.models.backbones.config import EncoderDecoderConfig as EncoderDecoderConfig
 from vitrail.models.backbones.config import LoraConfig as LoraConfig
 from vitrail.models.encoders.config import TextLinesEncoderConfig as TextLinesEncoderConfig
 from vitrail.models.encoders.config import VisionTransformerConfig as VisionTransformerConfig
 from vitrail.models.encoders.config import WhisperEncoderConfig as WhisperEncoderConfig
+from vitrail.models.fusion.config import Blind as Blind
+from vitrail.models.fusion.config import CrossAttentionConfig as CrossAttentionConfig
+from vitrail.models.fusion.config import GatedCrossAttentionConfig as GatedCrossAttentionConfig
+from vitrail.models.fusion.config import HybridConfig as HybridConfig
+from vitrail.models.fusion.config import Sees as Sees
+from vitrail.models.fusion.config import SpliceConfig as SpliceConfig
+from vitrail.models.projectors.config import DownsampleConfig as DownsampleConfig
+from vitrail.models.projectors.config import JoinedConfig as JoinedConfig
+from vitrail.models.projectors.config import LinearProjectorConfig as LinearProjectorConfig
+from vitrail.models.projectors.config import MLPProjectorConfig as MLPProjectorConfig
+from vitrail.models.projectors.config import PatchMergerConfig as PatchMergerConfig
+from vitrail.models.projectors.config import PerceiverConfig as PerceiverConfig
+from vitrail.models.projectors.config import ResamplerConfig as ResamplerConfig
 from vitrail.prompts.config import LinePositionsConfig, MRopePositionsConfig
-
-
-@dataclass(frozen=True)
-class MLPProjectorConfig:
-    """Pixel shuffle (merge x merge patches, or `merge` features of sound, become one token) and a two-layer MLP, with a
-    norm before either."""
-
-    token_grid: ClassVar[None] = None
-
-    kind: Literal["mlp"] = "mlp"
-    hidden: int | None = None
-    """Width between the two layers; null means the backbone's."""
-    bias: bool = True
-    """Of the two layers."""
-    norm: Literal["rms", "layer", "none"] = "rms"
-    norm_at: Literal["patches", "merged"] = "patches"
-    """Each patch is normed before they merge, or the merged ones."""
-    norm_eps: float = 1e-5
-    order: Literal["rows", "columns"] = "rows"
-    """Of a view's tokens: row by row, or column by column (InternVL's `ps_version` v2 and v1)."""
-    zero: bool = False
-    """The last layer begins at nothing: what is added to text changes none of it at first."""
-
-
-@dataclass(frozen=True)
-class LinearProjectorConfig:
-    """One linear layer over merge x merge patches, or `merge` features of sound.
-
-    Source: MiniGPT-4 for Llama 2 (arXiv 2304.10592), LLaVA 1.
-    """
-
-    token_grid: ClassVar[None] = None
-
-    kind: Literal["linear"] = "linear"
-    bias: bool = True
-    zero: bool = False
-    """It begins at nothing, as above."""
-
-
-@dataclass(frozen=True)
-class PatchMergerConfig:
-    """Norm, a linear merger of the patches of a token to the encoder's width, then a two-layer MLP.
-
-    Source: Mistral Small 3.1, transformers `Mistral3MultiModalProjector`.
-    """
-
-    token_grid: ClassVar[None] = None
-
-    kind: Literal["patch_merger"] = "patch_merger"
-    bias: bool = False
-    """Of the two layers."""
-    norm_eps: float = 1e-5
-    """transformers takes the backbone's rms_norm_eps, vLLM always 1e-5."""
-
-
-@dataclass(frozen=True)
-class ResamplerConfig:
-    """Learnt queries look once at the patches of a view: the same number of tokens for a view of any size.
-
-    The encoder's patches do not merge (`model.media.merge: 1`). Linear layers before and behind the attention have no
-    bias; without one of them the widths must agree.
-    Sources: Qwen-VL (arXiv 2308.12966), 256 queries, keys `resized`; MiniCPM-V 2.5 (arXiv 2408.01800), 96 queries
-    without positions, keys `own`; both as released, with 32 heads of 128.
-    """
-
-    kind: Literal["resampler"] = "resampler"
-    queries: tuple[int, int] = (8, 8)
-    """Rows and columns of the tokens."""
-    width: int | None = None
-    """Of the attention, a multiple of heads and of 4; null means the backbone's."""
-    heads: int = 8
-    query_positions: bool = True
-    """Whether sines of their row and column are added to the queries."""
-    key_positions: Literal["resized", "own", "none"] = "resized"
-    """Added to the patches, as keys alone: the sines of the queries' grid, resized to the view's;
-    those of the view's own rows and columns; or none."""
-    kv_projection: bool = True
-    """A linear layer from the encoder's width."""
-    out_projection: bool = True
-    """A linear layer to the backbone's width."""
-    bias: bool = True
-    """Of the attention's own four layers."""
-    query_norm: bool = True
-    key_norm: bool = True
-    """Of keys and values, behind `kv_projection`."""
-    out_norm: bool = True
-    """Of what comes out of the attention."""
-    norm: Literal["rms", "layer"] = "layer"
-    """Of all three."""
-    norm_eps: float = 1e-6
-
-    def __post_init__(self) -> None:
-        if min(self.queries) < 1 or self.heads < 1:
-            raise ValueError("queries, [rows, columns], and heads must be at least 1")
-
-    @property
-    def token_grid(self) -> tuple[int, int]:
-        """Rows and columns of the tokens of every view."""
-        return self.queries
-
-
-@dataclass(frozen=True)
-class SpliceConfig:
-    """Media tokens stand in the text stream, as in LLaVA."""
-
-    kind: Literal["splice"] = "splice"
-
-    spliced: ClassVar[bool] = True
-
-
-@dataclass(frozen=True)
-class GatedCrossAttentionConfig:
-    """Text sees media by cross-attention in blocks between the decoder layers; gates let nothing through at first.
-
-    Sources: the block and its gates, Flamingo, arXiv 2204.14198, section 2.2; RMSNorm and SwiGLU, as the decoder layers
-    themselves have them, Llama 3.2 Vision (transformers `MllamaCrossAttentionDecoderLayer`); where blocks stand,
-    OpenFlamingo, flamingo_lm.py; text that sees the tile of its tag, NVLM-X, arXiv 2409.11402, section 4.2.
-    """
-
-    kind: Literal["gated_cross_attention"] = "gated_cross_attention"
-    every: int = 4
-    """A block stands before every n-th decoder layer."""
-    first: int | None = None
-    """The layer, counted from 0, that the first block stands before; null for `every` - 1."""
-    sees: Literal["sample", "before", "tag"] = "before"
-    """What text sees of its own sample's views: all; those that stand before it; or those alone that stand last before
-    it, which are, from a tile's tag to the next tag, that tile."""
-    heads: int | None = None
-    """Null for as many as the decoder layers have, and so for the other sizes."""
-    key_value_heads: int | None = None
-    """Null for as many as `heads`, where those are given."""
-    head_width: int | None = None
-    norm: Literal["rms", "layer"] = "rms"
-    """Of text, before attention and before the MLP."""
-    norm_eps: float | None = None
-    query_key_norm: bool = False
-    """RMSNorm of every head's queries and keys."""
-    mlp: Literal["gated", "plain"] = "gated"
-    """As of a vision transformer."""
-    mlp_width: int | None = None
-    activation: Literal["silu", "gelu", "gelu_tanh", "quick_gelu"] = "silu"
-
-    spliced: ClassVar[bool] = False
-
-    def __post_init__(self) -> None:
-        if self.every < 1 or (self.first is not None and self.first < 0):
-            raise ValueError("every must be at least 1, first at least 0")
-        for name in ("heads", "key_value_heads", "head_width", "mlp_width"):
-            value = getattr(self, name)
-            if value is not None and value < 1:
-                raise ValueError(f"{name} is {value}, must be at least 1")
-        if self.heads and self.heads % (self.key_value_heads or 1):
-            raise ValueError(f"heads ({self.heads}) must be a multiple of key_value_heads ({self.key_value_heads})")
-
-    def layers(self, depth: int) -> range:
-        """Numbers of the decoder layers, of so many, that a block stands before."""
-        return range(self.every - 1 if self.first is None else self.first, depth, self.every)
 
 
 @dataclass(frozen=True)
@@ -185,10 +41,21 @@ class CustomConfig:
 
 
 BackboneConfig = DecoderConfig | EncoderDecoderConfig
-MediaConfig = NativeResolutionConfig | TilesConfig | TextLinesConfig | LogMelConfig
-EncoderConfig = VisionTransformerConfig | TextLinesEncoderConfig | WhisperEncoderConfig | CustomConfig
-ProjectorConfig = MLPProjectorConfig | LinearProjectorConfig | PatchMergerConfig | ResamplerConfig | CustomConfig
-FusionConfig = SpliceConfig | GatedCrossAttentionConfig | CustomConfig
+MediaConfig = PictureMediaConfig | TextLinesConfig | LogMelConfig
+StackedConfig = VisionTransformerConfig | WhisperEncoderConfig
+"""Encoders that are a stack of blocks, `depth` of them."""
+EncoderConfig = StackedConfig | TextLinesEncoderConfig | CustomConfig
+ProjectorConfig = (
+    MLPProjectorConfig
+    | LinearProjectorConfig
+    | PatchMergerConfig
+    | ResamplerConfig
+    | PerceiverConfig
+    | DownsampleConfig
+    | JoinedConfig
+    | CustomConfig
+)
+FusionConfig = SpliceConfig | GatedCrossAttentionConfig | HybridConfig | CustomConfig
 
 
 @dataclass(frozen=True)
@@ -212,7 +79,7 @@ class ModelConfig:
     """
 
     backbone: BackboneConfig
-    media: NativeResolutionConfig | TilesConfig | TextLinesConfig = field(default_factory=NativeResolutionConfig)
+    media: PictureMediaConfig | TextLinesConfig = field(default_factory=NativeResolutionConfig)
     """What pictures become, said once: data and prompts are handed the same."""
     encoder: EncoderConfig | None = field(default_factory=VisionTransformerConfig)
     """Of the vision stream; null for a model that sees nothing."""
@@ -244,11 +111,30 @@ class ModelConfig:
         for name, tower in self.towers.items():
             where = "" if name == VISION else f"streams.{name}."
             _check_grid(tower, where)
-            if isinstance(tower.media, TextLinesConfig) and not spliced(self.fusion):
+            if isinstance(tower.media, TextLinesConfig) and spliced(self.fusion) != "all":
                 raise ValueError(f"{where}media.kind is text_lines, whose text stands in the text: fusion.kind: splice")
+            if isinstance(tower.projector, JoinedConfig):
+                self._check_joined(tower, tower.projector.joins, where)
+
+    def _check_joined(self, tower: StreamConfig, joins: str, where: str) -> None:
+        """Raises ValueError for a stream that is not there, or whose views have other tokens."""
+        other = self.streams.get(joins)
+        if other is None or other is tower:
+            there = ", ".join(self.streams) or "none"
+            raise ValueError(f"{where}projector.joins is '{joins}', no other stream of model.streams; there: {there}")
+        if isinstance(other.projector, JoinedConfig):
+            raise ValueError(f"{where}projector.joins is '{joins}', whose own projector joins another")
+        if tower.media.merge != 1:
+            raise ValueError(f"{where}media.merge is {tower.media.merge}, with projector.kind joined it must be 1")
+        counts = view_tokens(tower), view_tokens(other)
+        if None in counts or counts[0] != counts[1]:
+            raise ValueError(
+                f"{where}projector joins the tokens of '{joins}' one by one: a picture must be one view of both, with "
+                f"as many tokens, got {' and '.join('a varying number' if one is None else str(one) for one in counts)}"
+            )
 
     @property
-    def pictures(self) -> NativeResolutionConfig | TilesConfig:
+    def pictures(self) -> PictureMediaConfig:
         """`media` of a model that sees pictures as patches, as all official layouts do."""
         assert not isinstance(self.media, TextLinesConfig), "pages are no patches"
         return self.media
@@ -266,7 +152,7 @@ class ModelConfig:
 
 
 READS: Mapping[type, tuple[str, ...]] = {
-    VisionTransformerConfig: ("native", "tiles"),
+    VisionTransformerConfig: ("native", "tiles", "padded"),
     TextLinesEncoderConfig: ("text_lines",),
     WhisperEncoderConfig: ("log_mel",),
 }
@@ -301,18 +187,35 @@ def components_of(streams: Iterable[str]) -> tuple[str, ...]:
 
 def blocks(fusion: FusionConfig, layers: int) -> int:
     """Blocks that a fusion puts between so many decoder layers; of a fusion of the user's own none are known."""
-    return len(fusion.layers(layers)) if isinstance(fusion, GatedCrossAttentionConfig) else 0
+    return len(fusion.layers(layers)) if isinstance(fusion, CrossAttentionConfig) else 0
 
 
-def spliced(fusion: FusionConfig) -> bool:
-    """Whether media tokens stand in the text stream; of a fusion of the user's own, unless it says `spliced: false`."""
-    return bool(fusion.options.get("spliced", True)) if isinstance(fusion, CustomConfig) else fusion.spliced
+def spliced(fusion: FusionConfig) -> Spliced:
+    """Which views have tokens in the text stream; of a fusion of one's own all, unless it says `spliced: false`."""
+    if isinstance(fusion, CustomConfig):
+        return "all" if fusion.options.get("spliced", True) else "none"
+    return fusion.spliced
+
+
+def token_width(fusion: FusionConfig, backbone: int) -> int:
+    """Of media tokens, as projectors make them. backbone: the language model's width."""
+    return (isinstance(fusion, CrossAttentionConfig) and fusion.media_width) or backbone
 
 
 def token_grid(projector: ProjectorConfig) -> tuple[int, int] | None:
     """Rows and columns of the tokens that a projector makes of every view; None where patches merge into tokens."""
     grid = projector.options.get("token_grid") if isinstance(projector, CustomConfig) else projector.token_grid
     return None if grid is None else (int(grid[0]), int(grid[1]))
+
+
+def view_tokens(tower: StreamConfig) -> int | None:
+    """Tokens of a picture where it is always one view with as many of them; None where their number varies."""
+    if isinstance(tower.media, LogMelConfig | TextLinesConfig) or tower.media.max_views > 1:
+        return None
+    grid = token_grid(tower.projector)
+    if grid is not None:
+        return grid[0] * grid[1]
+    return None if isinstance(tower.media, NativeResolutionConfig) else tower.media.max_tokens
 
 
 def _check_grid(tower: StreamConfig, where: str) -> None:
@@ -331,9 +234,10 @@ def _check_grid(tower: StreamConfig, where: str) -> None:
             f"1: patches do not merge, every view becomes {grid[0]} x {grid[1]} tokens"
         )
     kept = isinstance(tower.encoder, VisionTransformerConfig) and tower.encoder.class_token == "kept"
-    if not isinstance(tower.projector, ResamplerConfig):
+    if isinstance(tower.projector, CustomConfig):
         return
-    if isinstance(tower.media, LogMelConfig) and tower.projector.key_positions == "resized":
+    resized = isinstance(tower.projector, ResamplerConfig) and tower.projector.key_positions == "resized"
+    if isinstance(tower.media, LogMelConfig) and resized:
         raise ValueError(f"{where}projector.key_positions: resized is for grids of patches; of sound: own or none")
     if kept:
         raise ValueError(f"{where}encoder.class_token: kept, but a resampler looks at patches alone: dropped or none")

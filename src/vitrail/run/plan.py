@@ -28,14 +28,7 @@ from vitrail.data.collate import collate
 from vitrail.data.encode import Encode
 from vitrail.models.assembled import MultimodalModel
 from vitrail.models.backbones import construct
-from vitrail.models.config import (
-    EncoderConfig,
-    GatedCrossAttentionConfig,
-    ModelConfig,
-    VisionTransformerConfig,
-    WhisperEncoderConfig,
-    blocks,
-)
+from vitrail.models.config import CrossAttentionConfig, EncoderConfig, ModelConfig, StackedConfig, blocks
 from vitrail.models.ops import nf4
 from vitrail.models.weights import in_format
 from vitrail.prompts.render import positions_of
@@ -245,14 +238,14 @@ def _recomputed(cost: Cost, taken: int, *, frozen: bool) -> Cost:
 
 def _crossed(config: ModelConfig, every: int) -> ModelConfig:
     """With a block of its fusion before the first layer of the language model, and before every n-th after it."""
-    if not isinstance(config.fusion, GatedCrossAttentionConfig):
+    if not isinstance(config.fusion, CrossAttentionConfig):
         return config
-    return dataclasses.replace(config, fusion=dataclasses.replace(config.fusion, every=every, first=0))
+    return dataclasses.replace(config, fusion=dataclasses.replace(config.fusion, every=every, first=0, at=None))
 
 
 def _depth(encoder: EncoderConfig) -> int:
     """Blocks of an encoder; 1 for one that has none, or of the user's own, which is measured as it is."""
-    return encoder.depth if isinstance(encoder, VisionTransformerConfig | WhisperEncoderConfig) else 1
+    return encoder.depth if isinstance(encoder, StackedConfig) else 1
 
 
 def _width(recipe: Recipe, vocabulary: int) -> int:
@@ -281,7 +274,7 @@ def _shallow(config: ModelConfig, depths: Mapping[str, int]) -> ModelConfig:
     """With the encoder of each stream cut to that many blocks."""
 
     def cut(encoder: EncoderConfig, stream: str) -> EncoderConfig:
-        if isinstance(encoder, VisionTransformerConfig | WhisperEncoderConfig):
+        if isinstance(encoder, StackedConfig):
             return dataclasses.replace(encoder, depth=depths[stream])
         return encoder
 

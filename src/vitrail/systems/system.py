@@ -16,8 +16,8 @@ from torch import Tensor
 
 from vitrail.contracts.errors import WeightsError
 from vitrail.contracts.protocols import Tokenizer
-from vitrail.media.config import LogMelConfig, NativeResolutionConfig, TilesConfig
-from vitrail.models.config import EncoderConfig, ModelConfig, VisionTransformerConfig, WhisperEncoderConfig
+from vitrail.media.config import LogMelConfig, TextLinesConfig
+from vitrail.models.config import EncoderConfig, MediaConfig, ModelConfig, VisionTransformerConfig, WhisperEncoderConfig
 from vitrail.prompts.config import PromptConfig
 
 Json = Mapping[str, Any]
@@ -57,13 +57,13 @@ class EncoderSpec:
     """An encoder alone, in our words. media: the pictures or sounds it was trained on. redundant: as above."""
 
     encoder: VisionTransformerConfig | WhisperEncoderConfig
-    media: NativeResolutionConfig | TilesConfig | LogMelConfig
+    media: MediaConfig
     redundant: frozenset[str] = field(default=frozenset())
 
     @property
     def patch(self) -> int:
         """Side of a patch of a picture, px."""
-        assert not isinstance(self.media, LogMelConfig), "sounds have no patches"
+        assert not isinstance(self.media, LogMelConfig | TextLinesConfig), "sounds and text have no patches"
         return self.media.patch
 
 
