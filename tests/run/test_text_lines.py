@@ -111,7 +111,7 @@ def test_it_trains_is_opened_and_answers(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("override", "says"),
     [
-        ("model.encoder={kind: vision_transformer}", "reads media.kind: native or tiles; got text_lines"),
+        ("model.encoder={kind: vision_transformer}", "reads media.kind: native or tiles or padded; got text_lines"),
         ("model.media={kind: native}", "encoder.kind is text_lines, which reads media.kind: text_lines"),
         ("model.fusion={kind: gated_cross_attention}", "fusion.kind: splice"),
         ("model.projector={kind: resampler}", "every token of the text has one"),
