@@ -188,6 +188,18 @@ class Projector(Protocol):
         ...
 
 
+class JoiningProjector(Protocol):
+    """A projector that takes the tokens of another stream of the same media beside its own features; it is one stream's
+    `Projector` that says so by `joins`. An `nn.Module`."""
+
+    joins: str
+    """The other stream, which is seen nowhere else."""
+
+    def __call__(self, features: torch.Tensor, stream: MediaStream, beside: torch.Tensor) -> torch.Tensor:
+        """beside: the other stream's tokens, float[F, its projector's width], one for each feature."""
+        ...
+
+
 PositionBias = Callable[[int, int], "torch.Tensor"]
 """(queries, keys) to float[H, queries, keys], added to the scores of attention: the queries are the last positions."""
 
