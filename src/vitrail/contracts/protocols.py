@@ -152,7 +152,8 @@ class Source(Protocol):
     """Rows by number. `row` must be a pure function of its index, so that a run can be resumed anywhere.
 
     block: so many neighbours are read together for the price of one (a row group of a parquet file, say); rows are
-    shuffled block by block, and then within a window.
+    shuffled block by block, and then within a window. A source whose blocks are large may have a number `together`: so
+    many of them it keeps in memory at once, and rows are drawn from all of these.
     """
 
     name: str
