@@ -134,7 +134,7 @@ class Workers(Generic[J, R]):
                 error = another
         raise TrainingError(
             f"{TRIES} worker processes in a row were lost while preparing {self.name(job)} ({error}); if memory is "
-            "short, fewer data.workers or a smaller data.pack need less"
+            "short, fewer data.workers need less of it, and a run may go on with fewer"
         )
 
     def _process(self) -> _Process:

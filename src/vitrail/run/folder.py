@@ -107,8 +107,10 @@ class RunFolder:
     def _claim(self, resolved: Resolved[Recipe]) -> None:
         if self.recipe.is_file() and self._begun():
             started = read(Recipe, self.recipe, beneath=upgraded_recipe).value
-            # Where the run lies may change (a folder moved or copied); what it is may not.
-            changed = differences(dataclasses.replace(started, run=resolved.value.run), resolved.value)
+            # Where the run lies may change (a folder moved or copied), and how many processes prepare its data, which
+            # changes no batch; what it is may not.
+            data = dataclasses.replace(started.data, workers=resolved.value.data.workers)
+            changed = differences(dataclasses.replace(started, run=resolved.value.run, data=data), resolved.value)
             if changed:
                 raise RecipeError(
                     f"'{self.path}' holds a run of another recipe ({'; '.join(changed[:3])}); "
