@@ -152,12 +152,14 @@ class Trainer:
                 chance.restore(self._chance)
             else:
                 chance.seed(self.seed, self.parallel.rank)
-            if self.parallel.first:
-                self._files = RunFiles(self.folder, self.state, self.say, self._request)
-                stack.callback(self._files.close)
+            self.parallel.alone(lambda: self._open_files(stack))
             for number in range(self.state.stage, len(self.stages)):
                 self._stage(self.stages[number])
         return self.state
+
+    def _open_files(self, stack: ExitStack) -> None:
+        self._files = RunFiles(self.folder, self.state, self.say, self._request)
+        stack.callback(self._files.close)
 
     def _stage(self, stage: Stage) -> None:
         state = self.state
