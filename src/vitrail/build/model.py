@@ -31,6 +31,7 @@ from vitrail.models.config import (
     GatedCrossAttentionConfig,
     HybridConfig,
     LinearProjectorConfig,
+    MllamaEncoderConfig,
     MLPProjectorConfig,
     ModelConfig,
     PatchMergerConfig,
@@ -42,6 +43,7 @@ from vitrail.models.config import (
     WhisperEncoderConfig,
     token_width,
 )
+from vitrail.models.encoders.mllama import MllamaEncoder
 from vitrail.models.encoders.vision_transformer import VisionTransformer
 from vitrail.models.encoders.whisper import WhisperEncoder
 from vitrail.models.fusion.gated_cross_attention import GatedCrossAttention
@@ -56,6 +58,7 @@ from vitrail.training.objectives import Objective
 
 ENCODERS: Mapping[type, Callable[..., Encoder]] = {
     VisionTransformerConfig: VisionTransformer,
+    MllamaEncoderConfig: MllamaEncoder,
     WhisperEncoderConfig: WhisperEncoder,
 }
 """Settings to class, called with the settings and patch_values: the numbers in one patch of one frame, or in one frame

@@ -186,6 +186,54 @@ class TextLinesConfig:
         return self.features + 5
 
 
+@dataclass(frozen=True)
+class CanvasConfig:
+    """Llama 3.2 Vision's tiles: a picture keeps its shape on a canvas of whole tiles, whose rest is black.
+
+    The encoder sees the canvas as one view. patch, tile: sides, px. max_tiles: of a canvas; a view has as many tokens
+    as if it had all of them, and a class token in each. mean, std: per channel, applied to values in [0, 1].
+    Source: transformers 5.23, `models/mllama/image_processing_pil_mllama.py`.
+    """
+
+    merge: ClassVar[int] = 1
+    max_views: ClassVar[int] = 1
+    patches_per_token: ClassVar[int] = 1
+
+    kind: Literal["canvas"] = "canvas"
+    patch: int = 14
+    tile: int = 560
+    max_tiles: int = 4
+    mean: tuple[float, float, float] = (0.48145466, 0.4578275, 0.40821073)
+    std: tuple[float, float, float] = (0.26862954, 0.26130258, 0.27577711)
+
+    def __post_init__(self) -> None:
+        if self.patch < 1 or self.tile < 1 or self.tile % self.patch or self.max_tiles < 1:
+            raise ValueError(
+                f"tile ({self.tile}) must be patch ({self.patch}) times a whole number, max_tiles at least 1"
+            )
+
+    @property
+    def grids(self) -> tuple[tuple[int, int], ...]:
+        """Rows and columns of the canvases there are, in the order of the official ids."""
+        counts = range(1, self.max_tiles + 1)
+        return tuple((rows, columns) for rows in counts for columns in counts if rows * columns <= self.max_tiles)
+
+    @property
+    def patch_values(self) -> int:
+        """Numbers in one patch of one frame: three channels."""
+        return 3 * self.patch**2
+
+    @property
+    def tile_tokens(self) -> int:
+        """Tokens of one tile: its patches and a class token."""
+        return (self.tile // self.patch) ** 2 + 1
+
+    @property
+    def max_tokens(self) -> int:
+        """Of every picture."""
+        return self.max_tiles * self.tile_tokens
+
+
 SOUND_SUFFIXES = (".wav", ".flac", ".ogg", ".oga", ".opus", ".mp3")
 """By which a file is taken for a sound where nothing else says so."""
 

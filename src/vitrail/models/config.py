@@ -8,10 +8,11 @@ from dataclasses import dataclass, field
 from typing import Any, ClassVar, Literal
 
 from vitrail.contracts.samples import TARGET, TEXT, VISION, Spliced, component
-from vitrail.media.config import LogMelConfig, NativeResolutionConfig, TilesConfig
+from vitrail.media.config import CanvasConfig, LogMelConfig, NativeResolutionConfig, TilesConfig
 from vitrail.models.backbones.config import DecoderConfig as DecoderConfig
 from vitrail.models.backbones.config import EncoderDecoderConfig as EncoderDecoderConfig
 from vitrail.models.backbones.config import LoraConfig as LoraConfig
+from vitrail.models.encoders.config import MllamaEncoderConfig as MllamaEncoderConfig
 from vitrail.models.encoders.config import VisionTransformerConfig as VisionTransformerConfig
 from vitrail.models.encoders.config import WhisperEncoderConfig as WhisperEncoderConfig
 from vitrail.models.fusion.config import Blind as Blind
@@ -166,8 +167,8 @@ class CustomConfig:
 
 
 BackboneConfig = DecoderConfig | EncoderDecoderConfig
-MediaConfig = NativeResolutionConfig | TilesConfig | LogMelConfig
-EncoderConfig = VisionTransformerConfig | WhisperEncoderConfig | CustomConfig
+MediaConfig = NativeResolutionConfig | TilesConfig | CanvasConfig | LogMelConfig
+EncoderConfig = VisionTransformerConfig | MllamaEncoderConfig | WhisperEncoderConfig | CustomConfig
 ProjectorConfig = (
     MLPProjectorConfig | LinearProjectorConfig | PatchMergerConfig | ResamplerConfig | PerceiverConfig | CustomConfig
 )
@@ -195,7 +196,7 @@ class ModelConfig:
     """
 
     backbone: BackboneConfig
-    media: NativeResolutionConfig | TilesConfig = field(default_factory=NativeResolutionConfig)
+    media: NativeResolutionConfig | TilesConfig | CanvasConfig = field(default_factory=NativeResolutionConfig)
     """How pictures become patches, said once: data and prompts are handed the same."""
     encoder: EncoderConfig | None = field(default_factory=VisionTransformerConfig)
     """Of the vision stream; null for a model that sees nothing."""
@@ -241,12 +242,25 @@ class ModelConfig:
 
 def check_encoder(encoder: EncoderConfig, media: MediaConfig) -> None:
     """Raises ValueError for an encoder of ours that cannot read what the media become."""
-    heard = isinstance(media, LogMelConfig)
-    if isinstance(encoder, CustomConfig) or (isinstance(encoder, VisionTransformerConfig) and not heard):
+    if isinstance(encoder, CustomConfig):
         return
+    reads = {
+        VisionTransformerConfig: ("native", "tiles"),
+        MllamaEncoderConfig: ("canvas",),
+        WhisperEncoderConfig: ("log_mel",),
+    }[type(encoder)]
+    if media.kind not in reads:
+        named = f"media.kind: {' or '.join(reads)}"
+        raise ValueError(f"encoder.kind is {encoder.kind}, which reads {named}; got {media.kind}")
+    if isinstance(encoder, MllamaEncoderConfig) and isinstance(media, CanvasConfig):
+        found = media.tile // media.patch, media.max_tiles
+        if found != (encoder.side, encoder.max_tiles):
+            raise ValueError(
+                f"media has tiles of {found[0]} patches a side and up to {found[1]} of them, encoder.side is "
+                f"{encoder.side} and encoder.max_tiles {encoder.max_tiles}"
+            )
     if not isinstance(media, LogMelConfig) or not isinstance(encoder, WhisperEncoderConfig):
-        reads = "media.kind: native or tiles" if isinstance(encoder, VisionTransformerConfig) else "media.kind: log_mel"
-        raise ValueError(f"encoder.kind is {encoder.kind}, which reads {reads}; got {media.kind}")
+        return
     if media.stride != encoder.stride:
         raise ValueError(f"media.stride is {media.stride}, the encoder makes one feature of {encoder.stride} frames")
     if media.view_frames > encoder.stride * encoder.max_positions:

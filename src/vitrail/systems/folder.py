@@ -16,7 +16,7 @@ from torch import Tensor
 
 from vitrail.contracts.errors import WeightsError, nearest
 from vitrail.models.weights import load_tensors
-from vitrail.systems import internvl, internvl_1_5, mistral3, nvlm, qwen2_5_vl, qwen2_vl
+from vitrail.systems import internvl, internvl_1_5, mistral3, mllama, nvlm, qwen2_5_vl, qwen2_vl
 from vitrail.systems.accounting import accounted, canonical_names
 from vitrail.systems.encoders import clip, siglip, whisper
 from vitrail.systems.settings import unread
@@ -24,6 +24,7 @@ from vitrail.systems.system import AnySpec, EncoderSpec, Layout, ModelSpec, Offi
 
 SYSTEMS: dict[str, System] = {
     "mistral3": mistral3,
+    "mllama": mllama,
     "internvl": internvl,
     "internvl_chat": internvl_1_5,
     "NVLM_D": nvlm,
