@@ -6,6 +6,7 @@ from torch import Tensor, nn
 
 from vitrail.contracts.samples import MediaStream
 from vitrail.models.config import LinearProjectorConfig
+from vitrail.models.ops.norms import norm
 
 
 class LinearProjector(nn.Module):
@@ -19,9 +20,12 @@ class LinearProjector(nn.Module):
     ) -> None:
         super().__init__()
         self.shuffled = encoder_width * patches_per_token
+        self.norm: nn.Module = nn.Identity()
+        if config.norm != "none":
+            self.norm = norm(config.norm, self.shuffled, config.norm_eps)
         self.linear = nn.Linear(self.shuffled, backbone_width, bias=config.bias)
 
     def forward(self, features: Tensor, stream: MediaStream) -> Tensor:
         """Tokens in the order of `stream.token_index`."""
-        tokens: Tensor = self.linear(features.reshape(-1, self.shuffled))
+        tokens: Tensor = self.linear(self.norm(features.reshape(-1, self.shuffled)))
         return tokens
