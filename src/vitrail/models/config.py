@@ -5,10 +5,10 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar
 
 from vitrail.contracts.samples import TARGET, TEXT, VISION, Spliced, component
-from vitrail.media.config import CanvasConfig, LogMelConfig, NativeResolutionConfig, TilesConfig
+from vitrail.media.config import CanvasConfig, LogMelConfig, NativeResolutionConfig, PictureMediaConfig
 from vitrail.models.backbones.config import DecoderConfig as DecoderConfig
 from vitrail.models.backbones.config import EncoderDecoderConfig as EncoderDecoderConfig
 from vitrail.models.backbones.config import LoraConfig as LoraConfig
@@ -21,143 +21,14 @@ from vitrail.models.fusion.config import GatedCrossAttentionConfig as GatedCross
 from vitrail.models.fusion.config import HybridConfig as HybridConfig
 from vitrail.models.fusion.config import Sees as Sees
 from vitrail.models.fusion.config import SpliceConfig as SpliceConfig
+from vitrail.models.projectors.config import DownsampleConfig as DownsampleConfig
+from vitrail.models.projectors.config import JoinedConfig as JoinedConfig
+from vitrail.models.projectors.config import LinearProjectorConfig as LinearProjectorConfig
+from vitrail.models.projectors.config import MLPProjectorConfig as MLPProjectorConfig
+from vitrail.models.projectors.config import PatchMergerConfig as PatchMergerConfig
+from vitrail.models.projectors.config import PerceiverConfig as PerceiverConfig
+from vitrail.models.projectors.config import ResamplerConfig as ResamplerConfig
 from vitrail.prompts.config import LinePositionsConfig, MRopePositionsConfig
-
-
-@dataclass(frozen=True)
-class MLPProjectorConfig:
-    """Pixel shuffle (merge x merge patches, or `merge` features of sound, become one token) and a two-layer MLP, with a
-    norm before either."""
-
-    token_grid: ClassVar[None] = None
-
-    kind: Literal["mlp"] = "mlp"
-    hidden: int | None = None
-    """Width between the two layers; null means the backbone's."""
-    bias: bool = True
-    """Of the two layers."""
-    norm: Literal["rms", "layer", "none"] = "rms"
-    norm_at: Literal["patches", "merged"] = "patches"
-    """Each patch is normed before they merge, or the merged ones."""
-    norm_eps: float = 1e-5
-    order: Literal["rows", "columns"] = "rows"
-    """Of a view's tokens: row by row, or column by column (InternVL's `ps_version` v2 and v1)."""
-
-
-@dataclass(frozen=True)
-class LinearProjectorConfig:
-    """One linear layer over merge x merge patches, or `merge` features of sound.
-
-    Source: MiniGPT-4 for Llama 2 (arXiv 2304.10592), LLaVA 1.
-    """
-
-    token_grid: ClassVar[None] = None
-
-    kind: Literal["linear"] = "linear"
-    bias: bool = True
-    norm: Literal["rms", "layer", "none"] = "none"
-    """Of the merged patches, before the layer."""
-    norm_eps: float = 1e-5
-
-
-@dataclass(frozen=True)
-class PatchMergerConfig:
-    """Norm, a linear merger of the patches of a token to the encoder's width, then a two-layer MLP.
-
-    Source: Mistral Small 3.1, transformers `Mistral3MultiModalProjector`.
-    """
-
-    token_grid: ClassVar[None] = None
-
-    kind: Literal["patch_merger"] = "patch_merger"
-    bias: bool = False
-    """Of the two layers."""
-    norm_eps: float = 1e-5
-    """transformers takes the backbone's rms_norm_eps, vLLM always 1e-5."""
-
-
-@dataclass(frozen=True)
-class ResamplerConfig:
-    """Learnt queries look once at the patches of a view: the same number of tokens for a view of any size.
-
-    The encoder's patches do not merge (`model.media.merge: 1`). Linear layers before and behind the attention have no
-    bias; without one of them the widths must agree.
-    Sources: Qwen-VL (arXiv 2308.12966), 256 queries, keys `resized`; MiniCPM-V 2.5 (arXiv 2408.01800), 96 queries
-    without positions, keys `own`; both as released, with 32 heads of 128.
-    """
-
-    kind: Literal["resampler"] = "resampler"
-    queries: tuple[int, int] = (8, 8)
-    """Rows and columns of the tokens."""
-    width: int | None = None
-    """Of the attention, a multiple of heads and of 4; null means the backbone's."""
-    heads: int = 8
-    query_positions: bool = True
-    """Whether sines of their row and column are added to the queries."""
-    key_positions: Literal["resized", "own", "none"] = "resized"
-    """Added to the patches, as keys alone: the sines of the queries' grid, resized to the view's;
-    those of the view's own rows and columns; or none."""
-    kv_projection: bool = True
-    """A linear layer from the encoder's width."""
-    out_projection: bool = True
-    """A linear layer to the backbone's width."""
-    bias: bool = True
-    """Of the attention's own four layers."""
-    query_norm: bool = True
-    key_norm: bool = True
-    """Of keys and values, behind `kv_projection`."""
-    out_norm: bool = True
-    """Of what comes out of the attention."""
-    norm: Literal["rms", "layer"] = "layer"
-    """Of all three."""
-    norm_eps: float = 1e-6
-
-    def __post_init__(self) -> None:
-        if min(self.queries) < 1 or self.heads < 1:
-            raise ValueError("queries, [rows, columns], and heads must be at least 1")
-
-    @property
-    def token_grid(self) -> tuple[int, int]:
-        """Rows and columns of the tokens of every view."""
-        return self.queries
-
-
-@dataclass(frozen=True)
-class PerceiverConfig:
-    """Learnt queries look at the features of a view again and again, and each time at each other: Flamingo's resampler.
-
-    The encoder's patches do not merge (`model.media.merge: 1`). No layer has a bias.
-    Sources: Flamingo, arXiv 2204.14198, section 2.1; OpenFlamingo, helpers.py, whose queries are 64 and whose tokens
-    are as wide as the encoder.
-    """
-
-    kind: Literal["perceiver"] = "perceiver"
-    queries: int = 64
-    """Tokens of every view."""
-    depth: int = 6
-    """Layers, each of attention and an MLP."""
-    heads: int = 8
-    head_width: int = 64
-    mlp_width: int | None = None
-    """Null means four times the encoder's."""
-    frames: int | None = None
-    """Embeddings of the first so many frames of a view; null for none."""
-    media: int | None = None
-    """Embeddings of the first so many views of a sample; null for none."""
-    out_projection: bool = True
-    """A linear layer to the width of media tokens; without one the encoder's must be that."""
-    norm_eps: float = 1e-5
-
-    def __post_init__(self) -> None:
-        for name in ("queries", "depth", "heads", "head_width", "mlp_width", "frames", "media"):
-            value = getattr(self, name)
-            if value is not None and value < 1:
-                raise ValueError(f"{name} is {value}, must be at least 1")
-
-    @property
-    def token_grid(self) -> tuple[int, int]:
-        """Rows and columns of the tokens of every view."""
-        return 1, self.queries
 
 
 @dataclass(frozen=True)
@@ -170,10 +41,17 @@ class CustomConfig:
 
 
 BackboneConfig = DecoderConfig | EncoderDecoderConfig
-MediaConfig = NativeResolutionConfig | TilesConfig | CanvasConfig | LogMelConfig
+MediaConfig = PictureMediaConfig | LogMelConfig
 EncoderConfig = VisionTransformerConfig | MllamaEncoderConfig | WhisperEncoderConfig | CustomConfig
 ProjectorConfig = (
-    MLPProjectorConfig | LinearProjectorConfig | PatchMergerConfig | ResamplerConfig | PerceiverConfig | CustomConfig
+    MLPProjectorConfig
+    | LinearProjectorConfig
+    | PatchMergerConfig
+    | ResamplerConfig
+    | PerceiverConfig
+    | DownsampleConfig
+    | JoinedConfig
+    | CustomConfig
 )
 FusionConfig = SpliceConfig | GatedCrossAttentionConfig | HybridConfig | CustomConfig
 
@@ -199,7 +77,7 @@ class ModelConfig:
     """
 
     backbone: BackboneConfig
-    media: NativeResolutionConfig | TilesConfig | CanvasConfig = field(default_factory=NativeResolutionConfig)
+    media: PictureMediaConfig = field(default_factory=NativeResolutionConfig)
     """How pictures become patches, said once: data and prompts are handed the same."""
     encoder: EncoderConfig | None = field(default_factory=VisionTransformerConfig)
     """Of the vision stream; null for a model that sees nothing."""
@@ -229,7 +107,27 @@ class ModelConfig:
         if self.encoder is not None:
             check_encoder(self.encoder, self.media)
         for name, tower in self.towers.items():
-            _check_grid(tower, "" if name == VISION else f"streams.{name}.")
+            where = "" if name == VISION else f"streams.{name}."
+            _check_grid(tower, where)
+            if isinstance(tower.projector, JoinedConfig):
+                self._check_joined(tower, tower.projector.joins, where)
+
+    def _check_joined(self, tower: StreamConfig, joins: str, where: str) -> None:
+        """Raises ValueError for a stream that is not there, or whose views have other tokens."""
+        other = self.streams.get(joins)
+        if other is None or other is tower:
+            there = ", ".join(self.streams) or "none"
+            raise ValueError(f"{where}projector.joins is '{joins}', no other stream of model.streams; there: {there}")
+        if isinstance(other.projector, JoinedConfig):
+            raise ValueError(f"{where}projector.joins is '{joins}', whose own projector joins another")
+        if tower.media.merge != 1:
+            raise ValueError(f"{where}media.merge is {tower.media.merge}, with projector.kind joined it must be 1")
+        counts = view_tokens(tower), view_tokens(other)
+        if None in counts or counts[0] != counts[1]:
+            raise ValueError(
+                f"{where}projector joins the tokens of '{joins}' one by one: a picture must be one view of both, with "
+                f"as many tokens, got {' and '.join('a varying number' if one is None else str(one) for one in counts)}"
+            )
 
     @property
     def towers(self) -> Mapping[str, StreamConfig]:
@@ -248,7 +146,7 @@ def check_encoder(encoder: EncoderConfig, media: MediaConfig) -> None:
     if isinstance(encoder, CustomConfig):
         return
     reads = {
-        VisionTransformerConfig: ("native", "tiles"),
+        VisionTransformerConfig: ("native", "tiles", "padded"),
         MllamaEncoderConfig: ("canvas",),
         WhisperEncoderConfig: ("log_mel",),
     }[type(encoder)]
@@ -300,6 +198,16 @@ def token_grid(projector: ProjectorConfig) -> tuple[int, int] | None:
     """Rows and columns of the tokens that a projector makes of every view; None where patches merge into tokens."""
     grid = projector.options.get("token_grid") if isinstance(projector, CustomConfig) else projector.token_grid
     return None if grid is None else (int(grid[0]), int(grid[1]))
+
+
+def view_tokens(tower: StreamConfig) -> int | None:
+    """Tokens of a picture where it is always one view with as many of them; None where their number varies."""
+    if isinstance(tower.media, LogMelConfig) or tower.media.max_views > 1:
+        return None
+    grid = token_grid(tower.projector)
+    if grid is not None:
+        return grid[0] * grid[1]
+    return None if isinstance(tower.media, NativeResolutionConfig) else tower.media.max_tokens
 
 
 def _check_grid(tower: StreamConfig, where: str) -> None:
