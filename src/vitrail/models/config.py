@@ -8,11 +8,12 @@ from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
 from vitrail.contracts.samples import TARGET, TEXT, VISION, Spliced, component
-from vitrail.media.config import CanvasConfig, LogMelConfig, NativeResolutionConfig, PictureMediaConfig
+from vitrail.media.config import CanvasConfig, LogMelConfig, NativeResolutionConfig, PictureMediaConfig, TextLinesConfig
 from vitrail.models.backbones.config import DecoderConfig as DecoderConfig
 from vitrail.models.backbones.config import EncoderDecoderConfig as EncoderDecoderConfig
 from vitrail.models.backbones.config import LoraConfig as LoraConfig
 from vitrail.models.encoders.config import MllamaEncoderConfig as MllamaEncoderConfig
+from vitrail.models.encoders.config import TextLinesEncoderConfig as TextLinesEncoderConfig
 from vitrail.models.encoders.config import VisionTransformerConfig as VisionTransformerConfig
 from vitrail.models.encoders.config import WhisperEncoderConfig as WhisperEncoderConfig
 from vitrail.models.fusion.config import Blind as Blind
@@ -41,8 +42,10 @@ class CustomConfig:
 
 
 BackboneConfig = DecoderConfig | EncoderDecoderConfig
-MediaConfig = PictureMediaConfig | LogMelConfig
-EncoderConfig = VisionTransformerConfig | MllamaEncoderConfig | WhisperEncoderConfig | CustomConfig
+MediaConfig = PictureMediaConfig | TextLinesConfig | LogMelConfig
+StackedConfig = VisionTransformerConfig | WhisperEncoderConfig
+"""Encoders that are a stack of blocks, `depth` of them."""
+EncoderConfig = StackedConfig | MllamaEncoderConfig | TextLinesEncoderConfig | CustomConfig
 ProjectorConfig = (
     MLPProjectorConfig
     | LinearProjectorConfig
@@ -77,8 +80,8 @@ class ModelConfig:
     """
 
     backbone: BackboneConfig
-    media: PictureMediaConfig = field(default_factory=NativeResolutionConfig)
-    """How pictures become patches, said once: data and prompts are handed the same."""
+    media: PictureMediaConfig | TextLinesConfig = field(default_factory=NativeResolutionConfig)
+    """What pictures become, said once: data and prompts are handed the same."""
     encoder: EncoderConfig | None = field(default_factory=VisionTransformerConfig)
     """Of the vision stream; null for a model that sees nothing."""
     projector: ProjectorConfig = field(default_factory=MLPProjectorConfig)
@@ -109,6 +112,8 @@ class ModelConfig:
         for name, tower in self.towers.items():
             where = "" if name == VISION else f"streams.{name}."
             _check_grid(tower, where)
+            if isinstance(tower.media, TextLinesConfig) and spliced(self.fusion) != "all":
+                raise ValueError(f"{where}media.kind is text_lines, whose text stands in the text: fusion.kind: splice")
             if isinstance(tower.projector, JoinedConfig):
                 self._check_joined(tower, tower.projector.joins, where)
 
@@ -130,6 +135,12 @@ class ModelConfig:
             )
 
     @property
+    def pictures(self) -> PictureMediaConfig:
+        """`media` of a model that sees pictures as patches, as all official layouts do."""
+        assert not isinstance(self.media, TextLinesConfig), "pages are no patches"
+        return self.media
+
+    @property
     def towers(self) -> Mapping[str, StreamConfig]:
         """Every media stream by name, the vision stream first where there is one."""
         vision = {} if self.encoder is None else {VISION: StreamConfig(self.media, self.encoder, self.projector)}
@@ -141,18 +152,24 @@ class ModelConfig:
         return components_of(self.towers)
 
 
+READS: Mapping[type, tuple[str, ...]] = {
+    VisionTransformerConfig: ("native", "tiles", "padded"),
+    MllamaEncoderConfig: ("canvas",),
+    TextLinesEncoderConfig: ("text_lines",),
+    WhisperEncoderConfig: ("log_mel",),
+}
+"""Which kinds of media each encoder of ours reads."""
+
+
 def check_encoder(encoder: EncoderConfig, media: MediaConfig) -> None:
     """Raises ValueError for an encoder of ours that cannot read what the media become."""
     if isinstance(encoder, CustomConfig):
         return
-    reads = {
-        VisionTransformerConfig: ("native", "tiles", "padded"),
-        MllamaEncoderConfig: ("canvas",),
-        WhisperEncoderConfig: ("log_mel",),
-    }[type(encoder)]
-    if media.kind not in reads:
-        named = f"media.kind: {' or '.join(reads)}"
-        raise ValueError(f"encoder.kind is {encoder.kind}, which reads {named}; got {media.kind}")
+    kinds = READS[type(encoder)]
+    if media.kind not in kinds:
+        raise ValueError(
+            f"encoder.kind is {encoder.kind}, which reads media.kind: {' or '.join(kinds)}; got {media.kind}"
+        )
     if isinstance(encoder, MllamaEncoderConfig) and isinstance(media, CanvasConfig):
         found = media.tile // media.patch, media.max_tiles
         if found != (encoder.side, encoder.max_tiles):
@@ -202,7 +219,7 @@ def token_grid(projector: ProjectorConfig) -> tuple[int, int] | None:
 
 def view_tokens(tower: StreamConfig) -> int | None:
     """Tokens of a picture where it is always one view with as many of them; None where their number varies."""
-    if isinstance(tower.media, LogMelConfig) or tower.media.max_views > 1:
+    if isinstance(tower.media, LogMelConfig | TextLinesConfig) or tower.media.max_views > 1:
         return None
     grid = token_grid(tower.projector)
     if grid is not None:
@@ -215,6 +232,11 @@ def _check_grid(tower: StreamConfig, where: str) -> None:
     grid = token_grid(tower.projector)
     if grid is None:
         return
+    if isinstance(tower.media, TextLinesConfig):
+        raise ValueError(
+            f"{where}projector.kind is {tower.projector.kind}, which makes {grid[0]} x {grid[1]} tokens of any view; "
+            f"with {where}media.kind: text_lines every token of the text has one: mlp or linear"
+        )
     if tower.media.merge != 1:
         raise ValueError(
             f"{where}media.merge is {tower.media.merge}, with {where}projector.kind {tower.projector.kind} it must be "

@@ -24,6 +24,8 @@ class MLPProjectorConfig:
     norm_eps: float = 1e-5
     order: Literal["rows", "columns"] = "rows"
     """Of a view's tokens: row by row, or column by column (InternVL's `ps_version` v2 and v1)."""
+    zero: bool = False
+    """The last layer begins at nothing: what is added to text changes none of it at first."""
 
 
 @dataclass(frozen=True)
@@ -40,6 +42,8 @@ class LinearProjectorConfig:
     norm: Literal["rms", "layer", "none"] = "none"
     """Of the merged patches, before the layer."""
     norm_eps: float = 1e-5
+    zero: bool = False
+    """It begins at nothing, as above."""
 
 
 @dataclass(frozen=True)

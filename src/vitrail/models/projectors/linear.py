@@ -9,6 +9,12 @@ from vitrail.models.config import LinearProjectorConfig
 from vitrail.models.ops.norms import norm
 
 
+def begin_at_nothing(layer: nn.Linear) -> None:
+    """Sets its weights to zero."""
+    for parameter in layer.parameters():
+        nn.init.zeros_(parameter)
+
+
 class LinearProjector(nn.Module):
     """float[P, encoder width] to float[P / patches_per_token, backbone width].
 
@@ -24,8 +30,12 @@ class LinearProjector(nn.Module):
         if config.norm != "none":
             self.norm = norm(config.norm, self.shuffled, config.norm_eps)
         self.linear = nn.Linear(self.shuffled, backbone_width, bias=config.bias)
+        if config.zero:
+            begin_at_nothing(self.linear)
 
     def forward(self, features: Tensor, stream: MediaStream) -> Tensor:
         """Tokens in the order of `stream.token_index`."""
-        tokens: Tensor = self.linear(self.norm(features.reshape(-1, self.shuffled)))
+        # Features without weights of their own are float32, whatever the model is in.
+        merged = features.to(self.linear.weight.dtype).reshape(-1, self.shuffled)
+        tokens: Tensor = self.linear(self.norm(merged))
         return tokens
