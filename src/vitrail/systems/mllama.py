@@ -310,7 +310,8 @@ def canonical(name: str) -> str | None:
 
 def key_map(name: str, spec: ModelSpec) -> KeyMap:
     """Where our tensor `name` is kept."""
-    patch, crossed = spec.model.media.patch, _crossed(spec)
+    media, crossed = spec.model.media, _crossed(spec)
+    assert isinstance(media, CanvasConfig), "obstacles come first"
     component, _, inside = name.partition(".")
     match component:
         case "projector":
@@ -319,7 +320,7 @@ def key_map(name: str, spec: ModelSpec) -> KeyMap:
             _, number, part = inside.split(".", 2)
             return by_name(f"blocks.{crossed[int(number)]}.{part}", {}, f"{TEXT_MODEL}layers", IN_BLOCK)
         case "encoder" if inside == "stem.weight":
-            return shaped(f"{TOWER}patch_embedding.weight", (3, patch, patch))
+            return shaped(f"{TOWER}patch_embedding.weight", (3, media.patch, media.patch))
         case "encoder" if inside.startswith("global_blocks."):
             within = inside.removeprefix("global_")
             return by_name(within, {}, f"{TOWER}global_transformer.layers", IN_TOWER)
