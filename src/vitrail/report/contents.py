@@ -49,6 +49,7 @@ class Report:
     captions: held-out loss (nats a token) as `Score.to_json` with the "right", a "shuffled" and a "withheld" picture.
     pairs: stage -> share of held-out preference pairs ranked right after it, as `Score.to_json` with the "right" media
     and with them "withheld" (`evaluation.pairs`).
+    units: what the loss of each stage is counted in, "" for what has no name (`Objective.unit`).
     text: loss on plain text "before" and "after" training (`plain_text.text_loss`) and its "change" (`text_change`).
     """
 
@@ -65,3 +66,4 @@ class Report:
     captions: Mapping[str, Any] | None = None
     pairs: Mapping[str, Any] | None = None
     text: Mapping[str, Any] | None = None
+    units: Mapping[str, str] | None = None

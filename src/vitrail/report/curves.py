@@ -106,8 +106,11 @@ def _sparse(points: Sequence[Point]) -> Sequence[Point]:
     return points if every <= 1 else [*points[:-1:every], points[-1]]
 
 
-def loss(steps: Records, blind_steps: Records) -> str:
-    """The loss curve of the run over that of the blind baseline, with the stages behind, and a table of stages."""
+def loss(steps: Records, blind_steps: Records, units: Mapping[str, str] | None = None) -> str:
+    """The loss curve of the run over that of the blind baseline, with the stages behind, and a table of stages.
+
+    units: what the loss of each stage is counted in, "" for what has no name.
+    """
     lines = []
     bands: list[Band] = []
     for records, name, style in ((steps, "with pictures", "after"), (blind_steps, "blind baseline", "blind")):
@@ -133,9 +136,19 @@ def loss(steps: Records, blind_steps: Records) -> str:
         )
     )
     keys = legend((f"stroke {line.style}", line.name) for line in lines)
-    unit = "nats a token, log scale" if log else "nats a token"
-    note = f'<h3>Training loss <span class="soft">{unit}; bold: moving average, faint: every step</span></h3>'
+    said = [*_said(units or {}), *(["log scale"] if log else []), "bold: moving average, faint: every step"]
+    note = f'<h3>Training loss <span class="soft">{escape("; ".join(said))}</span></h3>'
     return f"<figure><figcaption>{note}{keys}</figcaption>{chart}</figure>{_stage_table(steps, lines)}"
+
+
+def _said(units: Mapping[str, str]) -> list[str]:
+    """What losses are counted in, and in which stages, where they differ."""
+    stages_of: dict[str, list[str]] = {}
+    for stage, unit in units.items():
+        stages_of.setdefault(unit or "the objective's own sum", []).append(stage)
+    if len(stages_of) == 1:
+        return list(stages_of)
+    return [f"{', '.join(names)}: {unit}" for unit, names in stages_of.items()]
 
 
 def _stage_table(records: Records, lines: Sequence[Line]) -> str:

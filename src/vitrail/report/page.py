@@ -41,7 +41,7 @@ def render(report: Report) -> str:
         ("language", "Did the language suffer?", language(report.text)),
         ("pictures", "Does the picture matter?", captions(report.captions)),
         ("pairs", "Are answers ranked as people rank them?", pairs(report.pairs)),
-        ("loss", "Loss", loss(steps, report.blind_steps)),
+        ("loss", "Loss", loss(steps, report.blind_steps, report.units)),
         ("training", "Rates and speed", small_charts(steps)),
         ("examples", "Examples", examples(report.examples)),
         ("costs", "Where tokens and time went", where_it_went(report.tokens, report.time, peak_memory(steps))),

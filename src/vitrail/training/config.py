@@ -91,7 +91,7 @@ class StageConfig:
     steps: int | None = None
     epochs: float | None = None
     tokens: int | None = None
-    """Real tokens, padding not counted."""
+    """Real tokens of packs: no padding, and no media beside the text."""
     accumulate: int = 1
     """Packs a step."""
     schedule: ScheduleConfig = field(default_factory=CosineConfig)

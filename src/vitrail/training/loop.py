@@ -16,6 +16,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from vitrail.contracts.errors import RecipeError, TrainingError
@@ -56,12 +57,16 @@ class Stage:
 
 @dataclass(frozen=True)
 class _Handed:
-    """What a rank tells the others of an item: all of it but the batch, of which the tokens by kind."""
+    """What a rank tells the others of an item: all of it but the batch, of which the tokens by kind.
+
+    taken: of a pack, which is what stages are counted in; media beside the text take none of it.
+    """
 
     after: Cursor
     epochs: float
     events: tuple[Event, ...]
     tokens: dict[str, int]
+    taken: int
 
 
 @dataclass
@@ -83,6 +88,7 @@ class Trainer:
     state: State = field(default_factory=State)
     _moments: dict[str, Tensor] = field(default_factory=dict)
     _idle: int = 0
+    _taught: bool = True
     _skipped: int = 0
 
     @property
@@ -158,6 +164,9 @@ class Trainer:
                         path = self._save("step", optimizer.state(), ledger)
                     if number:
                         raise Stopped(number, f"stage {stage.config.name}, step {state.step}; checkpoint {path}")
+            if self._idle == state.step:
+                # All of a short stage.
+                raise self._nothing_learnt(stage)
         finally:
             items.close()
         state.stage, state.step, state.tokens, state.epochs = state.stage + 1, 0, 0, 0.0
@@ -174,7 +183,7 @@ class Trainer:
             packs = range(self.parallel.share(stage.config.accumulate))
             taken = self.parallel.agreed(lambda: [next(items) for _ in packs])
         with self._timed("forward and backward"):
-            values, figures, sources = self._backward(stage, [item.batch for item in taken])
+            values, figures, sources = self._backward(stage, [item.batch for item in taken], optimizer.collect)
         rate_factor = factor(stage.config.schedule, done)
         with self._timed("optimizer"):
             value = sum(values.values())
@@ -190,7 +199,7 @@ class Trainer:
         last = handed[-1]
         state.cursor = last.after.to_json()
         state.step, state.total_steps = state.step + 1, state.total_steps + 1
-        state.tokens, state.epochs = state.tokens + tokens, last.epochs
+        state.tokens, state.epochs = state.tokens + sum(one.taken for one in handed), last.epochs
         seconds = time.perf_counter() - started
         state.counters["seconds"] = state.counters.get("seconds", 0.0) + seconds
         if left_out:
@@ -201,7 +210,7 @@ class Trainer:
             "step": state.step,
             "total_steps": state.total_steps,
             "progress": progress(stage.config, state),
-            "loss": value,
+            "loss": value if values else None,
             "terms": values,
             **({"figures": figures} if figures else {}),
             **({"loss_by_source": sources.means()} if len(stage.stream.mixture.parts) > 1 else {}),
@@ -215,11 +224,14 @@ class Trainer:
         }
 
     def _backward(
-        self, stage: Stage, batches: Sequence[Batch]
+        self, stage: Stage, batches: Sequence[Batch], collect: Callable[[], None] = lambda: None
     ) -> tuple[dict[str, float], dict[str, float], SourceLosses]:
         """Accumulates gradients over the packs of one step; each term is divided once, by its count over all.
 
-        Returns each term's share of the loss, the figures beside them, and the losses of the tokens by source.
+        collect: called after each pass, to sum what it left in the parameters' gradients elsewhere.
+
+        Returns each term's share of the loss, but for those that the step has nothing for; the figures beside them;
+        and the losses of the tokens by source.
 
         Raises RecipeError when nothing has moved for too long.
         """
@@ -232,10 +244,10 @@ class Trainer:
         for batch in batches:
             terms = self.parallel.forward(partial(stage.objective, self.model, batch.to(self.device.name)))
             shares = {name: term.weight * term.loss_sum / max(totals[name], 1e-9) for name, term in terms.items()}
-            loss = sum(shares.values())
-            assert isinstance(loss, Tensor), "an objective returns at least one term"
+            loss = sum(shares.values(), torch.zeros((), device=self.device.name))
             self.parallel.backward(loss)
-            idle = idle and not loss.requires_grad
+            collect()
+            idle = idle and not (loss.requires_grad and any(totals.values()))
             for name, share in shares.items():
                 values[name] += float(share.detach())
                 for figure, value in terms[name].figures.items():
@@ -243,17 +255,24 @@ class Trainer:
             if len(stage.stream.mixture.parts) > 1:
                 sources.add(batch, terms)
         found = self.parallel.exchanged(lambda: (values, figures, sources, idle))
-        values = {name: sum(rank[0][name] for rank in found) for name in totals}
+        values = {name: sum(rank[0][name] for rank in found) for name, total in totals.items() if total}
         named = sorted({name for rank in found for name in rank[1]})
         figures = {name: sum(rank[1].get(name, 0.0) for rank in found) for name in named}
         sources, idle = SourceLosses.of(rank[2] for rank in found), all(rank[3] for rank in found)
         self._idle = self._idle + 1 if idle else 0
+        self._taught = any(totals.values())
         if self._idle == min(IDLE_STEPS, stage.config.steps or IDLE_STEPS):
-            trained = ", ".join(stage.config.train)
-            raise self.parallel.everywhere(
-                RecipeError(f"stages.{stage.config.name}.train: {trained} take no part in the loss of this data")
-            )
+            raise self._nothing_learnt(stage)
         return values, figures, sources
+
+    def _nothing_learnt(self, stage: Stage) -> Exception:
+        """What to raise for a stage that moves nothing: its components, or its data, have nothing for the objective."""
+        config = stage.config
+        if self._taught:
+            why = f"train: {', '.join(config.train)} take no part in the loss of this data"
+        else:
+            why = f"objective: '{config.objective.kind}' needs {stage.objective.learns_from}; this data has none"
+        return self.parallel.everywhere(RecipeError(f"stages.{config.name}.{why}"))
 
     def _left_out(self, stage: Stage, loss: float, norm: float) -> bool:
         """Whether the optimizer has not moved. Raises TrainingError where it must."""
@@ -297,14 +316,15 @@ class Trainer:
 
 def _handed(item: Item) -> _Handed:
     batch = item.batch
-    media = sum(len(stream.token_index) for stream in batch.media.values())
+    # Media tokens stand in the text, or beside it, where cross-attention sees them.
+    spliced = sum(len(stream.token_index) for stream in batch.media.values())
     tokens = {
-        "text": batch.tokens - media,
-        "media": media,
+        "text": batch.tokens - spliced,
+        "media": sum(view.tokens for stream in batch.media.values() for view in stream.views),
         "labelled": int(batch.learnt.weights.count_nonzero()),
         "padding": batch.padding,
     }
-    return _Handed(item.after, item.epochs, item.events, tokens)
+    return _Handed(item.after, item.epochs, item.events, tokens, batch.tokens)
 
 
 def progress(stage: StageConfig, state: State) -> float:
