@@ -28,7 +28,7 @@ HOW_TO_READ = (
     "Exact match compares answers after folding case, white space, quotes and a final period. ANLS gives credit for "
     "nearly right spelling. Box IoU is the overlap of the answered box with the true one. Intervals are 95 %: Wilson's "
     "for exact match, a percentile bootstrap for means. The blind baseline is trained by the same recipe without "
-    "pictures: what it gets right can be guessed from the question."
+    "pictures, on the same rows in every step: what it gets right can be guessed from the question."
 )
 
 

@@ -1,7 +1,8 @@
 """The training loop. There is one: stages, objectives and data change, the loop does not.
 
-A step takes `accumulate` packs from the stream, divides each term once by its count over all of them, and moves the
-stage's components; several processes may share its packs (`training.parallel`). After any step the run can be stopped
+A step takes `accumulate` packs from the stream, the last one of an epoch those that are left, divides each term once by
+its count over all of them, and moves the stage's components; several processes may share its packs
+(`training.parallel`). After any step the run can be stopped
 and resumed bit for bit, given the same device, number format, thread count and number of processes.
 """
 
@@ -21,8 +22,8 @@ from torch import Tensor
 
 from vitrail.contracts.errors import RecipeError, TrainingError
 from vitrail.contracts.samples import Batch
-from vitrail.data.ledger import Event, Ledger
-from vitrail.data.loader import Cursor, Item, Stream, prefetched
+from vitrail.data.ledger import Ledger
+from vitrail.data.loader import Cursor, End, Item, Stream, prefetched
 from vitrail.models.assembled import MultimodalModel
 from vitrail.models.weights import load_model, load_tensors, today, unshared
 from vitrail.training import checkpoint
@@ -37,6 +38,7 @@ from vitrail.training.runlog import RunLog
 from vitrail.training.schedule import factor
 from vitrail.training.source_losses import SourceLosses
 from vitrail.training.stopping import Stopped, stop_request
+from vitrail.training.taking import Taken, take
 
 Record = dict[str, Any]
 
@@ -53,20 +55,6 @@ class Stage:
     config: StageConfig
     stream: Stream
     objective: Objective
-
-
-@dataclass(frozen=True)
-class _Handed:
-    """What a rank tells the others of an item: all of it but the batch, of which the tokens by kind.
-
-    taken: of a pack, which is what stages are counted in; media beside the text take none of it.
-    """
-
-    after: Cursor
-    epochs: float
-    events: tuple[Event, ...]
-    tokens: dict[str, int]
-    taken: int
 
 
 @dataclass
@@ -149,7 +137,7 @@ class Trainer:
         self._moments, self._idle, self._skipped = {}, 0, 0
         ledger = Ledger.from_json(state.ledger)
         stream = self.parallel.dealt(stage.stream)
-        items = prefetched(stream.items(Cursor.from_json(state.cursor), ledger))
+        items = prefetched(stream.marked(Cursor.from_json(state.cursor), ledger))
         try:
             with stop_request(repeated=self.parallel.ranks > 1) as request:
                 while (done := progress(stage.config, state)) < 1:
@@ -164,7 +152,7 @@ class Trainer:
                         path = self._save("step", optimizer.state(), ledger)
                     if number:
                         raise Stopped(number, f"stage {stage.config.name}, step {state.step}; checkpoint {path}")
-            if self._idle == state.step:
+            if state.step and self._idle == state.step:
                 # All of a short stage.
                 raise self._nothing_learnt(stage)
         finally:
@@ -173,33 +161,29 @@ class Trainer:
         state.cursor, state.objective = {}, {}
         self._save(stage.config.name, {}, ledger)
 
-    def _step(self, stage: Stage, optimizer: Optimizer, items: Generator[Item], ledger: Ledger, done: float) -> Record:
-        """One move of the optimizer; returns its record, an empty one where it is left out.
+    def _step(
+        self, stage: Stage, optimizer: Optimizer, items: Generator[Item | End], ledger: Ledger, done: float
+    ) -> Record:
+        """One move of the optimizer; returns its record, an empty one where it is left out, or an epoch has no packs
+        left for one.
 
         Raises TrainingError for a loss or gradient that is not finite, where no more steps may be left out.
         """
         state, started = self.state, time.perf_counter()
         with self._timed("data"):
-            packs = range(self.parallel.share(stage.config.accumulate))
-            taken = self.parallel.agreed(lambda: [next(items) for _ in packs])
+            taken = take(items, self.parallel.share(stage.config.accumulate), self.parallel, stage.stream.encode)
+        if not taken.handed:
+            self._at(taken, ledger)
+            return {}
         with self._timed("forward and backward"):
-            values, figures, sources = self._backward(stage, [item.batch for item in taken], optimizer.collect)
+            values, figures, sources = self._backward(stage, taken.batches, optimizer.collect)
         rate_factor = factor(stage.config.schedule, done)
         with self._timed("optimizer"):
             value = sum(values.values())
             norm = optimizer.step(rate_factor, moves=math.isfinite(value))
             left_out = self._left_out(stage, value, norm)
-        by_rank = self.parallel.exchanged(lambda: [_handed(item) for item in taken])
-        # In the order of the stream: ranks take packs in turn.
-        handed = [one for in_turn in zip(*by_rank, strict=True) for one in in_turn]
-        for one in handed:
-            ledger.record(one.events)
-            self._count(one.tokens)
-        tokens = sum(one.tokens["text"] + one.tokens["media"] for one in handed)
-        last = handed[-1]
-        state.cursor = last.after.to_json()
+        tokens = self._at(taken, ledger)
         state.step, state.total_steps = state.step + 1, state.total_steps + 1
-        state.tokens, state.epochs = state.tokens + sum(one.taken for one in handed), last.epochs
         seconds = time.perf_counter() - started
         state.counters["seconds"] = state.counters.get("seconds", 0.0) + seconds
         if left_out:
@@ -274,6 +258,21 @@ class Trainer:
             why = f"objective: '{config.objective.kind}' needs {stage.objective.learns_from}; this data has none"
         return self.parallel.everywhere(RecipeError(f"stages.{config.name}.{why}"))
 
+    def _at(self, taken: Taken, ledger: Ledger) -> int:
+        """Counts what was taken; the state stands behind it. Returns its tokens."""
+        state, before = self.state, self.state.epochs
+        for one in taken.handed:
+            ledger.record(one.events)
+            self._count(one.tokens)
+            state.epochs = one.epochs
+        ledger.record(taken.events)
+        state.cursor = taken.after.to_json()
+        state.tokens += sum(one.taken for one in taken.handed)
+        if taken.handed or before > taken.epochs - 1:
+            # An epoch without a single pack is none; the stream says so, if it goes on like that.
+            state.epochs = taken.epochs
+        return sum(one.tokens["text"] + one.tokens["media"] for one in taken.handed)
+
     def _left_out(self, stage: Stage, loss: float, norm: float) -> bool:
         """Whether the optimizer has not moved. Raises TrainingError where it must."""
         if math.isfinite(loss) and math.isfinite(norm):
@@ -312,19 +311,6 @@ class Trainer:
             path = self.parallel.alone(lambda: checkpoint.write(self.checkpoints, file, tensors, optimizer, self.state))
             self.parallel.alone(lambda: checkpoint.prune(self.checkpoints, keep=path))
         return path
-
-
-def _handed(item: Item) -> _Handed:
-    batch = item.batch
-    # Media tokens stand in the text, or beside it, where cross-attention sees them.
-    spliced = sum(len(stream.token_index) for stream in batch.media.values())
-    tokens = {
-        "text": batch.tokens - spliced,
-        "media": sum(view.tokens for stream in batch.media.values() for view in stream.views),
-        "labelled": int(batch.learnt.weights.count_nonzero()),
-        "padding": batch.padding,
-    }
-    return _Handed(item.after, item.epochs, item.events, tokens, batch.tokens)
 
 
 def progress(stage: StageConfig, state: State) -> float:

@@ -73,6 +73,10 @@ class ContrastiveCaption(Objective):
         if self.characters:
             check_whole_pictures(stage.name, model)
 
+    def blind(self) -> Objective | None:
+        """Without pictures there are captions alone."""
+        return self if self.caption else None
+
     @property
     def head_names(self) -> tuple[str, ...]:
         """`contrast` where there is such a term, `char_head` where there is that one."""

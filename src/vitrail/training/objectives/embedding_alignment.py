@@ -99,6 +99,10 @@ class EmbeddingAlignment(Mixture):
         if self.among < 1 or self.sharpness <= 0 or self.length < 0:
             raise ValueError("among must be 1 or more, sharpness above 0, length 0 or more")
 
+    def blind(self) -> Objective | None:
+        """Nothing is left without pictures."""
+        return None
+
     def counts(self, batch: Batch) -> Mapping[str, float]:
         """Tokens that are known, and media tokens with any."""
         tokens = known(batch)

@@ -79,8 +79,8 @@ class Objective:
         """
         return {}
 
-    def blind(self) -> Objective:
-        """What the blind baseline minimises in a stage of this objective."""
+    def blind(self) -> Objective | None:
+        """What the blind baseline minimises in a stage of this objective; None where nothing is left without media."""
         return self
 
     def live(self) -> Objective:
