@@ -61,12 +61,14 @@ def build_stages(
     opened: sources that need not be opened again. stages: some of the recipe's, changed in what they train, which draw
     the same rows in the same order; None for all of them. Raises RecipeError for epochs of data that has no end.
     """
+    stages = recipe.stages if stages is None else stages
     data = {stage.name: stage.data or recipe.data.train for stage in recipe.stages}
     if opened is None:
-        opened = {source: open_source(source) for chosen in data.values() for source in sources_of(chosen)}
+        read = {name for stage in stages for name in (stage.name, *stage.replay)}
+        opened = {source: open_source(source) for name in read for source in sources_of(data[name])}
     numbers = {stage.name: number for number, stage in enumerate(recipe.stages)}
     made = []
-    for config in recipe.stages if stages is None else stages:
+    for config in stages:
         replays = tuple(Replay(earlier, data[earlier], share) for earlier, share in config.replay.items())
         mixture = open_mixture(data[config.name], opened, recipe.seed * 1000 + numbers[config.name], replays)
         if config.epochs is not None and mixture.rows is None:

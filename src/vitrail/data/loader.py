@@ -221,8 +221,17 @@ class Stream:
 
     def first_window(self) -> Window:
         """The stream's first window, for those who want to look at it."""
+        with closing(self.windows_on()) as windows:
+            return next(windows)
+
+    def windows_on(self) -> Generator[Window]:
+        """Every window from the first on, for those who count what comes of them."""
+        cursor = Cursor()
         with closing(self._workers()) as workers:
-            return self._window(Cursor(), workers)
+            while True:
+                window = self._window(cursor, workers)
+                yield window
+                cursor = window.after
 
     def _workers(self) -> Workers[Any, Any]:
         work = Preparation(tuple(self.mixture.parts), self.encode, self.config, self.pad_to, self.mixture.seed)
