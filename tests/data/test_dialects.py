@@ -360,3 +360,26 @@ def test_a_file_without_one_readable_row_names_the_first(tmp_path: Path, write_r
     source = write_rows(tmp_path / "my.jsonl", ["", "{broken", "5"])
     with pytest.raises(DataError, match=r"my\.jsonl:2: not JSON: "):
         dialect_of(source)
+
+
+@pytest.mark.parametrize(
+    ("address", "name"),
+    [
+        ("file:///{folder}/a%20b.png", "a b.png"),
+        ("file://localhost{folder}/a%20b.png", "a b.png"),
+        ("FILE:{folder}/%C3%A9t%C3%A9.png", "été.png"),
+        ("file://a%20b.png", "a b.png"),
+        ("file:///{folder}/100%25.png", "100%.png"),
+        ("file:///{folder}/c%20d.png", "c%20d.png"),
+        ("file:///{folder}/gone%20.png", "gone .png"),
+        ("{folder}/a%20b.png", "a%20b.png"),
+    ],
+)
+def test_an_address_of_a_file_is_its_path(tmp_path: Path, address: str, name: str) -> None:
+    """The name as it stands counts where a file has it, and none the other."""
+    (tmp_path / "c%20d.png").touch()
+    address = address.format(folder=tmp_path)
+    address = address.replace("file:////", "file:///")
+    fields = {"image": address, "text": "x"}
+    (media,) = to_conversation(Row("r", fields, tmp_path, confined=True), "caption").media
+    assert media.content == tmp_path / name

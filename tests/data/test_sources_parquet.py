@@ -135,7 +135,7 @@ def test_patterns_and_folders(tmp_path: Path) -> None:
         write(tmp_path / name, [{"n": 1}])
     pattern = ParquetConfig(tmp_path / "train-*.parquet")
     assert (len(ParquetSource(pattern)), ParquetSource(pattern).name) == (2, "train")
-    assert len(ParquetSource(ParquetConfig(tmp_path))) == 3
+    assert len(ParquetSource(ParquetConfig(tmp_path, split="all"))) == 3
 
 
 def test_what_cannot_be_opened(tmp_path: Path) -> None:

@@ -29,15 +29,18 @@ from vitrail.models.config import (
     EncoderConfig,
     FusionConfig,
     GatedCrossAttentionConfig,
+    HybridConfig,
     LinearProjectorConfig,
     MLPProjectorConfig,
     ModelConfig,
     PatchMergerConfig,
+    PerceiverConfig,
     ProjectorConfig,
     ResamplerConfig,
     SpliceConfig,
     VisionTransformerConfig,
     WhisperEncoderConfig,
+    token_width,
 )
 from vitrail.models.encoders.vision_transformer import VisionTransformer
 from vitrail.models.encoders.whisper import WhisperEncoder
@@ -46,6 +49,7 @@ from vitrail.models.fusion.splice import Splice
 from vitrail.models.projectors.linear import LinearProjector
 from vitrail.models.projectors.mlp import MLPProjector
 from vitrail.models.projectors.patch_merger import PatchMerger
+from vitrail.models.projectors.perceiver import PerceiverResampler
 from vitrail.models.projectors.resampler import Resampler
 from vitrail.prompts.config import MRopePositionsConfig
 from vitrail.training.objectives import Objective
@@ -62,13 +66,15 @@ PROJECTORS: Mapping[type, Callable[..., Projector]] = {
     LinearProjectorConfig: LinearProjector,
     PatchMergerConfig: PatchMerger,
     ResamplerConfig: Resampler,
+    PerceiverConfig: PerceiverResampler,
 }
-"""Settings to class, called with the settings, encoder_width, backbone_width and patches_per_token: how many patches,
-or features of sound, become one token; they lie together."""
+"""Settings to class, called with the settings, encoder_width, backbone_width (or that of media tokens, where the fusion
+has another) and patches_per_token: how many patches, or features of sound, become one token; they lie together."""
 
 FUSIONS: Mapping[type, Callable[..., Fusion]] = {
     SpliceConfig: Splice,
     GatedCrossAttentionConfig: GatedCrossAttention,
+    HybridConfig: GatedCrossAttention,
 }
 """Settings to class, called with the settings and the backbone."""
 
@@ -120,7 +126,7 @@ def _assembled(
         encoder = build_encoder(stream.encoder, stream.media.patch_values, f"{where}.encoder")
         given = {
             "encoder_width": encoder.width,
-            "backbone_width": backbone.width,
+            "backbone_width": token_width(config.fusion, backbone.width),
             "patches_per_token": stream.media.patches_per_token,
         }
         towers[name] = encoder, _projector(stream.projector, given, f"{where}.projector")

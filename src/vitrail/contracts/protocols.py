@@ -216,7 +216,7 @@ class Cache(Protocol):
         ...
 
     def keep_media(self, layer: int, key: torch.Tensor, value: torch.Tensor, segments: Segments) -> None:
-        """Keeps keys and values float[K, S, d] of media for what stands before decoder layer `layer`.
+        """Keeps keys and values float[K, S, d] of media, for whoever asks for them under the number `layer`.
 
         segments: one per sequence of the pass, what its last position sees; empty where it sees none. It is called for
         the same layers in every pass that has media, and for none in a pass without: its sequences have none then.
@@ -236,7 +236,10 @@ class Context(Protocol):
     """What fusion hands to the loop of decoder layers, for what happens between them."""
 
     def before(self, layer: int, hidden: torch.Tensor) -> torch.Tensor:
-        """float[T, D] as it comes to decoder layer `layer`, to the same with what the media add there."""
+        """float[T, D] as it comes to decoder layer `layer`, to the same with what the media add there.
+
+        Once more at the end, behind the last layer and before the last norm, with their number.
+        """
         ...
 
 

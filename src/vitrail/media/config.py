@@ -135,6 +135,10 @@ class TilesConfig:
         return self.max_views * self.tile_tokens
 
 
+VIDEO_SUFFIXES = (".mp4", ".m4v", ".mov", ".mkv", ".webm", ".avi")
+"""By which a file is taken for a video where nothing else says so."""
+
+
 @dataclass(frozen=True)
 class TextLinesConfig:
     """Pages are read before the model sees them: a token is a token of the page's text, with what the reader saw.

@@ -24,6 +24,7 @@ from vitrail.contracts.errors import MediaError, MissingExtraError
 from vitrail.contracts.messages import VideoPart
 from vitrail.contracts.protocols import PictureRule
 from vitrail.contracts.samples import View
+from vitrail.media.config import VIDEO_SUFFIXES
 from vitrail.media.native import NativeResolution
 
 MAX_SECONDS = 4 * 3600.0
@@ -38,9 +39,6 @@ MAX_RATE = 1000.0
 """Most frames a second a header may claim."""
 SHORT = 0.1
 """A file may hold fewer frames than its header says by this share of them; the last one then stands for the rest."""
-
-SUFFIXES = frozenset((".mp4", ".m4v", ".mov", ".mkv", ".webm", ".avi"))
-"""By which a file is taken for a video where nothing else says so."""
 
 
 @dataclass(frozen=True)
@@ -73,7 +71,7 @@ def is_video(given: object) -> bool:
     """Whether a caller's file or array is one: by its suffix, or by its four axes."""
     if isinstance(given, np.ndarray):
         return given.ndim == 4
-    return isinstance(given, str | Path) and Path(given).suffix.lower() in SUFFIXES
+    return isinstance(given, str | Path) and Path(given).suffix.lower() in VIDEO_SUFFIXES
 
 
 def describe(part: VideoPart) -> str:

@@ -7,13 +7,19 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, Literal
 
-from vitrail.contracts.samples import TARGET, TEXT, VISION, component
+from vitrail.contracts.samples import TARGET, TEXT, VISION, Spliced, component
 from vitrail.media.config import LogMelConfig, NativeResolutionConfig, TilesConfig
 from vitrail.models.backbones.config import DecoderConfig as DecoderConfig
 from vitrail.models.backbones.config import EncoderDecoderConfig as EncoderDecoderConfig
 from vitrail.models.backbones.config import LoraConfig as LoraConfig
 from vitrail.models.encoders.config import VisionTransformerConfig as VisionTransformerConfig
 from vitrail.models.encoders.config import WhisperEncoderConfig as WhisperEncoderConfig
+from vitrail.models.fusion.config import Blind as Blind
+from vitrail.models.fusion.config import CrossAttentionConfig as CrossAttentionConfig
+from vitrail.models.fusion.config import GatedCrossAttentionConfig as GatedCrossAttentionConfig
+from vitrail.models.fusion.config import HybridConfig as HybridConfig
+from vitrail.models.fusion.config import Sees as Sees
+from vitrail.models.fusion.config import SpliceConfig as SpliceConfig
 from vitrail.prompts.config import LinePositionsConfig, MRopePositionsConfig
 
 
@@ -113,61 +119,41 @@ class ResamplerConfig:
 
 
 @dataclass(frozen=True)
-class SpliceConfig:
-    """Media tokens stand in the text stream, as in LLaVA."""
+class PerceiverConfig:
+    """Learnt queries look at the features of a view again and again, and each time at each other: Flamingo's resampler.
 
-    kind: Literal["splice"] = "splice"
-
-    spliced: ClassVar[bool] = True
-
-
-@dataclass(frozen=True)
-class GatedCrossAttentionConfig:
-    """Text sees media by cross-attention in blocks between the decoder layers; gates let nothing through at first.
-
-    Sources: the block and its gates, Flamingo, arXiv 2204.14198, section 2.2; RMSNorm and SwiGLU, as the decoder layers
-    themselves have them, Llama 3.2 Vision (transformers `MllamaCrossAttentionDecoderLayer`); where blocks stand,
-    OpenFlamingo, flamingo_lm.py; text that sees the tile of its tag, NVLM-X, arXiv 2409.11402, section 4.2.
+    The encoder's patches do not merge (`model.media.merge: 1`). No layer has a bias.
+    Sources: Flamingo, arXiv 2204.14198, section 2.1; OpenFlamingo, helpers.py, whose queries are 64 and whose tokens
+    are as wide as the encoder.
     """
 
-    kind: Literal["gated_cross_attention"] = "gated_cross_attention"
-    every: int = 4
-    """A block stands before every n-th decoder layer."""
-    first: int | None = None
-    """The layer, counted from 0, that the first block stands before; null for `every` - 1."""
-    sees: Literal["sample", "before", "tag"] = "before"
-    """What text sees of its own sample's views: all; those that stand before it; or those alone that stand last before
-    it, which are, from a tile's tag to the next tag, that tile."""
-    heads: int | None = None
-    """Null for as many as the decoder layers have, and so for the other sizes."""
-    key_value_heads: int | None = None
-    """Null for as many as `heads`, where those are given."""
-    head_width: int | None = None
-    norm: Literal["rms", "layer"] = "rms"
-    """Of text, before attention and before the MLP."""
-    norm_eps: float | None = None
-    query_key_norm: bool = False
-    """RMSNorm of every head's queries and keys."""
-    mlp: Literal["gated", "plain"] = "gated"
-    """As of a vision transformer."""
+    kind: Literal["perceiver"] = "perceiver"
+    queries: int = 64
+    """Tokens of every view."""
+    depth: int = 6
+    """Layers, each of attention and an MLP."""
+    heads: int = 8
+    head_width: int = 64
     mlp_width: int | None = None
-    activation: Literal["silu", "gelu", "gelu_tanh", "quick_gelu"] = "silu"
-
-    spliced: ClassVar[bool] = False
+    """Null means four times the encoder's."""
+    frames: int | None = None
+    """Embeddings of the first so many frames of a view; null for none."""
+    media: int | None = None
+    """Embeddings of the first so many views of a sample; null for none."""
+    out_projection: bool = True
+    """A linear layer to the width of media tokens; without one the encoder's must be that."""
+    norm_eps: float = 1e-5
 
     def __post_init__(self) -> None:
-        if self.every < 1 or (self.first is not None and self.first < 0):
-            raise ValueError("every must be at least 1, first at least 0")
-        for name in ("heads", "key_value_heads", "head_width", "mlp_width"):
+        for name in ("queries", "depth", "heads", "head_width", "mlp_width", "frames", "media"):
             value = getattr(self, name)
             if value is not None and value < 1:
                 raise ValueError(f"{name} is {value}, must be at least 1")
-        if self.heads and self.heads % (self.key_value_heads or 1):
-            raise ValueError(f"heads ({self.heads}) must be a multiple of key_value_heads ({self.key_value_heads})")
 
-    def layers(self, depth: int) -> range:
-        """Numbers of the decoder layers, of so many, that a block stands before."""
-        return range(self.every - 1 if self.first is None else self.first, depth, self.every)
+    @property
+    def token_grid(self) -> tuple[int, int]:
+        """Rows and columns of the tokens of every view."""
+        return 1, self.queries
 
 
 @dataclass(frozen=True)
@@ -182,8 +168,10 @@ class CustomConfig:
 BackboneConfig = DecoderConfig | EncoderDecoderConfig
 MediaConfig = NativeResolutionConfig | TilesConfig | LogMelConfig
 EncoderConfig = VisionTransformerConfig | WhisperEncoderConfig | CustomConfig
-ProjectorConfig = MLPProjectorConfig | LinearProjectorConfig | PatchMergerConfig | ResamplerConfig | CustomConfig
-FusionConfig = SpliceConfig | GatedCrossAttentionConfig | CustomConfig
+ProjectorConfig = (
+    MLPProjectorConfig | LinearProjectorConfig | PatchMergerConfig | ResamplerConfig | PerceiverConfig | CustomConfig
+)
+FusionConfig = SpliceConfig | GatedCrossAttentionConfig | HybridConfig | CustomConfig
 
 
 @dataclass(frozen=True)
@@ -276,12 +264,19 @@ def components_of(streams: Iterable[str]) -> tuple[str, ...]:
 
 def blocks(fusion: FusionConfig, layers: int) -> int:
     """Blocks that a fusion puts between so many decoder layers; of a fusion of the user's own none are known."""
-    return len(fusion.layers(layers)) if isinstance(fusion, GatedCrossAttentionConfig) else 0
+    return len(fusion.layers(layers)) if isinstance(fusion, CrossAttentionConfig) else 0
 
 
-def spliced(fusion: FusionConfig) -> bool:
-    """Whether media tokens stand in the text stream; of a fusion of the user's own, unless it says `spliced: false`."""
-    return bool(fusion.options.get("spliced", True)) if isinstance(fusion, CustomConfig) else fusion.spliced
+def spliced(fusion: FusionConfig) -> Spliced:
+    """Which views have tokens in the text stream; of a fusion of one's own all, unless it says `spliced: false`."""
+    if isinstance(fusion, CustomConfig):
+        return "all" if fusion.options.get("spliced", True) else "none"
+    return fusion.spliced
+
+
+def token_width(fusion: FusionConfig, backbone: int) -> int:
+    """Of media tokens, as projectors make them. backbone: the language model's width."""
+    return (isinstance(fusion, CrossAttentionConfig) and fusion.media_width) or backbone
 
 
 def token_grid(projector: ProjectorConfig) -> tuple[int, int] | None:
@@ -301,9 +296,10 @@ def _check_grid(tower: StreamConfig, where: str) -> None:
             f"1: patches do not merge, every view becomes {grid[0]} x {grid[1]} tokens"
         )
     kept = isinstance(tower.encoder, VisionTransformerConfig) and tower.encoder.class_token == "kept"
-    if not isinstance(tower.projector, ResamplerConfig):
+    if isinstance(tower.projector, CustomConfig):
         return
-    if isinstance(tower.media, LogMelConfig) and tower.projector.key_positions == "resized":
+    resized = isinstance(tower.projector, ResamplerConfig) and tower.projector.key_positions == "resized"
+    if isinstance(tower.media, LogMelConfig) and resized:
         raise ValueError(f"{where}projector.key_positions: resized is for grids of patches; of sound: own or none")
     if kept:
         raise ValueError(f"{where}encoder.class_token: kept, but a resampler looks at patches alone: dropped or none")

@@ -17,7 +17,7 @@ from typing import Any, Generic, TypeVar
 
 from vitrail.contracts.errors import DataError, nearest
 from vitrail.contracts.messages import Row
-from vitrail.data.sources.config import ParquetConfig
+from vitrail.data.sources.config import TABLES, ParquetConfig
 from vitrail.data.sources.files import files_of, missing_extra, one_line
 
 K = TypeVar("K", bound=Hashable)
@@ -64,7 +64,6 @@ try:
 except ImportError as error:  # pragma: no cover
     raise missing_extra("reading .parquet and .arrow files") from error
 
-ENDINGS = (".parquet", ".arrow")
 ARROW_BLOCK = 16
 """Rows of an .arrow file need no neighbours; this many still share pages of the disk."""
 
@@ -92,7 +91,7 @@ class ParquetSource:
         """Reads the files' footers. Raises DataError for files that are no tables, or hold no rows."""
         self.config = config
         self.name = config.path.stem.strip("*-_ ") or config.path.parent.name
-        self.files = files_of(config.path, ENDINGS)
+        self.files = files_of(config.path, TABLES, config.split)
         self._open: Recent[int, Any] = Recent(OPEN_FILES, OPEN_FILES)
         self._recent: Recent[tuple[int, int], Any] = Recent(KEPT_GROUPS, KEPT_BYTES)
         groups = [group for file in range(len(self.files)) for group in self._groups_of(file)]
