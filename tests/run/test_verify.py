@@ -359,7 +359,7 @@ def test_a_leak_of_the_kernels_of_one_format_is_found_there(verify: Verify, chan
 
 
 def test_what_is_another_function_in_short_is_not_taken_for_rounding(verify: Verify) -> None:
-    """It moves single samples too, so that what rounding comes to cannot be measured: the leak is found all the same."""
+    """It moves single samples too, so rounding cannot be measured: the leak is found all the same."""
     found = verify(*SHORT, "model.projector={kind: 'leaks:ShortCentred'}")
     assert found.finding.endswith("; in bfloat16")
     assert found.packs[1].components["projector"].output_allowed == MOST

@@ -138,7 +138,8 @@ class Source(Protocol):
     """Rows by number. `row` must be a pure function of its index, so that a run can be resumed anywhere.
 
     block: so many neighbours are read together for the price of one (a row group of a parquet file, say); rows are
-    shuffled block by block, and then within a window.
+    shuffled block by block, and then within a window. A source whose blocks are large may have a number `together`: so
+    many of them it keeps in memory at once, and rows are drawn from all of these.
     """
 
     name: str
@@ -184,6 +185,18 @@ class Projector(Protocol):
 
     def __call__(self, features: torch.Tensor, stream: MediaStream) -> torch.Tensor:
         """float[F, encoder width] to float[M, backbone width]: the tokens of each view, row by row."""
+        ...
+
+
+class JoiningProjector(Protocol):
+    """A projector that takes the tokens of another stream of the same media beside its own features; it is one stream's
+    `Projector` that says so by `joins`. An `nn.Module`."""
+
+    joins: str
+    """The other stream, which is seen nowhere else."""
+
+    def __call__(self, features: torch.Tensor, stream: MediaStream, beside: torch.Tensor) -> torch.Tensor:
+        """beside: the other stream's tokens, float[F, its projector's width], one for each feature."""
         ...
 
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any, ClassVar, Literal
 
 from vitrail.contracts.samples import TARGET, TEXT, VISION, Spliced, component
-from vitrail.media.config import LogMelConfig, NativeResolutionConfig, TilesConfig
+from vitrail.media.config import LogMelConfig, NativeResolutionConfig, PictureMediaConfig
 from vitrail.models.backbones.config import DecoderConfig as DecoderConfig
 from vitrail.models.backbones.config import EncoderDecoderConfig as EncoderDecoderConfig
 from vitrail.models.backbones.config import LoraConfig as LoraConfig
@@ -119,6 +119,49 @@ class ResamplerConfig:
 
 
 @dataclass(frozen=True)
+class DownsampleConfig:
+    """Features of a view, resized to four times a grid and halved twice by convolutions without a bias.
+
+    Source: DeepSeek-VL, arXiv 2403.05525, section 3.1, and `sam.py` of its code: 64 x 64 features of SAM to 24 x 24.
+    """
+
+    kind: Literal["downsample"] = "downsample"
+    grid: tuple[int, int] = (24, 24)
+    """Rows and columns of the tokens."""
+    channels: tuple[int, int] = (512, 1024)
+    """Behind the first convolution, and of the tokens; the latter are of the backbone's width unless another projector
+    joins them."""
+    early: int | None = 256
+    """The features come with those of an early block behind them (`encoder.early`): these go the same way, after a neck
+    that makes them as wide as the others, so wide, and are added, times a learnt number that starts at 0. Null for
+    features without."""
+
+    def __post_init__(self) -> None:
+        if min(*self.grid, *self.channels, self.early or 1) < 1:
+            raise ValueError("grid, [rows, columns], channels and early must be at least 1")
+
+    @property
+    def token_grid(self) -> tuple[int, int]:
+        """Rows and columns of the tokens of every view."""
+        return self.grid
+
+
+@dataclass(frozen=True)
+class JoinedConfig:
+    """Tokens of two streams of the same pictures become one: a layer each to half of the backbone's width, side by
+    side, the other stream's first; GELU; one more layer.
+
+    Source: DeepSeek-VL's adaptor, `low_high_hybrid_split_mlp_gelu` in `projector.py` of its code.
+    """
+
+    token_grid: ClassVar[None] = None
+
+    kind: Literal["joined"] = "joined"
+    joins: str = "high"
+    """The other stream, in `model.streams`: its projector's tokens, as many of each view, are seen nowhere else."""
+
+
+@dataclass(frozen=True)
 class PerceiverConfig:
     """Learnt queries look at the features of a view again and again, and each time at each other: Flamingo's resampler.
 
@@ -166,10 +209,17 @@ class CustomConfig:
 
 
 BackboneConfig = DecoderConfig | EncoderDecoderConfig
-MediaConfig = NativeResolutionConfig | TilesConfig | LogMelConfig
+MediaConfig = PictureMediaConfig | LogMelConfig
 EncoderConfig = VisionTransformerConfig | WhisperEncoderConfig | CustomConfig
 ProjectorConfig = (
-    MLPProjectorConfig | LinearProjectorConfig | PatchMergerConfig | ResamplerConfig | PerceiverConfig | CustomConfig
+    MLPProjectorConfig
+    | LinearProjectorConfig
+    | PatchMergerConfig
+    | ResamplerConfig
+    | PerceiverConfig
+    | DownsampleConfig
+    | JoinedConfig
+    | CustomConfig
 )
 FusionConfig = SpliceConfig | GatedCrossAttentionConfig | HybridConfig | CustomConfig
 
@@ -195,7 +245,7 @@ class ModelConfig:
     """
 
     backbone: BackboneConfig
-    media: NativeResolutionConfig | TilesConfig = field(default_factory=NativeResolutionConfig)
+    media: PictureMediaConfig = field(default_factory=NativeResolutionConfig)
     """How pictures become patches, said once: data and prompts are handed the same."""
     encoder: EncoderConfig | None = field(default_factory=VisionTransformerConfig)
     """Of the vision stream; null for a model that sees nothing."""
@@ -225,7 +275,27 @@ class ModelConfig:
         if self.encoder is not None:
             check_encoder(self.encoder, self.media)
         for name, tower in self.towers.items():
-            _check_grid(tower, "" if name == VISION else f"streams.{name}.")
+            where = "" if name == VISION else f"streams.{name}."
+            _check_grid(tower, where)
+            if isinstance(tower.projector, JoinedConfig):
+                self._check_joined(tower, tower.projector.joins, where)
+
+    def _check_joined(self, tower: StreamConfig, joins: str, where: str) -> None:
+        """Raises ValueError for a stream that is not there, or whose views have other tokens."""
+        other = self.streams.get(joins)
+        if other is None or other is tower:
+            there = ", ".join(self.streams) or "none"
+            raise ValueError(f"{where}projector.joins is '{joins}', no other stream of model.streams; there: {there}")
+        if isinstance(other.projector, JoinedConfig):
+            raise ValueError(f"{where}projector.joins is '{joins}', whose own projector joins another")
+        if tower.media.merge != 1:
+            raise ValueError(f"{where}media.merge is {tower.media.merge}, with projector.kind joined it must be 1")
+        counts = view_tokens(tower), view_tokens(other)
+        if None in counts or counts[0] != counts[1]:
+            raise ValueError(
+                f"{where}projector joins the tokens of '{joins}' one by one: a picture must be one view of both, with "
+                f"as many tokens, got {' and '.join('a varying number' if one is None else str(one) for one in counts)}"
+            )
 
     @property
     def towers(self) -> Mapping[str, StreamConfig]:
@@ -245,7 +315,11 @@ def check_encoder(encoder: EncoderConfig, media: MediaConfig) -> None:
     if isinstance(encoder, CustomConfig) or (isinstance(encoder, VisionTransformerConfig) and not heard):
         return
     if not isinstance(media, LogMelConfig) or not isinstance(encoder, WhisperEncoderConfig):
-        reads = "media.kind: native or tiles" if isinstance(encoder, VisionTransformerConfig) else "media.kind: log_mel"
+        reads = (
+            "media.kind: native, tiles or padded"
+            if isinstance(encoder, VisionTransformerConfig)
+            else "media.kind: log_mel"
+        )
         raise ValueError(f"encoder.kind is {encoder.kind}, which reads {reads}; got {media.kind}")
     if media.stride != encoder.stride:
         raise ValueError(f"media.stride is {media.stride}, the encoder makes one feature of {encoder.stride} frames")
@@ -283,6 +357,16 @@ def token_grid(projector: ProjectorConfig) -> tuple[int, int] | None:
     """Rows and columns of the tokens that a projector makes of every view; None where patches merge into tokens."""
     grid = projector.options.get("token_grid") if isinstance(projector, CustomConfig) else projector.token_grid
     return None if grid is None else (int(grid[0]), int(grid[1]))
+
+
+def view_tokens(tower: StreamConfig) -> int | None:
+    """Tokens of a picture where it is always one view with as many of them; None where their number varies."""
+    if isinstance(tower.media, LogMelConfig) or tower.media.max_views > 1:
+        return None
+    grid = token_grid(tower.projector)
+    if grid is not None:
+        return grid[0] * grid[1]
+    return None if isinstance(tower.media, NativeResolutionConfig) else tower.media.max_tokens
 
 
 def _check_grid(tower: StreamConfig, where: str) -> None:

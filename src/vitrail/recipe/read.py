@@ -96,10 +96,16 @@ def _room_for_pictures(model: ModelConfig, pack: PackConfig) -> None:
             f"model.media.max_tokens ({tokens}) must be less than data.pack.length ({pack.length}): "
             "a picture of that size would never fit"
         )
-    if media.max_tokens * media.merge**2 > pack.patches:
+    beside = [one.media for one in model.streams.values() if not isinstance(one.media, LogMelConfig)]
+    patches = sum(one.max_tokens * one.merge**2 for one in (media, *beside))
+    if beside and patches > pack.patches:
+        raise RecipeError(
+            f"data.pack.patches ({pack.patches}) holds no picture in all the streams that see it: {patches} patches"
+        )
+    if patches > pack.patches:
         raise RecipeError(
             f"data.pack.patches ({pack.patches}) holds no picture of model.media.max_tokens "
-            f"({media.max_tokens} tokens are {media.max_tokens * media.merge**2} patches)"
+            f"({media.max_tokens} tokens are {patches} patches)"
         )
 
 

@@ -11,7 +11,7 @@ numbers, or [width, height] for pixels; there is no default, since none can be t
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -28,22 +28,46 @@ from vitrail.contracts.messages import (
     Row,
     TextPart,
     VideoPart,
+    is_url,
 )
 from vitrail.data.dialects.sounds import audio, input_audio
 from vitrail.data.dialects.values import located, text, where
+from vitrail.data.sources.files import is_picture
+from vitrail.media.intake import is_data_url
 from vitrail.prompts.boxes import scaled
 
 
 def video(given: Any, row: Row, fps: Any = None) -> VideoPart:
-    """A path, {"path": ...} or {"bytes": ...}, frames, or a VideoPart. fps: of frames."""
+    """A path, {"path": ...} or {"bytes": ...}, frames (an array, or a list of pictures), or a VideoPart.
+
+    fps: of frames.
+    """
     if isinstance(given, VideoPart):
         return given
     if fps is not None and (isinstance(fps, bool) or not isinstance(fps, int | float)):
         raise DataError(f"{where(row)}: 'fps' of a video must be a number, got {fps!r:.60}")
+    if isinstance(given, list | tuple):
+        return VideoPart(_frames(given, row), fps=fps)
     found = image(given, row).image
     if not isinstance(found, str | Path | bytes) and not hasattr(found, "ndim"):
         raise DataError(f"{where(row)}: a video must be a file, bytes or frames, got {type(found).__name__}")
     return VideoPart(found, fps=fps)
+
+
+def _frames(given: Sequence[Any], row: Row) -> Any:
+    """A list of pictures as a tuple of them; of arrays as one array uint8[T, H, W, 3]."""
+    found: list[Any] = [image(one, row).image for one in given]
+    strange = next((one for one in found if is_url(one) or isinstance(one, list | int | float)), None)
+    if strange is not None or not found:
+        raise DataError(f"{where(row)}: frames of a video must be pictures that are at hand, got {strange!r:.60}")
+    if not all(hasattr(one, "ndim") for one in found):
+        return tuple(found)
+    import numpy as np  # here, since recipes are read without it
+
+    try:
+        return np.stack(found)
+    except ValueError as error:
+        raise DataError(f"{where(row)}: frames of a video must be of one size") from error
 
 
 def image(given: Any, row: Row) -> ImagePart:
@@ -77,7 +101,7 @@ KINDS: Mapping[str, Kind] = {
 """By the name of a row's column and of a part's type."""
 
 TAG = KINDS["image"].tag
-RATES = ("fps", "sampling_rate")
+RATES = ("fps", "sample_fps", "sampling_rate")
 
 MEDIA = tuple(name for kind in KINDS for name in (f"{kind}s", kind))
 """Columns."""
@@ -94,7 +118,13 @@ def media_of(row: Row, kind: str) -> list[MediaPart]:
     if given is None:
         return []
     several = list(given) if isinstance(given, list | tuple) else [given]
+    if kind == "video" and all(map(_names_picture, several)):
+        several = [several]  # the frames of one, and not as many videos
     return [KINDS[kind].read(one, row, None) for one in several]
+
+
+def _names_picture(given: Any) -> bool:
+    return isinstance(given, str) and (is_picture(given) or is_data_url(given))
 
 
 def all_media(row: Row) -> list[MediaPart]:
