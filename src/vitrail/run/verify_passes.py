@@ -88,8 +88,8 @@ def tolerance(
     for name, child in model.named_children():
         found = gradient_difference(child, name, {key: value.cpu() for key, value in own.apart.items()}, exact.apart)
         gradients[name] = _allowed(found or 0.0, eps, TOLERANCE)
-    pairs = zip(own.single, exact.single, alone, strict=True)
-    noise = max(loss_difference(a.losses[0], b.losses[0], batch) for a, b, batch in pairs)
+    both = zip(own.single, exact.single, alone, strict=True)
+    noise = max(loss_difference(a.losses[0], b.losses[0], batch) for a, b, batch in both)
     return Tolerance(_allowed(noise, eps, LOSS_TOLERANCE), max(LEAST * eps, TOLERANCE), outputs, gradients)
 
 
