@@ -139,11 +139,15 @@ class ToolCall:
 
 @dataclass(frozen=True)
 class Message:
-    """One turn of a conversation. calls: after the text, for an assistant that acts."""
+    """One turn of a conversation. calls: after the text, for an assistant that acts.
+
+    weight: loss weight of each of its tokens, where it is learnt; 0 for an answer that is only read.
+    """
 
     role: Role
     parts: tuple[Part, ...]
     calls: tuple[ToolCall, ...] = ()
+    weight: float = 1.0
 
     @property
     def text(self) -> str:

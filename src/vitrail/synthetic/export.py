@@ -29,6 +29,9 @@ MARK = "drawn-data.json"
 
 IMAGES = "images"
 
+SAID = ("messages", "chosen", "rejected", "images", "kind", "target", "answers")
+"""Fields that readers of rows know; how a picture was drawn goes under `metadata`."""
+
 
 AnyDrawnConfig = DrawnConfig | LinesConfig | DocumentsConfig
 
@@ -37,9 +40,9 @@ def export(config: AnyDrawnConfig, out: Path, progress: Callable[[int], None] | 
     """Writes one split and returns the path of its jsonl file.
 
     Each line of `out/<split>.jsonl` is a row's id and fields, as the source's `row` gives them, with its picture as a
-    path relative to `out` (`images/<id>.png`). Train and test go into the same folder, one call each. A rerun replaces
-    its split: the old jsonl goes first and the new one appears when every picture is there, so that a jsonl file never
-    names a picture that is missing.
+    path relative to `out` (`images/<id>.png`), and what it says of the drawing under `metadata`. Train and test go into
+    the same folder, one call each. A rerun replaces its split: the old jsonl goes first and the new one appears when
+    every picture is there, so that a jsonl file never names a picture that is missing.
 
     progress: called after each row with the number of rows written so far.
 
@@ -84,7 +87,9 @@ def _pixels(picture: NDArray[np.uint8] | ImagePart) -> NDArray[np.uint8]:
 
 
 def _line(row_id: str, fields: Mapping[str, Any], path: str) -> str:
-    return json.dumps({"id": row_id, **fields, "images": [path]}, ensure_ascii=False) + "\n"
+    said = {name: value for name, value in fields.items() if name in SAID}
+    drawn = {name: value for name, value in fields.items() if name not in SAID}
+    return json.dumps({"id": row_id, **said, "images": [path], "metadata": drawn}, ensure_ascii=False) + "\n"
 
 
 def _check_ours(out: Path) -> None:

@@ -7,8 +7,35 @@ from pathlib import Path
 from typing import Literal
 
 DialectName = Literal[
-    "auto", "openai", "sharegpt", "tags", "turns", "preference", "interleaved", "caption", "vqa", "short_vqa"
+    "auto",
+    "openai",
+    "sharegpt",
+    "tags",
+    "turns",
+    "alpaca",
+    "completion",
+    "preference",
+    "interleaved",
+    "caption",
+    "vqa",
+    "short_vqa",
 ]
+
+BoxFormat = Literal["xyxy", "xywh"]
+
+
+@dataclass(frozen=True)
+class Reading:
+    """How the rows of a source are read.
+
+    dialect: how they are written; `auto` looks at the keys of each. ignore_keys: keys that may be left out, `*` in them
+    for any letters; any other key that is not understood refuses its row. box_format: the four numbers of a box: two
+    corners, or a corner, width and height (COCO).
+    """
+
+    dialect: DialectName = "auto"
+    ignore_keys: tuple[str, ...] = ()
+    box_format: BoxFormat = "xyxy"
 
 
 def _check_rows(rows: int) -> None:
@@ -21,15 +48,18 @@ class JsonlConfig:
     """Rows of a .jsonl (or a .json list), pictures beside it.
 
     path: the file; a plain string in a recipe means this. pictures: folder that relative picture paths start from;
-    null means the file's own. dialect: how conversations are written; `auto` looks at the first rows. rows: use only
-    this many from the start, 0 for all. shuffle: false takes rows in the file's order, but for how a window packs.
-    allow_outside: whether rows may name files outside that folder, by absolute paths, `..` or links.
+    null means the file's own. dialect: how conversations are written; `auto` looks at each row's keys.
+    ignore_keys, box_format: as in `Reading`. rows: use only this many from the start, 0 for all. shuffle: false takes
+    rows in the file's order, but for how a window packs. allow_outside: whether rows may name files outside that
+    folder, by absolute paths, `..` or links.
     """
 
     path: Path
     kind: Literal["jsonl"] = "jsonl"
     pictures: Path | None = None
     dialect: DialectName = "auto"
+    ignore_keys: tuple[str, ...] = ()
+    box_format: BoxFormat = "xyxy"
     rows: int = 0
     shuffle: bool = True
     allow_outside: bool = False
@@ -48,8 +78,8 @@ class ParquetConfig:
     """Tables in .parquet or .arrow files, as a rule with pictures in their columns.
 
     path: a file, a folder of them, or a pattern such as `shards/train-*.parquet`. columns: read only these; empty for
-    all. pictures: folder that relative picture paths start from; null means each file's own. dialect, rows, shuffle,
-    allow_outside: as for `jsonl`.
+    all. pictures: folder that relative picture paths start from; null means each file's own. dialect, ignore_keys,
+    box_format, rows, shuffle, allow_outside: as for `jsonl`.
     """
 
     path: Path
@@ -57,6 +87,8 @@ class ParquetConfig:
     columns: tuple[str, ...] = ()
     pictures: Path | None = None
     dialect: DialectName = "auto"
+    ignore_keys: tuple[str, ...] = ()
+    box_format: BoxFormat = "xyxy"
     rows: int = 0
     shuffle: bool = True
     allow_outside: bool = False
@@ -79,6 +111,8 @@ class FolderConfig:
     layout: Literal["auto", "captions", "classes", "metadata"] = "auto"
     question: str = "What does the picture show?"
     dialect: DialectName = "auto"
+    ignore_keys: tuple[str, ...] = ()
+    box_format: BoxFormat = "xyxy"
     rows: int = 0
     shuffle: bool = True
     allow_outside: bool = False
@@ -100,6 +134,8 @@ class WebDatasetConfig:
     path: Path
     kind: Literal["webdataset"] = "webdataset"
     dialect: DialectName = "auto"
+    ignore_keys: tuple[str, ...] = ()
+    box_format: BoxFormat = "xyxy"
     rows: int = 0
     shuffle: bool = True
     allow_outside: bool = False
@@ -126,6 +162,8 @@ class HubConfig:
     revision: str | None = None
     pictures: Path | None = None
     dialect: DialectName = "auto"
+    ignore_keys: tuple[str, ...] = ()
+    box_format: BoxFormat = "xyxy"
     rows: int = 0
     shuffle: bool = True
     allow_outside: bool = False

@@ -16,6 +16,7 @@ from typing import Any
 
 from vitrail.contracts.errors import DataError
 from vitrail.contracts.messages import Row
+from vitrail.data.sources.annotations import annotations_in
 from vitrail.data.sources.config import JsonlConfig
 
 BLOCK = 16
@@ -34,13 +35,12 @@ class JsonlSource:
         self._confined = not config.allow_outside
         if not self.path.is_file():
             raise DataError(f"data file '{self.path}' {'is not a file' if self.path.exists() else 'does not exist'}")
-        self._list: list[Any] | None = None
         # Of the first row of each block: where it starts, and the number of its line, from 1.
         self._offsets, self._lines = array("q"), array("q")
         # The block read last: neighbours are asked for one after the other. Replaced as a whole, for threads.
         self._kept: tuple[int, list[tuple[int, bytes]]] = (-1, [])
-        if is_list(self.path):
-            self._list = _read_list(self.path)
+        self._list = _read_list(self.path) if is_list(self.path) else annotations_in(self.path)
+        if self._list is not None:
             self._count = min(len(self._list), config.rows or len(self._list))
         else:
             self._count = self._scan(config.rows)
