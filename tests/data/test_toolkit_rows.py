@@ -62,9 +62,7 @@ def test_a_key_that_nobody_reads_is_refused_by_name_or_named_in_the_source(field
 
 def test_a_misspelled_key_is_compared_with_those_that_are_known() -> None:
     assert "(did you mean 'image'?)" in refusal({"messages": [USER, YES], "imagse": ["a.png"]})
-    assert "'my_pictures' looks as if it named a picture" in refusal(
-        {"messages": [USER, YES], "my_pictures": ["a.png"]}
-    )
+    assert "'my_image' looks as if it named a picture" in refusal({"messages": [USER, YES], "my_image": ["a.png"]})
     assert "(did you mean 'system'?)" in refusal({"messages": [USER, YES], "sytem": "Be kind."})
 
 

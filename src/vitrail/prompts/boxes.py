@@ -69,8 +69,8 @@ def written(part: RefPart | BoxPart, style: BoxStyle) -> tuple[Piece, ...]:
     for x1, y1, x2, y2 in part.boxes:
         if not (0 <= x1 <= x2 <= 1 and 0 <= y1 <= y2 <= 1):
             raise DataError(
-                f"a box is x1, y1, x2, y2 in shares of the picture, from 0 to 1, got {[x1, y1, x2, y2]}: outside, or its "
-                "corners are in the wrong order"
+                f"a box is x1, y1, x2, y2 in shares of the picture, from 0 to 1, got {[x1, y1, x2, y2]}: outside, or "
+                "with its corners in the wrong order"
             )
     texts = [how.box.format(*(_step(edge, how) for edge in box)) for box in part.boxes]
     if how.each:

@@ -37,7 +37,6 @@ from vitrail.contracts.messages import (
 from vitrail.data.dialects.keys import Keys, inside, reading_of, says
 from vitrail.data.dialects.values import text, where
 from vitrail.data.sources.config import BoxFormat
-from vitrail.media.image import size
 from vitrail.prompts.boxes import scaled
 
 REF, BBOX = "<ref-object>", "<bbox>"
@@ -138,6 +137,8 @@ def _size(pictures: Sequence[ImagePart], number: Any, row: Row) -> tuple[int, in
     """Width and height of a picture of the row."""
     if not isinstance(number, int) or not 0 <= number < len(pictures):
         raise DataError(f"{where(row)}: a box lies in picture {number!r:.60}, the row has {len(pictures)}")
+    from vitrail.media.image import size  # here, since recipes are read without Pillow
+
     content = pictures[number].content
     if is_url(content):
         raise DataError(

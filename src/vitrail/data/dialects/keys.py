@@ -62,13 +62,18 @@ FACTS = frozenset(
         *("width", "height", "image_width", "image_height", "image_size", "size", "length", "score", "quality"),
         *("relevance_ratings", "relevance_min", "visual_dependency_ratings", "visual_dependency_min"),
         *("image_correspondence_ratings", "image_correspondence_min", "formatting_ratings", "formatting_min"),
-        *("similarity_matrix", "matched_sim", "face_detections", "could_have_url_duplicate", "answer_confidence"),
+        *("similarity_matrix", "could_have_url_duplicate"),
         *("ucsf_document_page_no", "num_turns", "turn"),
     )
 )
 """Facts about a row: they go with it and are never said to the model. Names ending in `_id`, `Id` or `_ids` are too."""
 
-TURN_FACTS = frozenset(("id", "source", "timestamp", "date", "model", "lang", "language"))
+TURN_FACTS = frozenset(
+    (
+        *("id", "source", "timestamp", "date", "model", "lang", "language"),
+        *("answer_confidence", "matched_sim", "face_detections"),
+    )
+)
 """Facts about a turn, and what else stands within a row."""
 
 _NAMES = re.compile(r"(?:^|_)ids?$|[a-z]Ids?$")
