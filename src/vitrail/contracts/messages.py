@@ -24,6 +24,7 @@ class Row:
     folder: where relative media paths start; None when the row carries its media.
     location: file and line, for messages to the user.
     confined: whether media must lie in that folder: true of rows of files, which others may have written.
+    facts: fields that the source knows to be facts about the row, which no reader of rows needs to understand.
     """
 
     id: str
@@ -31,6 +32,7 @@ class Row:
     folder: Path | None = None
     location: str = ""
     confined: bool = False
+    facts: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

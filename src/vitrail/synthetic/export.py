@@ -7,16 +7,15 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
 from vitrail.contracts.errors import DataError
-from vitrail.contracts.messages import ImagePart
+from vitrail.contracts.messages import ImagePart, Row
 from vitrail.contracts.protocols import Source
 from vitrail.synthetic.config import DrawnConfig, LinesConfig
 from vitrail.synthetic.documents.config import DocumentsConfig
@@ -28,9 +27,6 @@ MARK = "drawn-data.json"
 """The file that says a folder is ours to overwrite."""
 
 IMAGES = "images"
-
-SAID = ("messages", "chosen", "rejected", "images", "kind", "target", "answers")
-"""Fields that readers of rows know; how a picture was drawn goes under `metadata`."""
 
 
 AnyDrawnConfig = DrawnConfig | LinesConfig | DocumentsConfig
@@ -63,7 +59,7 @@ def export(config: AnyDrawnConfig, out: Path, progress: Callable[[int], None] | 
                 path = f"{IMAGES}/{row.id}.png"
                 Image.fromarray(_pixels(row.fields["images"][0])).save(out / path)
                 written.add(path)
-                file.write(_line(row.id, row.fields, path))
+                file.write(_line(row, path))
                 if progress is not None:
                     progress(index + 1)
         _remove_others(out, config.split, written)
@@ -86,10 +82,12 @@ def _pixels(picture: NDArray[np.uint8] | ImagePart) -> NDArray[np.uint8]:
     return picture
 
 
-def _line(row_id: str, fields: Mapping[str, Any], path: str) -> str:
-    said = {name: value for name, value in fields.items() if name in SAID}
-    drawn = {name: value for name, value in fields.items() if name not in SAID}
-    return json.dumps({"id": row_id, **said, "images": [path], "metadata": drawn}, ensure_ascii=False) + "\n"
+def _line(row: Row, path: str) -> str:
+    """Facts about the drawing go under `metadata`, where readers of rows look for nothing that is to be learnt."""
+    said = {name: value for name, value in row.fields.items() if name not in row.facts}
+    facts = {name: row.fields[name] for name in row.facts if name in row.fields}
+    metadata = {"metadata": facts} if facts else {}
+    return json.dumps({"id": row.id, **said, "images": [path], **metadata}, ensure_ascii=False) + "\n"
 
 
 def _check_ours(out: Path) -> None:

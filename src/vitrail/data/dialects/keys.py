@@ -168,7 +168,7 @@ def check_read(row: Row, known: Collection[str], *, media: bool) -> None:
     where = row.location or row.id
     lost: list[tuple[Keys, str]] = []
     for holder, name in fields.unread():
-        if ignored(name, fields.reading.ignore_keys):
+        if ignored(name, fields.reading.ignore_keys) or (name in row.facts and not holder.what):
             continue
         if not media and not holder.what and _MEDIA.search(name):
             raise DataError(

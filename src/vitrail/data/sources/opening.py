@@ -44,9 +44,6 @@ def _hub(config: HubConfig) -> StreamedSource:
     return HubSource(config)
 
 
-DRAWN = ("kinds", "caption", "text", "boxes", "scene", "document", "words")
-"""What drawn rows say of how they were drawn, beside their turns."""
-
 _OPENERS: dict[type[SourceConfig], Callable[[Any], Source | StreamedSource]] = {
     JsonlConfig: JsonlSource,
     FolderConfig: FolderSource,
@@ -69,7 +66,7 @@ def open_source(config: SourceConfig) -> tuple[Source | StreamedSource, Reading]
     """
     source = _OPENERS[type(config)](config)
     if not isinstance(config, FilesConfig):
-        return source, Reading("preference" if isinstance(config, DrawnConfig) and config.pairs else "tags", DRAWN)
+        return source, Reading("preference" if isinstance(config, DrawnConfig) and config.pairs else "tags")
     if config.dialect == "auto":
         dialects_of(source)
     return source, Reading(config.dialect, config.ignore_keys, config.box_format)
