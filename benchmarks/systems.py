@@ -47,7 +47,7 @@ from transformers import AutoModelForImageTextToText
 from vitrail import build
 from vitrail.contracts.devices import DeviceName
 from vitrail.contracts.messages import ImagePart
-from vitrail.contracts.samples import IGNORE, VISION, Batch, MediaSlot, MediaStream, Pack, Sample
+from vitrail.contracts.samples import IGNORE, VISION, Batch, MediaSlot, Pack, Sample
 from vitrail.data.collate import best_fit, collate, decode
 from vitrail.data.encode import Encode
 from vitrail.export.official import export
@@ -172,7 +172,7 @@ def compare(work: Work) -> tuple[float, float]:
     batch = our_batch(work, samples)
     ours, theirs = work.model(), work.their_model().eval()
     assert batch.vision is not None, "every sample has a picture"
-    tokens = ours.tokens(VISION, batch.vision)
+    tokens = ours.tokens(VISION, batch.media)
     same = features_of(theirs.get_image_features(**their_pictures(work, samples)))
     off = float((tokens - same).float().norm() / same.float().norm())
     assert off <= most, f"the same pictures' tokens lie {off:.1%} apart"
@@ -194,13 +194,8 @@ def our_encoding(work: Work, compiled: bool) -> Contestant:
     if compiled:
         compile_pieces(model)
     by_size = sorted(work.samples, key=lambda sample: sample.patches)
-    streams = [our_batch(work, group).vision for group in groups(by_size)]
-
-    def encode(stream: MediaStream | None) -> None:
-        assert stream is not None, "every sample has a picture"
-        model.tokens(VISION, stream)
-
-    return encoding(work, encode, streams)
+    batches = [our_batch(work, group) for group in groups(by_size)]
+    return encoding(work, lambda batch: model.tokens(VISION, batch.media), batches)
 
 
 def their_encoding(work: Work, compiled: bool) -> Contestant:

@@ -73,7 +73,7 @@ def test_it_reads_receipts_in_unseen_fonts() -> None:
     (blank,) = tokenizer.encode(" ")
     with torch.no_grad():
         table = functional.normalize(model.backbone.embed(torch.arange(tokenizer.vocabulary)), dim=1)
-        read = (functional.normalize(model.tokens("vision", batch.vision), dim=1) @ table.T).argmax(1)
+        read = (functional.normalize(model.tokens("vision", batch.media), dim=1) @ table.T).argmax(1)
     labels = batch.targets["token_targets"][:, 0]
     right = read.eq(labels)[labels != blank].float().mean()
     assert right > 0.4

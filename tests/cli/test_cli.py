@@ -55,6 +55,20 @@ def test_drawing_writes_rows_that_train_as_ones_own(run: Run, tmp_path: Path) ->
     assert "[vision 64 x 64 px" in out
 
 
+def test_a_page_is_read(run: Run, tmp_path: Path) -> None:
+    run("data", "draw", "drawn", "--what", "documents", "--document", "notice", "--rows", "1", "--split", "test")
+    (picture,) = (tmp_path / "drawn" / "images").iterdir()
+    status, read, _ = run("data", "read", str(picture))
+    assert status == 0
+    status, listed, _ = run("data", "read", str(picture), "--json")
+    lines = json.loads(listed)["lines"]
+    assert [line["text"] for line in lines] == [piece for row in read.splitlines() for piece in row.split("  ")]
+    assert all(0 <= edge <= 1 for line in lines for edge in line["box"])
+    status, _, said = run("data", "read", str(picture), "--source", "wheel:no_such_wheel")
+    assert (status, said.count("\n")) == (2, 1)
+    assert "pip install --no-deps no-such-wheel" in said
+
+
 @pytest.mark.parametrize("hop", ["row", "conversation", "sample", "pack", "batch", "terms"])
 def test_show_prints_every_hop(run: Run, tiny_recipe_file: Path, hop: str) -> None:
     status, out, _ = run("show", str(tiny_recipe_file), "--at", hop)

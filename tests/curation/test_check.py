@@ -14,14 +14,21 @@ from PIL import Image
 
 from vitrail.contracts.errors import DataError, RecipeError
 from vitrail.contracts.messages import Row
+from vitrail.contracts.samples import Pack
 from vitrail.curation.check import Check, Checked
 from vitrail.curation.findings import EXAMPLES, Findings, Told
 from vitrail.curation.seen import Met, Seen, print_of
 from vitrail.curation.tally import Tally
 from vitrail.curation.words import scripts, sort_of
+from vitrail.data.collate import collate
 from vitrail.data.config import MixtureConfig, Reading
+from vitrail.data.dialects import to_conversation
 from vitrail.data.encode import Encode
 from vitrail.data.sources.config import FolderConfig, JsonlConfig, ParquetConfig, WebDatasetConfig
+from vitrail.data.sources.jsonl import JsonlSource
+from vitrail.media.rule import default_rules
+from vitrail.models.backbones.tokenizer import byte_tokenizer
+from vitrail.prompts.templates import template
 from vitrail.report.data_page import render
 from vitrail.run.data_check import Wanted, check_data, data_of
 
@@ -274,3 +281,40 @@ def test_rows_are_told_outcome_by_outcome() -> None:
     assert len(findings.told) == EXAMPLES + 1
     assert findings.reasons == {"shrunk": 1000, "torn": 1}
     assert json.dumps(findings.to_json())
+
+
+def test_a_video_is_read_as_training_reads_it(tmp_path: Path) -> None:
+    """Cut off behind the last frame that is looked at: what nobody looks at need not be there."""
+    av = pytest.importorskip("av", reason="pip install 'vitrail[video]'")
+    whole = tmp_path / "whole.mkv"
+    with av.open(whole, "w", format="matroska") as container:
+        stream = container.add_stream("mpeg4", rate=20)
+        stream.width, stream.height, stream.pix_fmt = 64, 48, "yuv420p"
+        for shade in range(20):
+            pixels = np.full((48, 64, 3), 10 * shade, np.uint8)
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(pixels, format="rgb24")))
+        container.mux(stream.encode())
+    data = whole.read_bytes()
+    for name, wanted in (("cut.mkv", 16), ("torn.mkv", 12)):
+        for size in range(len(data), 0, -20):
+            (tmp_path / name).write_bytes(data[:size])
+            with av.open(tmp_path / name) as container:
+                if sum(1 for _ in container.decode(video=0)) == wanted:
+                    break
+    rows = [{"video": name, "question": "?", "answer": "x"} for name in ("whole.mkv", "cut.mkv", "torn.mkv")]
+    rows.append({"videos": [["0.png", "1.png"]], "question": "?", "answer": "x"})
+    for number in range(2):
+        picture(tmp_path / f"{number}.png", number)
+    path = write(tmp_path / "rows.jsonl", rows)
+    found = check_data(Wanted(path))
+    assert found.outcomes == {"used": 3, "unreadable": 1}
+    (reason,) = found.first_of.values()
+    assert "rows.jsonl:3: video " in reason
+    assert "says it has 20 frames, 12 could be read" in reason
+    encode = Encode(default_rules(), template("terse"), byte_tokenizer(template("terse").specials))
+    source = JsonlSource(JsonlConfig(Path(path)))
+    for index, there in enumerate((True, True, False, True)):
+        sample = encode(to_conversation(source.row(index), "vqa"), "rows")
+        batch, events = collate(Pack((sample,)), encode.media)
+        assert (batch is not None) == there
+        assert [event.outcome for event in events] == ["used" if there else "unreadable"]

@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from vitrail.contracts.errors import DataError
-from vitrail.contracts.messages import Conversation, ImagePart, Row
+from vitrail.contracts.messages import Conversation, ImagePart, Row, VideoPart
 from vitrail.data.config import DialectName
 from vitrail.data.dialects import dialects_of, recognise, to_conversation, to_messages
 from vitrail.data.sources.jsonl import JsonlSource
@@ -343,3 +343,65 @@ def test_a_file_without_one_readable_row_names_the_first(tmp_path: Path, write_r
     source = write_rows(tmp_path / "my.jsonl", ["", "{broken", "5"])
     with pytest.raises(DataError, match=r"my\.jsonl:2: not JSON: "):
         dialects_of(source)
+
+
+@pytest.mark.parametrize(
+    ("address", "name"),
+    [
+        ("file:///{folder}/a%20b.png", "a b.png"),
+        ("file://localhost{folder}/a%20b.png", "a b.png"),
+        ("FILE:{folder}/%C3%A9t%C3%A9.png", "été.png"),
+        ("file://a%20b.png", "a b.png"),
+        ("file:///{folder}/100%25.png", "100%.png"),
+        ("file:///{folder}/c%20d.png", "c%20d.png"),
+        ("file:///{folder}/gone%20.png", "gone .png"),
+        ("{folder}/a%20b.png", "a%20b.png"),
+    ],
+)
+def test_an_address_of_a_file_is_its_path(tmp_path: Path, address: str, name: str) -> None:
+    """The name as it stands counts where a file has it, and none the other."""
+    (tmp_path / "c%20d.png").touch()
+    address = address.format(folder=tmp_path)
+    address = address.replace("file:////", "file:///")
+    fields = {"image": address, "text": "x"}
+    (media,) = to_conversation(Row("r", fields, tmp_path, confined=True), "caption").media
+    assert media.content == tmp_path / name
+
+
+FRAMES = ["0.png", "1.png", "2.png"]
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {
+            "messages": [{"role": "user", "content": "<video>?"}, {"role": "assistant", "content": "x"}],
+            "videos": [FRAMES],
+        },
+        {
+            "messages": [{"role": "user", "content": "<video>?"}, {"role": "assistant", "content": "x"}],
+            "videos": FRAMES,
+        },
+        {"question": "?", "answer": "x", "video": FRAMES},
+        {"video": [{"path": name} for name in FRAMES], "messages": "parts"},
+    ],
+)
+def test_frames_as_a_list_are_one_video(fields: dict[str, Any]) -> None:
+    if fields.get("messages") == "parts":
+        part = {"type": "video", "video": fields["video"], "sample_fps": 4}
+        fields = {"messages": [{"role": "user", "content": [part]}, {"role": "assistant", "content": "x"}]}
+    (media,) = to_conversation(row(fields)).media
+    assert isinstance(media, VideoPart)
+    assert media.image == tuple(FOLDER / name for name in FRAMES)
+    assert media.fps == (4 if "videos" not in fields and "video" not in fields else None)
+
+
+def test_frames_that_are_no_pictures_are_refused() -> None:
+    for wrong in (["https://x.org/0.png"], [0.5], []):
+        fields = {"messages": [{"role": "user", "content": "<video>"}, {"role": "assistant", "content": "x"}]}
+        assert "frames of a video must be pictures that are at hand" in refusal({**fields, "videos": [wrong]}, "tags")
+    array = np.zeros((8, 8, 3), np.uint8)
+    fields = {"question": "?", "answer": "x", "videos": [[array, array]]}
+    (media,) = to_conversation(row(fields)).media
+    assert isinstance(media.content, np.ndarray)
+    assert media.content.shape == (2, 8, 8, 3)

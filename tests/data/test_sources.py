@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 
 from vitrail.contracts.errors import DataError
 from vitrail.data.config import DataConfig, JsonlConfig, PackConfig
+from vitrail.data.sources.config import ParquetConfig, WebDatasetConfig
 from vitrail.data.sources.jsonl import JsonlSource
 
 ROWS: list[dict[str, Any]] = [{"id": "a", "n": 1}, {"n": 2, "text": "é\u2028x"}, {"id": None}, {"id": 0}]
@@ -148,8 +149,9 @@ def test_a_million_rows_take_the_memory_of_ten_thousand(tmp_path: Path) -> None:
 import random, sys
 from pathlib import Path
 from vitrail.data.dialects import to_conversation
-from vitrail.data.mixture import rows_at
+from vitrail.data.order import rows_at
 from vitrail.data.sources.config import JsonlConfig
+from vitrail.data.sources.config import ParquetConfig, WebDatasetConfig
 from vitrail.data.sources.jsonl import JsonlSource
 source = JsonlSource(JsonlConfig(Path(sys.argv[1])))
 for start in range(0, 9728, 512):
@@ -175,10 +177,10 @@ print(next(line for line in lines if line.startswith("Anonymous:")).split()[1])
 
 
 def test_a_missing_file_and_a_folder(tmp_path: Path) -> None:
-    for path, said in ((tmp_path / "gone.jsonl", "does not exist"), (tmp_path, "is not a file")):
-        with pytest.raises(DataError) as caught:
-            JsonlSource(JsonlConfig(path))
-        assert str(caught.value) == f"data file '{path}' {said}"
+    with pytest.raises(DataError, match=f"data file '{tmp_path / 'gone.jsonl'}' does not exist"):
+        JsonlSource(JsonlConfig(tmp_path / "gone.jsonl"))
+    with pytest.raises(DataError, match=f"'{tmp_path}' holds no file ending in .jsonl or .ndjson or"):
+        JsonlSource(JsonlConfig(tmp_path))
 
 
 @pytest.mark.parametrize("data", ["", "\n\n", " \r\n\t", "[]"])
@@ -193,7 +195,7 @@ def test_a_file_without_rows(tmp_path: Path, data: str) -> None:
         ('{"a": 1,}', "not JSON: "),
         ('{"a": "x', "not JSON: Unterminated string starting at (column 7)"),
         ("hello", "not JSON: Expecting value (column 1)"),
-        (b'{"a": "\xff\xfe"}', "not JSON: "),
+        (b'{"a": "\xff\xfe"}', "not UTF-8 (byte 0xff); if it is in Latin-1"),
         (b"\x00\x01\x02", "not JSON: "),
         ('{"a": ' + "[" * 100_000, "not JSON: "),
         ("5", "a row must be a JSON object, got int"),
@@ -211,7 +213,7 @@ def test_a_bad_line_is_named_and_the_others_are_read(tmp_path: Path, line: str |
     assert [source.row(0).fields, source.row(2).fields] == [{"n": 1}, {"n": 4}]
 
 
-@pytest.mark.parametrize("data", ["[1, 2", '[{"a": 1},]', "[" * 100_000, b'[{"a": "\xff"}]', '[{"a": 1}] {"b": 2}'])
+@pytest.mark.parametrize("data", ["[1, 2", '[{"a": 1},]', "[" * 100_000, '[{"a": 1}] {"b": 2}'])
 def test_a_broken_list_is_named(tmp_path: Path, data: str | bytes) -> None:
     path = tmp_path / "my.json"
     assert refusal(path, data).startswith(f"{path}: not JSON: ")
@@ -244,6 +246,8 @@ def test_a_file_that_goes_away_is_an_error_of_the_row(tmp_path: Path) -> None:
 
 def test_a_plain_path_is_a_source() -> None:
     assert JsonlConfig.from_scalar("my.jsonl") == JsonlConfig(Path("my.jsonl"))
+    assert JsonlConfig.from_scalar("my.parquet") == ParquetConfig(Path("my.parquet"))
+    assert JsonlConfig.from_scalar("my.tar") == WebDatasetConfig(Path("my.tar"))
 
 
 def test_settings_that_make_no_sense_are_refused() -> None:

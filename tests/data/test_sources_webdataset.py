@@ -157,6 +157,48 @@ def test_members_that_are_no_files_are_passed_over(tmp_path: Path) -> None:
     assert [source.row(index).fields for index in range(len(source))] == [{"text": "good"}]
 
 
+def test_members_of_one_stem_need_not_be_neighbours(tmp_path: Path) -> None:
+    pictures = [(f"{number}.jpg", PNG + bytes([number])) for number in range(3)]
+    texts = [(f"{number}.txt", b"number %d" % number) for number in (2, 0, 1)]
+    source = pickle.loads(pickle.dumps(opened(tmp_path / "a.tar", [*pictures, *texts])))
+    assert [source.row(index).fields for index in (2, 0, 1)] == [
+        {"image": PNG + bytes([number]), "text": f"number {number}"} for number in (2, 0, 1)
+    ]
+    first = opened(tmp_path / "a.tar", [*pictures, *texts], rows=1)
+    assert (len(first), first.row(0).fields["text"]) == (1, "number 0")
+
+
+def test_an_ending_that_comes_again_is_another_row(tmp_path: Path) -> None:
+    """Files put together out of several use the same keys again."""
+    members = [("0.txt", b"a"), ("0.jpg", PNG), ("0.txt", b"b"), ("0.jpg", PNG), ("1.txt", b"c"), ("0.txt", b"d")]
+    source = opened(tmp_path / "a.tar", members)
+    assert [source.row(index).fields["text"] for index in range(4)] == ["a", "b", "c", "d"]
+    assert ["image" in source.row(index).fields for index in range(4)] == [True, True, False, False]
+
+
+@pytest.mark.parametrize("name", ["caption", "text"])
+def test_two_captions_that_differ_are_refused_or_chosen(tmp_path: Path, name: str) -> None:
+    members = [("0.jpg", PNG), ("0.txt", b"A red field."), ("0.json", json.dumps({name: "alt", "url": "x"}).encode())]
+    path = write(tmp_path / "a.tar", members)
+    assert refusal(path, 0) == (
+        f"{path}: 0: its .txt says 'A red field.' and the '{name}' of its .json 'alt'; say with `caption: txt` or "
+        "`caption: json` of the source which counts"
+    )
+    for caption, said in (("txt", "A red field."), ("json", "alt")):
+        source = WebDatasetSource(WebDatasetConfig(path, caption=caption))  # type: ignore[arg-type]
+        assert to_conversation(source.row(0)).messages[1].text == said
+    same = [("0.jpg", PNG), ("0.txt", b"alt\n"), ("0.json", json.dumps({name: "alt"}).encode())]
+    assert opened(tmp_path / "a.tar", same).row(0).fields == {"text": "alt", "image": PNG}
+    both = write(tmp_path / "b.tar", [("0.txt", b"a"), ("0.caption", b"b")])
+    assert refusal(both, 0) == f"{both}: 0: its .txt and its .caption differ, and a row has one text"
+
+
+def test_videos_and_sounds_are_media_as_pictures_are(tmp_path: Path) -> None:
+    source = opened(tmp_path / "a.tar", [("0.mp4", b"film"), ("0.txt", b"x"), ("1.0.wav", b"a"), ("1.1.wav", b"b")])
+    assert source.row(0).fields == {"video": b"film", "text": "x"}
+    assert source.row(1).fields == {"audios": [b"a", b"b"]}
+
+
 def test_what_cannot_be_opened(tmp_path: Path) -> None:
     path = tmp_path / "a.tar"
     assert refusal(path) == f"data file '{path}' does not exist"

@@ -50,10 +50,14 @@ class Tiles:
         )
         return batch_of(text, self.vision(rows, text.ids))
 
-    def vision(self, rows: Sequence[int], ids: Tensor) -> MediaStream | None:
+    def numbers(self, rows: Sequence[int]) -> list[int]:
+        """Of the tiles that stand in these rows."""
         counts = ((self.ids == self.picture_id).sum(1) // self.tile_tokens).tolist()
         starts = [sum(counts[:row]) for row in self.rows]
-        numbers = [starts[row] + number for row in rows for number in range(counts[row])]
+        return [starts[row] + number for row in rows for number in range(counts[row])]
+
+    def vision(self, rows: Sequence[int], ids: Tensor) -> MediaStream | None:
+        numbers = self.numbers(rows)
         if not numbers:
             return None
         stream = stream_of(self.pictures[numbers], self.patch, self.merge)
@@ -102,7 +106,7 @@ def outputs(model: MultimodalModel, tiles: Tiles) -> dict[str, Tensor]:
             found[f"vision_hidden.{number}"] = in_reading_order(state, batch.vision, classes=classes)
         found["vision_last"] = in_reading_order(last, batch.vision, classes=classes)
         features = model.encoder(batch.vision)
-        media["vision"] = model.projector(features, batch.vision)
+        media["vision"] = model.projected("vision", features, batch.media)
         found["shuffled"] = features.reshape(len(batch.vision.segments.lengths), tiles.tile_tokens, -1)
         found["image_embeds"] = media["vision"].unflatten(0, (-1, tiles.tile_tokens))
     embeddings, context = model.fused(batch, media)

@@ -17,8 +17,9 @@ from safetensors.numpy import load_file
 
 from vitrail.contracts.errors import MediaError
 from vitrail.media import image
-from vitrail.media.config import NativeResolutionConfig, TilesConfig
+from vitrail.media.config import NativeResolutionConfig, PaddedConfig, TilesConfig
 from vitrail.media.native import NativeResolution, patchify, patchify_frames
+from vitrail.media.padded import Padded
 from vitrail.media.rule import picture_rule
 from vitrail.media.rule import pixels as pixels_of
 from vitrail.media.tiling import Tiling
@@ -188,6 +189,39 @@ def test_squares_are_the_towers(root: Path, name: str) -> None:
             fit="crop" if name == "clip" else "squash",
             **file.statistics(),
         )
+        rule = picture_rule(config)
+        pixels = np.stack(pixels_of(rule, picture, rule.views(picture.shape[1], picture.shape[0])))
+        assert file.close(key, pixels.transpose(0, 3, 1, 2), expected), key
+
+
+def square_of(setting: str, side: int, **changes: Any) -> PaddedConfig:
+    """`half_mean384` has values of its own, other settings CLIP's."""
+    half = {"mean": (0.5,) * 3, "std": (0.5,) * 3} if setting.startswith("half_mean") else {}
+    return PaddedConfig(patch=side, side=side, **half, **changes)
+
+
+def test_squares_are_deepseek_vls(root: Path) -> None:
+    file = File(root, "deepseek_vl")
+    for setting, picture, key, expected in file.pictures():
+        config = square_of(setting, expected["shape"][-1])
+        rule = picture_rule(config)
+        assert config.colour == tuple(expected["background"]), key
+        assert Padded(config).inner(picture.shape[1], picture.shape[0])[::-1] == tuple(expected["resized_hw"]), key
+        pixels = np.stack(pixels_of(rule, picture, rule.views(picture.shape[1], picture.shape[0])))
+        assert file.close(key, pixels.transpose(0, 3, 1, 2), expected), key
+
+
+def test_both_squares_are_the_hybrids(root: Path) -> None:
+    """The small one is the large one, shrunk; what fills it follows from the large one's mean, which is CLIP's."""
+    file = File(root, "deepseek_vl_hybrid")
+    sides = {key.rsplit("/", 1)[0]: one["shape"][-1] for key, one in file.about["tensors"].items()}
+    for key, expected in file.about["tensors"].items():
+        setting, stream, name = key.split("/")
+        picture = image.load(str(root / "images" / name))
+        side, large = expected["shape"][-1], sides[f"{setting}/high_res_pixel_values"]
+        config = PaddedConfig(patch=side, side=side)
+        if stream == "pixel_values":
+            config = square_of(setting, side, larger=large, background=config.colour)
         rule = picture_rule(config)
         pixels = np.stack(pixels_of(rule, picture, rule.views(picture.shape[1], picture.shape[0])))
         assert file.close(key, pixels.transpose(0, 3, 1, 2), expected), key

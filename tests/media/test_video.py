@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 from numpy.typing import NDArray
+from PIL import Image
 
 from vitrail.contracts.errors import MediaError, MissingExtraError
 from vitrail.contracts.messages import ImagePart, VideoPart
@@ -196,3 +197,65 @@ def test_without_the_package_one_line_says_how_to_get_it(monkeypatch: pytest.Mon
 )
 def test_a_caller_need_not_say_which_it_is(given: Any, kind: type) -> None:
     assert type(media_part(given)) is kind
+
+
+def turned(path: Path, degrees: int, *, across: bool = False) -> NDArray[np.uint8]:
+    """A video with a red bar along its left side and a blue one on top of the rest, and such a matrix; its frame."""
+    av = pytest.importorskip("av", reason="pip install 'vitrail[video]'")
+    frame = np.full((48, 64, 3), 255, np.uint8)
+    frame[:16, :, :2] = 0
+    frame[:, :16] = (255, 0, 0)
+    with av.open(path, "w", format="mp4") as container:
+        stream = container.add_stream("mpeg4", rate=10)
+        stream.width, stream.height, stream.pix_fmt = 64, 48, "yuv420p"
+        if not hasattr(stream, "set_display_rotation"):
+            pytest.skip("this version of av writes no matrix")
+        stream.set_display_rotation(degrees, hflip=across)
+        for _ in range(6):
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(frame, format="rgb24")))
+        container.mux(stream.encode())
+    return frame
+
+
+@pytest.mark.parametrize(("degrees", "quarters"), [(0, 0), (90, 1), (180, 2), (-90, 3)])
+def test_a_phones_video_is_turned_upright(tmp_path: Path, degrees: int, quarters: int) -> None:
+    path = tmp_path / "clip.mp4"
+    upright = np.rot90(turned(path, degrees), quarters)
+    found = video.clip(VideoPart(path))
+    assert (found.width, found.height) == upright.shape[1::-1]
+    shown = video.load(VideoPart(path), [0, 5])
+    for pixels in shown.values():
+        assert np.abs(pixels.astype(int) - upright).mean() < 8, "bars stand where they belong"
+    (view, *_) = video.views(QWEN, found, SAMPLING, 2)
+    assert (view.rows > view.columns) == (quarters % 2 == 1), "sizes are swapped before tokens are counted"
+
+
+def test_a_mirrored_video_is_mirrored_back(tmp_path: Path) -> None:
+    path = tmp_path / "clip.mp4"
+    upright = turned(path, 0, across=True)[:, ::-1]
+    assert np.abs(video.load(VideoPart(path), [0])[0].astype(int) - upright).mean() < 8
+
+
+def test_a_video_turned_by_no_quarter_is_refused(tmp_path: Path) -> None:
+    turned(tmp_path / "clip.mp4", 30)
+    with pytest.raises(MediaError, match=r"turned by -?30 degrees: only quarter turns are"):
+        video.clip(VideoPart(tmp_path / "clip.mp4"))
+
+
+def test_frames_that_are_pictures_are_a_video(tmp_path: Path) -> None:
+    paths = []
+    for number, pixels in enumerate(frames(5)):
+        paths.append(tmp_path / f"{number}.png")
+        Image.fromarray(pixels).save(paths[-1])
+    part = VideoPart((*paths[:4], paths[4].read_bytes()), fps=4.0)
+    assert video.clip(part) == video.Clip(64, 48, 5, 4.0)
+    found = video.load(part, [0, 4])
+    assert all(np.array_equal(found[number], frames(5)[number]) for number in (0, 4))
+    Image.new("RGB", (8, 8)).save(paths[2])
+    with pytest.raises(MediaError, match=r"frame 2, picture '.*2.png', has 8 x 8 px, and the first has 64 x 48"):
+        video.load(part, [0, 2])
+    paths[0].unlink()
+    with pytest.raises(MediaError, match=r"0.png' does not exist"):
+        video.clip(part)
+    with pytest.raises(MediaError, match="a video of no frames"):
+        video.clip(VideoPart(()))

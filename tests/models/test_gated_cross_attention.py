@@ -3,198 +3,43 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from crossing import (
+    FAMILIES,
+    OPEN,
+    SEES,
+    asked,
+    assert_gradients,
+    batch_of,
+    config,
+    conversation,
+    encode_of,
+    loss_and_gradients,
+    model_of,
+    naive,
+    samples_of,
+    visible,
+)
 from torch import Tensor
 
-from vitrail import build
 from vitrail.contracts.errors import RecipeError
-from vitrail.contracts.messages import Conversation, ImagePart, Message, Part, TextPart
-from vitrail.contracts.protocols import Context
-from vitrail.contracts.samples import Batch, Pack, Sample
-from vitrail.data.collate import collate
-from vitrail.data.encode import Encode
+from vitrail.contracts.messages import ImagePart
 from vitrail.inference.chat_model import ChatModel
 from vitrail.inference.config import GenerationConfig
-from vitrail.media.config import NativeResolutionConfig, TilesConfig
+from vitrail.media.config import NativeResolutionConfig
 from vitrail.models.assembled import MultimodalModel
 from vitrail.models.config import (
-    DecoderConfig,
     GatedCrossAttentionConfig,
     LoraConfig,
-    ModelConfig,
     SpliceConfig,
     StreamConfig,
     VisionTransformerConfig,
 )
-from vitrail.models.fusion.gated_cross_attention import Block, GatedCrossAttention
 from vitrail.models.fusion.sight import sight
-from vitrail.prompts.config import PromptConfig
-
-FAMILIES: dict[str, dict[str, Any]] = {
-    "llama": {},
-    "mistral": {"sliding_window": 40},
-    "qwen2": {},
-    "qwen3": {"head_dim": 16},
-}
-SEES = ("sample", "before", "tag")
-TILES = TilesConfig(patch=8, merge=2, tile=32, max_tiles=4, tags="number")
-OPEN = GatedCrossAttentionConfig(every=2)
-
-
-def config(
-    fusion: GatedCrossAttentionConfig | SpliceConfig = OPEN,
-    family: str = "llama",
-    media: NativeResolutionConfig | TilesConfig = TILES,
-    **settings: Any,
-) -> ModelConfig:
-    """Width 32, four layers."""
-    sizes = {
-        "model_type": family,
-        "hidden_size": 32,
-        "intermediate_size": 48,
-        "num_hidden_layers": 4,
-        "num_attention_heads": 4,
-        "num_key_value_heads": 2,
-        "initializer_range": 0.2,
-        **FAMILIES[family],
-    }
-    return ModelConfig(
-        DecoderConfig(config=sizes, tokenizer="bytes"),
-        media,
-        VisionTransformerConfig(width=32, depth=1, heads=2, mlp_width=48, absolute="sinusoidal"),
-        fusion=fusion,
-        **settings,
-    )
-
-
-def encode_of(model: ModelConfig) -> Encode:
-    prompt = PromptConfig("terse")
-    return build.build_encode(model, prompt, build.build_tokenizer(model.backbone, prompt))
-
-
-def model_of(model: ModelConfig, *, opened: bool = True) -> MultimodalModel:
-    """opened: with its gates, which start at 0, at values that differ."""
-    made = build.build_model(model, encode_of(model).tokenizer.vocabulary, seed=0)
-    if opened and isinstance(made.fusion, GatedCrossAttention):
-        with torch.no_grad():
-            for number, parameter in enumerate(made.fusion.parameters()):
-                if parameter.numel() == 1:
-                    parameter.fill_(0.5 + 0.1 * number)
-    return made
-
-
-def picture(chance: np.random.Generator, height: int, width: int) -> ImagePart:
-    return ImagePart(chance.integers(0, 256, (height, width, 3), dtype=np.uint8))
-
-
-def conversation(number: int) -> Conversation:
-    """Text alone; a picture before the words; words, a picture, words, two pictures; a picture in the second turn."""
-    chance = np.random.default_rng(number)
-    asked: list[list[Part]] = [
-        [TextPart(f"Nothing to see in {number}.")],
-        [picture(chance, 64, 64), TextPart(f"What is in number {number}?")],
-        [TextPart("Is "), picture(chance, 32, 32), TextPart(" left of "), picture(chance, 64, 32), *_one(chance)],
-        [TextPart("Listen first.")],
-    ]
-    second: list[Part] = [*_one(chance)] if number % 4 == 3 else []
-    turns = [Message("user", tuple(asked[number % 4])), Message("assistant", (TextPart(f"A {number}."),))]
-    turns.append(Message("user", (*second, TextPart("Sure?"))))
-    return Conversation(f"row {number}", (*turns, Message("assistant", (TextPart("Yes, é 日本."),))))
-
-
-def _one(chance: np.random.Generator) -> list[Part]:
-    return [picture(chance, 32, 64), TextPart("?")]
-
-
-def samples_of(encode: Encode, numbers: Sequence[int] = (0, 1, 2, 3, 4, 5)) -> list[Sample]:
-    return [encode(conversation(number)) for number in numbers]
-
-
-def batch_of(samples: Sequence[Sample], encode: Encode, pad_to: int = 0) -> Batch:
-    batch, events = collate(Pack(tuple(samples)), encode.media, pad_to)
-    assert batch is not None
-    assert [event.outcome for event in events] == ["used"] * len(samples)
-    return batch
-
-
-def loss_and_gradients(model: MultimodalModel, batches: Sequence[Batch]) -> tuple[float, dict[str, Tensor]]:
-    model.zero_grad()
-    total = 0.0
-    for batch in batches:
-        loss = model.loss_sum(batch)
-        loss.backward()  # type: ignore[no-untyped-call]
-        total += float(loss.detach())
-    return total, {name: p.grad.clone() for name, p in model.named_parameters() if p.grad is not None}
-
-
-def assert_gradients(found: dict[str, Tensor], expected: dict[str, Tensor]) -> None:
-    assert found.keys() == expected.keys()
-    for name, gradient in found.items():
-        scale = float(expected[name].abs().max())
-        torch.testing.assert_close(
-            gradient, expected[name], rtol=1e-4, atol=2e-5 * scale, msg=lambda m, n=name: f"{n}: {m}"
-        )
-
-
-def visible(samples: Sequence[Sample], sees: str) -> Tensor:
-    """bool[T, M] by the definition: which media tokens a position of the text sees, sample by sample."""
-    texts, media = sum(map(len, samples)), sum(slot.view.tokens for sample in samples for slot in sample.slots)
-    seen = torch.zeros(texts, media, dtype=torch.bool)
-    text = token = 0
-    for sample in samples:
-        columns = []
-        for slot in sample.slots:
-            columns.append((slot.start, slice(token, token + slot.view.tokens)))
-            token += slot.view.tokens
-        for position in range(len(sample)):
-            latest = max((start for start, _ in columns if start <= position), default=-1)
-            for start, column in columns:
-                sees_it = {"sample": True, "before": start <= position, "tag": start == latest}[sees]
-                seen[text + position, column] = sees_it
-        text += len(sample)
-    return seen
-
-
-@dataclass
-class Masked:
-    """The same blocks with a mask of all positions and all media tokens, in float64 and one head at a time."""
-
-    fusion: GatedCrossAttention
-    tokens: Tensor
-    seen: Tensor
-
-    def before(self, layer: int, hidden: Tensor) -> Tensor:
-        if layer not in self.fusion.layers:
-            return hidden
-        block = self.fusion.blocks[self.fusion.layers.index(layer)]
-        assert isinstance(block, Block)
-        looks = self.seen.any(1, keepdim=True)
-        query, key, value = (
-            made.double().unflatten(1, (-1, block.head_width))
-            for made in (block.query(block.attention_norm(hidden)), block.key(self.tokens), block.value(self.tokens))
-        )
-        heads = []
-        for head in range(query.shape[1]):
-            of = head * key.shape[1] // query.shape[1]
-            scores = query[:, head] @ key[:, of].T / block.head_width**0.5
-            weights = scores.masked_fill(~self.seen, -torch.inf).softmax(1)
-            heads.append(weights.masked_fill(~self.seen, 0.0) @ value[:, of])
-        mixed = torch.cat(heads, 1).to(hidden.dtype)
-        hidden = hidden + block.attention_gate.tanh() * block.attention_out(mixed) * looks
-        return hidden + block.mlp_gate.tanh() * block.mlp(block.mlp_norm(hidden)) * looks
-
-
-def naive(model: MultimodalModel, samples: Sequence[Sample], batch: Batch, sees: str) -> Tensor:
-    assert isinstance(model.fusion, GatedCrossAttention)
-    context: Context = Masked(model.fusion, model.media(batch)["vision"], visible(samples, sees))
-    embeddings = model.backbone.embed(batch.text.ids)
-    return model.backbone(embeddings, batch.text.positions, batch.text.segments, context=context)
 
 
 @torch.no_grad()
@@ -211,11 +56,49 @@ def test_each_family_sees_what_the_mask_says(sees: Any, family: str) -> None:
     assert all((found - other).abs().max() > 0.01 for other in others), "the options differ on these samples"
 
 
+@torch.no_grad()
+@pytest.mark.parametrize("at", [(0, 4), (1, 1, 3)])
+@pytest.mark.parametrize("blind", ["untouched", "mlp", "attends"])
+def test_blocks_stand_anywhere_and_blind_text_is_treated_as_said(blind: Any, at: tuple[int, ...]) -> None:
+    """Two before one layer, one behind the last; rows without media, and text before the first view."""
+    settings = config(GatedCrossAttentionConfig(at=at, blind=blind, sees="last"))
+    encode, model = encode_of(settings), model_of(settings)
+    samples = samples_of(encode)
+    batch = batch_of(samples, encode)
+    found, expected = model(batch), naive(model, samples, batch, "last")
+    torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-4)
+    alone = torch.cat([model(batch_of([sample], encode)) for sample in samples])
+    torch.testing.assert_close(found, alone, rtol=1e-4, atol=1e-4)
+    text = model.backbone(model.backbone.embed(batch.text.ids), batch.text.positions, batch.text.segments)
+    same = (found == text).all(1)
+    rows = batch.text.segments.lengths[0]
+    assert bool(same[:rows].all()) == (blind != "mlp"), "the first row has no media"
+    sees = visible(samples, "last").any(1)
+    assert not same[sees].any()
+    assert bool(same[~sees].all()) == (blind == "untouched")
+
+
 @pytest.mark.parametrize(
     "changes",
     [
-        {"every": 1, "heads": 2, "head_width": 12, "norm": "layer", "mlp": "plain", "activation": "gelu"},
-        {"every": 3, "first": 0, "query_key_norm": True, "mlp_width": 20, "key_value_heads": 4},
+        {
+            "every": 1,
+            "heads": 2,
+            "head_width": 12,
+            "norm": "layer",
+            "mlp": "plain",
+            "activation": "gelu",
+            "blind": "mlp",
+        },
+        {
+            "every": 3,
+            "first": 0,
+            "query_key_norm": True,
+            "mlp_width": 20,
+            "key_value_heads": 4,
+            "sees": "last",
+            "blind": "attends",
+        },
     ],
     ids=["flamingo", "mllama"],
 )
@@ -363,17 +246,19 @@ def test_several_streams_are_seen_together() -> None:
     assert [bool(one.any()) for one in changed] == [bool(sample.slots) for sample in samples]
 
 
-def asked(number: int) -> Conversation:
-    """The same conversations, waiting for their last answer."""
-    whole = conversation(number)
-    return dataclasses.replace(whole, messages=whole.messages[:-1])
-
-
 @torch.no_grad()
-@pytest.mark.parametrize("sees", SEES)
-def test_cached_is_uncached(sees: Any) -> None:
+@pytest.mark.parametrize(
+    "changes",
+    [
+        *({"sees": sees} for sees in SEES),
+        {"blind": "mlp", "at": (0, 4)},
+        {"sees": "last", "blind": "attends", "at": (1, 1)},
+    ],
+    ids=str,
+)
+def test_cached_is_uncached(changes: dict[str, Any]) -> None:
     """Several prompts at once, those without media too: the tokens, and the logits of each step."""
-    settings = config(dataclasses.replace(OPEN, sees=sees))
+    settings = config(dataclasses.replace(OPEN, **changes))
     encode, model = encode_of(settings), model_of(settings).eval()
     chat = ChatModel(model, encode)
     generation = GenerationConfig(max_tokens=6)
@@ -446,7 +331,7 @@ def test_recomputed_is_kept(lora: LoraConfig | None) -> None:
 
 
 def test_what_does_not_fit_is_refused() -> None:
-    with pytest.raises(RecipeError, match=r"^model.fusion: the first block stands before layer 4, .* has 4$"):
+    with pytest.raises(RecipeError, match=r"^model.fusion: a block stands before layer 4, .* has 4$"):
         model_of(config(GatedCrossAttentionConfig(every=5)))
     with pytest.raises(RecipeError, match=r"^model.fusion: heads \(4\) must be a multiple of key_value_heads \(3\)$"):
         model_of(config(GatedCrossAttentionConfig(every=2, key_value_heads=3)))

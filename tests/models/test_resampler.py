@@ -176,7 +176,7 @@ def test_as_many_placeholders_as_tokens(
     assert batch.vision is not None
     model = build.build_model(recipe.model, encode.tokenizer.vocabulary, seed=0)
     each = queries[0] * queries[1]
-    assert len(model.tokens("vision", batch.vision)) == len(batch.vision.token_index) == each * len(sample.slots)
+    assert len(model.tokens("vision", batch.media)) == len(batch.vision.token_index) == each * len(sample.slots)
     assert all((slot.view.token_rows, slot.view.token_columns) == queries for slot in sample.slots)
     assert sample.slots[0].view.patches == (30 * 34 if media == NATIVE else 4)
     assert len(sample.slots) == 3 if media == NATIVE else len(sample.slots) > 3

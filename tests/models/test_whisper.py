@@ -83,9 +83,9 @@ def test_queries_may_look_at_the_features_of_a_sound(key_positions: Any) -> None
     made = build.build_model(model(projector=projector), 20, seed=0)
     lengths = (10, 4, 10)
     values = torch.randn(24, BANDS)
-    tokens = made.tokens("audio", stream_of(lengths, values))
+    tokens = made.tokens("audio", {"audio": stream_of(lengths, values)})
     assert tokens.shape == (9, 16)
-    alone = [made.tokens("audio", stream_of((len(one),), one)) for one in values.split(lengths)]
+    alone = [made.tokens("audio", {"audio": stream_of((len(one),), one)}) for one in values.split(lengths)]
     assert torch.allclose(tokens, torch.cat(alone), atol=1e-5)
     with pytest.raises(ValueError, match="resized is for grids of patches"):
         model(projector=replace(projector, key_positions="resized"))

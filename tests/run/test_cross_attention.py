@@ -48,7 +48,7 @@ def crossing(path: Path, *overrides: str) -> Recipe:
     return read_recipe(str(path), [*CROSSING, *overrides]).value
 
 
-@pytest.mark.parametrize("change", ["sample", "before", "tag"])
+@pytest.mark.parametrize("change", ["sample", "before", "last", "tag"])
 def test_verify_passes(change: str, tiny_recipe_file: Path) -> None:
     found = verify.verify(crossing(tiny_recipe_file, f"model.fusion.sees={change}"))
     assert found.finding == ""
@@ -61,13 +61,13 @@ def test_verify_passes(change: str, tiny_recipe_file: Path) -> None:
 def test_a_leak_is_found_and_named(tiny_recipe_file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """All text of the pack sees all of its media: the fusion is named, not the language model around it."""
 
-    def everywhere(batch: Batch, sees: Any) -> Sight | None:
-        right = sight(batch, sees)
+    def everywhere(batch: Batch, sees: Any, blind: Any, **rest: Any) -> Sight | None:
+        right = sight(batch, sees, blind, **rest)
         if right is None:
             return None
         text = Segments((batch.text.segments.total,))
         media = Segments((sum(view.tokens for stream in batch.media.values() for view in stream.views),))
-        return dataclasses.replace(right, rows=None, queries=text, seen=None, keys=media)
+        return dataclasses.replace(right, rows=None, queries=text, seen=None, keys=media, mlp=None)
 
     monkeypatch.setattr(gated_cross_attention, "sight", everywhere)
     found = verify.verify(crossing(tiny_recipe_file))

@@ -65,7 +65,7 @@ def test_the_contrastive_term_is_siglips_pair_by_pair(model: MultimodalModel, ti
     for conversation in (conversations[0], conversations[2]):
         batch = batch_of(tiny_encode, conversation)
         assert batch.vision is not None
-        pictures.append(model.tokens("vision", batch.vision).mean(0))
+        pictures.append(model.tokens("vision", batch.media).mean(0))
         said = batch.text.labels[batch.text.labels >= 0]
         hidden = model.read(said, torch.arange(len(said)), Segments((len(said),)))
         texts.append(hidden[-1])

@@ -55,7 +55,7 @@ def test_media_tokens_are_compared_with_embeddings_after_what_stands_before_is_t
     batch = written_in(plain, [[5, 9], [7, IGNORE]])
     found = EmbeddingAlignment(tokens=2, fade=0.5, sharpness=12.0, among=1, length=0.5)(model, batch)
     assert batch.vision is not None
-    made, units = model.tokens("vision", batch.vision), directions(model)
+    made, units = model.tokens("vision", batch.media), directions(model)
     expected = 0.0
     for index, token, before, whole in (
         (0, 5, 0 * units[5], units[5] + 0.5 * units[9]),

@@ -12,7 +12,7 @@ import os
 import sys
 from collections.abc import Callable, Iterable, Mapping
 from functools import partial
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import nn
@@ -26,26 +26,34 @@ from vitrail.models.backbones.decoder import Decoder
 from vitrail.models.backbones.language_model import LanguageModel
 from vitrail.models.config import (
     CustomConfig,
+    DownsampleConfig,
     EncoderConfig,
     FusionConfig,
     GatedCrossAttentionConfig,
+    HybridConfig,
+    JoinedConfig,
     LinearProjectorConfig,
     MLPProjectorConfig,
     ModelConfig,
     PatchMergerConfig,
+    PerceiverConfig,
     ProjectorConfig,
     ResamplerConfig,
     SpliceConfig,
     VisionTransformerConfig,
     WhisperEncoderConfig,
+    token_width,
 )
 from vitrail.models.encoders.vision_transformer import VisionTransformer
 from vitrail.models.encoders.whisper import WhisperEncoder
 from vitrail.models.fusion.gated_cross_attention import GatedCrossAttention
 from vitrail.models.fusion.splice import Splice
+from vitrail.models.projectors.downsample import Downsample
+from vitrail.models.projectors.joined import Joined
 from vitrail.models.projectors.linear import LinearProjector
 from vitrail.models.projectors.mlp import MLPProjector
 from vitrail.models.projectors.patch_merger import PatchMerger
+from vitrail.models.projectors.perceiver import PerceiverResampler
 from vitrail.models.projectors.resampler import Resampler
 from vitrail.prompts.config import MRopePositionsConfig
 from vitrail.training.objectives import Objective
@@ -62,13 +70,17 @@ PROJECTORS: Mapping[type, Callable[..., Projector]] = {
     LinearProjectorConfig: LinearProjector,
     PatchMergerConfig: PatchMerger,
     ResamplerConfig: Resampler,
+    DownsampleConfig: Downsample,
+    PerceiverConfig: PerceiverResampler,
 }
-"""Settings to class, called with the settings, encoder_width, backbone_width and patches_per_token: how many patches,
-or features of sound, become one token; they lie together."""
+"""Settings to class, called with the settings, encoder_width, backbone_width (or that of media tokens, where the fusion
+has another) and patches_per_token: how many patches, or features of sound, become one token; they lie together.
+`Joined` besides, with the width of what it joins."""
 
 FUSIONS: Mapping[type, Callable[..., Fusion]] = {
     SpliceConfig: Splice,
     GatedCrossAttentionConfig: GatedCrossAttention,
+    HybridConfig: GatedCrossAttention,
 }
 """Settings to class, called with the settings and the backbone."""
 
@@ -114,16 +126,7 @@ def _assembled(
 ) -> MultimodalModel:
     if backbone is None:
         backbone = build_backbone(config.backbone, vocabulary)
-    towers: dict[str, tuple[Encoder, Projector]] = {}
-    for name, stream in config.towers.items():
-        where = "model" if name == VISION else f"model.streams.{name}"
-        encoder = build_encoder(stream.encoder, stream.media.patch_values, f"{where}.encoder")
-        given = {
-            "encoder_width": encoder.width,
-            "backbone_width": backbone.width,
-            "patches_per_token": stream.media.patches_per_token,
-        }
-        towers[name] = encoder, _projector(stream.projector, given, f"{where}.projector")
+    towers = _towers(config, token_width(config.fusion, backbone.width))
     fusion = _fusion(config.fusion, backbone)
     seen = towers[VISION][0].width if VISION in towers else 0
     heads = _heads(objectives, seen, backbone)
@@ -135,6 +138,30 @@ def _assembled(
         # Last, so that what else is drawn by chance is the same without adapters.
         backbone.add_adapters(config.backbone.lora)
     return MultimodalModel(towers, fusion, backbone, heads)
+
+
+def _towers(config: ModelConfig, width: int) -> dict[str, tuple[Encoder, Projector]]:
+    """Encoder and projector of each stream; joined ones come before those that join them. width: of media tokens."""
+    streams = config.towers
+    joining = {name: one.projector for name, one in streams.items() if isinstance(one.projector, JoinedConfig)}
+    joined = {projector.joins for projector in joining.values()}
+    towers: dict[str, tuple[Encoder, Projector]] = {}
+    for name in sorted(streams, key=lambda name: name in joining):
+        stream, where = streams[name], "model" if name == VISION else f"model.streams.{name}"
+        encoder = build_encoder(stream.encoder, stream.media.patch_values, f"{where}.encoder")
+        given = {
+            "encoder_width": encoder.width,
+            "backbone_width": width,
+            "patches_per_token": stream.media.patches_per_token,
+        }
+        if name in joining:
+            given["beside_width"] = getattr(towers[joining[name].joins][1], "width", width)
+        projector = _projector(stream.projector, given, f"{where}.projector")
+        made = getattr(projector, "width", width)
+        if name not in joined and made != width:
+            raise RecipeError(f"{where}.projector makes tokens of {made} numbers, media tokens have {width}")
+        towers[name] = encoder, projector
+    return towers
 
 
 def build_encoder(config: EncoderConfig, patch_values: int, where: str = "encoder") -> Encoder:
@@ -149,6 +176,9 @@ def _projector(config: ProjectorConfig, given: Mapping[str, int], where: str) ->
     if isinstance(config, CustomConfig):
         made: Projector = custom(config.kind, where, **given, **config.options)
         return made
+    if isinstance(config, JoinedConfig):
+        # A projector but for what it is handed besides: the tokens of the other stream.
+        return cast(Projector, Joined(config, **given))
     return PROJECTORS[type(config)](config, **given)
 
 

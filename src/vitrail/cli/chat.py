@@ -12,13 +12,12 @@ from vitrail.contracts.devices import DeviceName
 from vitrail.contracts.errors import MediaError, VitrailError
 from vitrail.contracts.messages import Message, Part, TextPart
 from vitrail.inference.config import GenerationConfig
-from vitrail.media.config import SOUND_SUFFIXES
+from vitrail.media.config import SOUND_SUFFIXES, VIDEO_SUFFIXES
 
 if TYPE_CHECKING:
     from vitrail.inference.chat_model import ChatModel
 
 PICTURE_SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".gif", ".bmp", ".tif", ".tiff")
-VIDEO_SUFFIXES = (".mp4", ".m4v", ".mov", ".mkv", ".webm", ".avi")
 SUFFIXES = (*PICTURE_SUFFIXES, *VIDEO_SUFFIXES, *SOUND_SUFFIXES)
 HELP = (
     "A question and Enter. /picture FILE shows another picture, /sound FILE plays a sound, /new starts over, /quit (or "

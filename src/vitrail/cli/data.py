@@ -106,6 +106,39 @@ def template(
         )
 
 
+@app.command("read")
+def read_page(
+    picture: Annotated[Path, typer.Argument(help="A picture of a page: a scan, a screenshot, a photograph.")],
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print one JSON object: each line's text, row, box and confidence.")
+    ] = False,
+    source: Annotated[
+        str, typer.Option(help="Where detector and recogniser come from: wheel:NAME, or a folder with ONNX files.")
+    ] = "wheel:rapidocr",
+) -> None:
+    """Read the lines of text on a page, as models with media of kind text_lines see them."""
+    import json
+
+    from vitrail.media import image
+    from vitrail.media.config import TextLinesConfig
+    from vitrail.models.reading.reader import TextReader
+
+    page = TextReader(TextLinesConfig(source=source))(image.load(picture))
+    if not as_json:
+        typer.echo(page.text, nl=False)
+        return
+    lines = [
+        {
+            "text": line.text,
+            "row": line.row,
+            "box": [round(edge, 4) for edge in line.box],
+            "confidence": round(float(line.confidence.mean()), 4),
+        }
+        for line in page.lines
+    ]
+    typer.echo(json.dumps({"lines": lines}, ensure_ascii=False))
+
+
 def _config(
     what: str,
     split: str,

@@ -68,12 +68,13 @@ class MediaPart:
 
 @dataclass(frozen=True)
 class ImagePart(MediaPart):
-    """A picture inside a message: a file, its bytes, a uint8[H, W, 3] array, or an opened Pillow image.
+    """A picture inside a message: a file, its bytes, a uint8[H, W, 3] array, or an opened Pillow image; of a video,
+    which is one too, also several of them as a tuple.
 
     characters: those that are known to stand in it, for objectives that learn from where they stand.
     """
 
-    image: str | Path | bytes | np.ndarray | Image.Image
+    image: str | Path | bytes | np.ndarray | Image.Image | tuple[Any, ...]
     characters: tuple[Character, ...] = ()
 
     @property
@@ -84,7 +85,8 @@ class ImagePart(MediaPart):
 
 @dataclass(frozen=True)
 class VideoPart(ImagePart):
-    """A video inside a message: a file, its bytes, or uint8[T, H, W, 3] frames, `fps` a second (2 unless said)."""
+    """A video inside a message: a file, its bytes, or frames, `fps` a second (2 unless said), as uint8[T, H, W, 3] or
+    as a tuple of pictures of one size."""
 
     fps: float | None = None
 

@@ -138,7 +138,8 @@ class Source(Protocol):
     """Rows by number. `row` must be a pure function of its index, so that a run can be resumed anywhere.
 
     block: so many neighbours are read together for the price of one (a row group of a parquet file, say); rows are
-    shuffled block by block, and then within a window.
+    shuffled block by block, and then within a window. A source whose blocks are large may have a number `together`: so
+    many of them it keeps in memory at once, and rows are drawn from all of these.
     """
 
     name: str
@@ -187,6 +188,18 @@ class Projector(Protocol):
         ...
 
 
+class JoiningProjector(Protocol):
+    """A projector that takes the tokens of another stream of the same media beside its own features; it is one stream's
+    `Projector` that says so by `joins`. An `nn.Module`."""
+
+    joins: str
+    """The other stream, which is seen nowhere else."""
+
+    def __call__(self, features: torch.Tensor, stream: MediaStream, beside: torch.Tensor) -> torch.Tensor:
+        """beside: the other stream's tokens, float[F, its projector's width], one for each feature."""
+        ...
+
+
 PositionBias = Callable[[int, int], "torch.Tensor"]
 """(queries, keys) to float[H, queries, keys], added to the scores of attention: the queries are the last positions."""
 
@@ -216,7 +229,7 @@ class Cache(Protocol):
         ...
 
     def keep_media(self, layer: int, key: torch.Tensor, value: torch.Tensor, segments: Segments) -> None:
-        """Keeps keys and values float[K, S, d] of media for what stands before decoder layer `layer`.
+        """Keeps keys and values float[K, S, d] of media, for whoever asks for them under the number `layer`.
 
         segments: one per sequence of the pass, what its last position sees; empty where it sees none. It is called for
         the same layers in every pass that has media, and for none in a pass without: its sequences have none then.
@@ -236,7 +249,10 @@ class Context(Protocol):
     """What fusion hands to the loop of decoder layers, for what happens between them."""
 
     def before(self, layer: int, hidden: torch.Tensor) -> torch.Tensor:
-        """float[T, D] as it comes to decoder layer `layer`, to the same with what the media add there."""
+        """float[T, D] as it comes to decoder layer `layer`, to the same with what the media add there.
+
+        Once more at the end, behind the last layer and before the last norm, with their number.
+        """
         ...
 
 

@@ -28,6 +28,10 @@ IGNORE = -100
 Outcome = Literal["used", "text_cut", "media_shrunk", "media_dropped", "over_share", "too_long", "unreadable"]
 """What becomes of a row on its way to the model; over_share: a synthetic row beyond the share they may have."""
 
+Spliced = Literal["all", "whole", "none"]
+"""Which views have tokens in the text stream: all, those that show a whole picture, or none. Tags of the tiles beside
+whole pictures stand in no text either."""
+
 TEXT, TARGET, VISION = "text", "target", "vision"
 """Names of streams: what the language model reads; what an encoder-decoder is to say; pictures and videos."""
 
@@ -45,8 +49,10 @@ class View:
     height, width: size after resizing, px; 0 for what has none. rows, columns: the grid that the encoder works on
     (patches; of sound one row of frames). token_rows, token_columns: the grid of the tokens that it becomes.
     tag: text that stands before its tokens; "" for none. shows: numbers of the video's frames that it holds, () for a
-    picture. seconds: from one view of a video to the next. stream: whose encoder sees it. spliced: whether its tokens
-    stand in the text stream; else the language model sees them by cross-attention.
+    picture. seconds: from one view of a video to the next. whole: whether it shows all of a picture or frame, rather
+    than a tile. stream: whose encoder sees it. spliced: whether its tokens stand in the text stream; else the language
+    model sees them by cross-attention. tag_beside: whether its tag is seen with them, and stands in no text. padding:
+    tokens at its end that show nothing, and that only text attends to which sees no media at all.
     """
 
     height: int
@@ -58,8 +64,11 @@ class View:
     tag: str = ""
     shows: tuple[int, ...] = ()
     seconds: float = 0.0
+    whole: bool = True
     stream: str = VISION
     spliced: bool = True
+    tag_beside: bool = False
+    padding: int = 0
 
     @property
     def patches(self) -> int:
@@ -71,18 +80,25 @@ class View:
         """Tokens that the projector makes of it."""
         return self.token_rows * self.token_columns
 
+    def placed(self, stream: str, which: Spliced, *, first: bool) -> View:
+        """As one of a stream. which: views are spliced. first: whether no stream before it reads the same media."""
+        spliced = first and (which == "all" or (which == "whole" and self.whole))
+        return replace(self, stream=stream, spliced=spliced, tag_beside=which == "whole" and not spliced)
+
 
 @dataclass(frozen=True)
 class MediaSlot:
     """Where a view stands in a sample: its placeholders, row by row from `start`; none where it is not spliced.
 
-    media: number of the medium in the sample. gap: other tokens between two rows, such as a row break.
+    media: number of the medium in the sample. gap: other tokens between two rows, such as a row break. tag: of a view
+    that is not spliced, the ids of its tag: those from `start` on, or, where it is read beside the view, of no text.
     """
 
     start: int
     media: int
     view: View
     gap: int = 0
+    tag: tuple[int, ...] = ()
 
     @property
     def indices(self) -> range | list[int]:
@@ -254,10 +270,14 @@ class TextStream:
 
 @dataclass(frozen=True)
 class Link:
-    """Which text may see a view. segment: of the text stream. start: index in the text stream where the view stands."""
+    """Which text may see a view. segment: of the text stream. start: index in the text stream where the view stands.
+
+    tag: tokens of its tag, where it is not spliced: in the text from `start` on, or beside the view.
+    """
 
     segment: int
     start: int
+    tag: int = 0
 
 
 @dataclass(frozen=True)
@@ -269,6 +289,7 @@ class MediaStream:
     positions: int64[P, axes]; of a patch its row and column within the view, of sound the number of the frame.
     segments: one per view. token_index: int64[M], the index in the text stream of each token that is spliced there.
     views, links: one per segment, what it is and which text may see it.
+    tags: int64[K], ids of the tags that are read beside their views, view after view; None for none.
     Patches that merge into one token lie together (`media.native`).
     """
 
@@ -278,6 +299,7 @@ class MediaStream:
     token_index: torch.Tensor
     views: tuple[View, ...] = ()
     links: tuple[Link, ...] = ()
+    tags: torch.Tensor | None = None
 
 
 Stream = TextStream | MediaStream

@@ -22,7 +22,7 @@ from PIL import Image
 from vitrail.contracts.errors import DataError, MediaError
 from vitrail.contracts.messages import AudioPart, Conversation, ImagePart, MediaPart, Row, VideoPart
 from vitrail.contracts.protocols import Source, StreamedSource
-from vitrail.contracts.samples import Sample
+from vitrail.contracts.samples import Sample, View
 from vitrail.curation.findings import Findings, Long, Shown, SourceFindings, Told
 from vitrail.curation.seen import Met, Seen, print_of
 from vitrail.curation.words import scripts, sort_of
@@ -126,7 +126,7 @@ class Check:
             found.dialects[recognise(row) if named == "auto" else named] += 1
             found.with_media += bool(conversation.media)
             sample = self.encode(conversation, checked.name)
-            media = [self._medium(part, location) for part in sample.media]
+            media = [self._medium(sample, number, location) for number in range(len(sample.media))]
         except DataError as error:
             return self._told(Told(name, checked.name, "unreadable", str(error)), location)
         self._compare(conversation, sample, media, location, checked.held_out)
@@ -146,12 +146,15 @@ class Check:
         self.findings.tell(told, sort_of(told.reason, location))
         return told.outcome
 
-    def _medium(self, part: MediaPart, location: str) -> _Medium:
+    def _medium(self, sample: Sample, number: int, location: str) -> _Medium:
         """Raises MediaError, with the row's location, for what training could not decode."""
+        part = sample.media[number]
         path = part.content if isinstance(part.content, Path) else None
         if path is not None and path in self._recent:
             return self._recent[path]
         try:
+            if not isinstance(part, ImagePart) or isinstance(part, VideoPart):
+                self._decode(sample, number)
             found = _decoded(part, path.read_bytes() if path and path.is_file() else part.content)
         except (MediaError, OSError) as error:
             raise MediaError(f"{location}: {error}") from error
@@ -160,6 +163,18 @@ class Check:
                 self._recent.pop(next(iter(self._recent)))
             self._recent[path] = found
         return found
+
+    def _decode(self, sample: Sample, number: int) -> None:
+        """As training does: the frames that it would look at, a sound at the rate at which it would hear it.
+
+        Pictures are left to `_decoded`, which wants them whole, and opens them as training does.
+        """
+        views: dict[str, list[View]] = {}
+        for slot in sample.slots:
+            if slot.media == number:
+                views.setdefault(slot.view.stream, []).append(slot.view)
+        for stream, of_stream in views.items():
+            self.encode.media[stream].decoded(sample.media[number], of_stream)
 
     def _compare(
         self, conversation: Conversation, sample: Sample, media: list[_Medium], location: str, held_out: bool
@@ -258,15 +273,15 @@ def beginning(sound: AudioPart) -> bytes:
 
 
 def _decoded(part: MediaPart, held: Any) -> _Medium:
-    """held: its file's bytes, or what it is given as. Raises MediaError."""
+    """held: its file's bytes, or what it is given as. Raises MediaError for a picture that cannot be decoded."""
     if isinstance(part, AudioPart):
         found = audio.header(part)
-        samples = audio.load(part, found.rate)
-        held = held if isinstance(held, bytes) else f"{found.rate}".encode() + samples.tobytes()
+        held = held if isinstance(held, bytes) else f"{found.rate}".encode() + np.asarray(part.audio).tobytes()
         return _Medium(AudioPart, _digest(held), milliseconds=1000 * found.samples // found.rate)
     if isinstance(part, VideoPart):
         clip = video.clip(part)
-        video.load(part, [clip.frames - 1])  # decodes all that is before it
+        if isinstance(part.image, tuple):
+            held = b"".join(_digest(image.load(frame).tobytes()) for frame in part.image)
         held = held if isinstance(held, bytes) else str(clip).encode() + np.asarray(part.image).tobytes()
         return _Medium(VideoPart, _digest(held), clip.width, clip.height)
     pixels = image.load(part.content)

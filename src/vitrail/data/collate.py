@@ -239,6 +239,7 @@ def _targets(samples: Sequence[Sample]) -> dict[str, torch.Tensor]:
 def _media(samples: Sequence[Sample], decoded: Sequence[Decoded], name: str, rule: MediaRule) -> MediaStream | None:
     """One stream of the pack; None where nothing in it is of that stream."""
     views, shown, links, index = [], [], [], []
+    tags: list[int] = []
     offset = segment = 0
     for sample, pixels in zip(samples, decoded, strict=True):
         ends = list(accumulate(sample.segments))
@@ -249,9 +250,11 @@ def _media(samples: Sequence[Sample], decoded: Sequence[Decoded], name: str, rul
             shown.append(one)
             # A slot without placeholders may stand at the very end.
             within = next((number for number, end in enumerate(ends) if slot.start < end), len(ends) - 1)
-            links.append(Link(segment + within, slot.start + offset))
+            links.append(Link(segment + within, slot.start + offset, len(slot.tag)))
             if slot.view.spliced:
                 index.append(np.asarray(slot.indices) + offset)
+            if slot.view.tag_beside:
+                tags += slot.tag
         offset += len(sample)
         segment += len(ends)
     if not views:
@@ -264,4 +267,5 @@ def _media(samples: Sequence[Sample], decoded: Sequence[Decoded], name: str, rul
         token_index=torch.from_numpy(np.concatenate(index) if index else np.zeros(0, np.int64)),
         views=tuple(views),
         links=tuple(links),
+        tags=torch.tensor(tags) if tags else None,
     )

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from vitrail.contracts.errors import DataError, MediaError
 from vitrail.contracts.messages import Conversation, ImagePart, MediaPart, Message, Part, is_url
 from vitrail.contracts.protocols import MediaRule, Needs, Tokenizer
-from vitrail.contracts.samples import IGNORE, MediaSlot, Sample, TargetText, View
+from vitrail.contracts.samples import IGNORE, MediaSlot, Sample, Spliced, TargetText, View
 from vitrail.data.config import PackConfig
 from vitrail.data.ledger import Event
 from vitrail.media.config import FetchConfig
@@ -34,7 +34,7 @@ class Encode:
 
     media: the rule of each stream, by name. drop_media: leave media out, for the blind baseline. fetch: which hosts may
     be asked for pictures; None for none. positions: of the tokens, as the model has them. needs: of the objective.
-    spliced: whether media tokens stand in the text; else the language model sees them by cross-attention.
+    spliced: which views have tokens in the text; the others the language model sees by cross-attention.
     start: the id that the decoder of an encoder-decoder begins with; None for a decoder alone.
     ends: ids that end an answer beside the one that the template closes it with.
     """
@@ -47,7 +47,7 @@ class Encode:
     fetch: FetchConfig | None = None
     positions: PositionsConfig = field(default_factory=LinePositionsConfig)
     needs: Needs = field(default_factory=Needs)
-    spliced: bool = True
+    spliced: Spliced = "all"
     start: int | None = None
     ends: frozenset[int] = frozenset()
 
@@ -169,13 +169,12 @@ class Encode:
         )
 
     def views(self, part: MediaPart, most_tokens: int | None = None) -> tuple[View, ...]:
-        """Of every stream that reads such media; the first one's are spliced, where any are. Raises MediaError."""
+        """Of every stream that reads such media; of the first one's some or all are spliced. Raises MediaError."""
         found: list[View] = []
         for name, rule in self.media.items():
             if rule.reads(part):
-                spliced = self.spliced and not found
-                views = rule.views(part, most_tokens)
-                found += [replace(view, stream=name, spliced=spliced) for view in views]
+                first = not found
+                found += [view.placed(name, self.spliced, first=first) for view in rule.views(part, most_tokens)]
         if not found:
             what = type(part).__name__.removesuffix("Part").lower()
             raise MediaError(f"the model has no encoder for this kind of media: {what}")

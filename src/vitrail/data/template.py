@@ -24,7 +24,7 @@ from vitrail.data.config import JsonlConfig, Reading
 from vitrail.data.dialects import dialects_of, to_messages
 from vitrail.data.dialects.media import TAG
 from vitrail.data.sources.folder import files_in
-from vitrail.data.sources.jsonl import JsonlSource, is_list
+from vitrail.data.sources.jsonl import JsonlSource
 from vitrail.media import image
 from vitrail.media.config import NativeResolutionConfig
 from vitrail.media.native import NativeResolution
@@ -181,8 +181,8 @@ class _There:
         # Whose rows these are has said which folder of pictures to look through.
         source = JsonlSource(JsonlConfig(path, allow_outside=True))
         dialects = dialects_of(source)
-        if is_list(path) or set(dialects) != {"tags"}:
-            found = "a JSON list" if is_list(path) else f"the dialect {', '.join(dialects)}"
+        if not source.appendable or set(dialects) != {"tags"}:
+            found = f"the dialect {', '.join(dialects)}" if source.appendable else "a JSON list, a table or the like"
             raise DataError(f"'{path}' is {found}; lines of the dialect tags can be added to, nothing else")
         for index in range(len(source)):
             # A line that cannot be read may hold any picture, so its error is not caught.

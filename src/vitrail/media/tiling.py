@@ -51,7 +51,8 @@ class Tiling:
         side, patches = self.config.tile, self.config.tile // self.patch
         tokens = patches // self.merge
         view = View(side, side, patches, patches, tokens, tokens)
-        tiles = [replace(view, tag=self._tag(number, columns, rows)) for number in range(columns * rows)]
+        numbers = range(columns * rows)
+        tiles = [replace(view, tag=self._tag(number, columns, rows), whole=False) for number in numbers]
         whole = replace(view, tag=self._whole_tag())
         if len(tiles) == 1:
             return (whole,)

@@ -1,7 +1,8 @@
 """Videos of any origin: what a header says of them, which frames are looked at, and those frames as uint8[n, H, W, 3].
 
-A header is enough to learn size, length and rate; limits hold before a frame is decoded. To take frames a file is
-decoded from its beginning to the last frame that is wanted: a core does some hundred frames of 480 px a second.
+A header is enough to learn length and rate, and the first frame to learn how large it is upright (`display.py`);
+limits hold before a frame is decoded. To take frames a file is decoded from its beginning to the last frame that is
+wanted: a core does some hundred frames of 480 px a second. Frames that are files of their own are opened alone.
 Frames are counted, not timed: in a video whose rate changes, equal steps are equal numbers of frames.
 Sources: sampling, transformers 5.23, `Qwen2VLVideoProcessor.sample_frames`; limits of size, the same and
 `qwen_vl_utils`; 16384 tokens a video, arXiv 2409.12191, section 2.2.
@@ -24,6 +25,9 @@ from vitrail.contracts.errors import MediaError, MissingExtraError
 from vitrail.contracts.messages import VideoPart
 from vitrail.contracts.protocols import PictureRule
 from vitrail.contracts.samples import View
+from vitrail.media import image
+from vitrail.media.config import VIDEO_SUFFIXES
+from vitrail.media.display import STORED, Display, display_of
 from vitrail.media.native import NativeResolution
 
 MAX_SECONDS = 4 * 3600.0
@@ -38,9 +42,6 @@ MAX_RATE = 1000.0
 """Most frames a second a header may claim."""
 SHORT = 0.1
 """A file may hold fewer frames than its header says by this share of them; the last one then stands for the rest."""
-
-SUFFIXES = frozenset((".mp4", ".m4v", ".mov", ".mkv", ".webm", ".avi"))
-"""By which a file is taken for a video where nothing else says so."""
 
 
 @dataclass(frozen=True)
@@ -61,34 +62,45 @@ class Sampling:
 
 @dataclass(frozen=True)
 class Clip:
-    """What a header says. width, height: px. frames: how many. fps: frames a second."""
+    """What is known without decoding it all. width, height: upright, px. frames: how many. fps: frames a second.
+
+    display: what makes stored frames upright.
+    """
 
     width: int
     height: int
     frames: int
     fps: float
+    display: Display = STORED
 
 
 def is_video(given: object) -> bool:
     """Whether a caller's file or array is one: by its suffix, or by its four axes."""
     if isinstance(given, np.ndarray):
         return given.ndim == 4
-    return isinstance(given, str | Path) and Path(given).suffix.lower() in SUFFIXES
+    return isinstance(given, str | Path) and Path(given).suffix.lower() in VIDEO_SUFFIXES
 
 
 def describe(part: VideoPart) -> str:
     """How a message to the user names a video, on one line."""
     if isinstance(part.image, str | Path):
         return f"video {ascii(str(part.image))[:200]}"
+    if isinstance(part.image, tuple) and part.image:
+        return f"video of {len(part.image)} frames, the first of them {image.describe(part.image[0])}"
     return f"video given as {type(part.image).__name__}"
 
 
 def clip(part: VideoPart) -> Clip:
-    """Size, length and rate, from the header alone. Raises MediaError for what cannot be used."""
+    """Size, length and rate, from the header and the first frame. Raises MediaError for what cannot be used."""
     if isinstance(part.image, np.ndarray):
         return _of_array(part, part.image)
+    if isinstance(part.image, tuple):
+        return _of_pictures(part, part.image)
     with _opened(part) as stream:
-        return _checked(part, stream)
+        found = _checked(part, stream)
+        for frame in stream.container.decode(stream):
+            return _upright(part, found, frame)
+        raise MediaError(f"{describe(part)} holds no frame that can be read")
 
 
 def sampled(frames: int, fps: float, sampling: Sampling, depth: int) -> list[int]:
@@ -136,6 +148,8 @@ def load(part: VideoPart, numbers: Sequence[int]) -> dict[int, NDArray[np.uint8]
     if isinstance(part.image, np.ndarray):
         _of_array(part, part.image)
         return {number: part.image[number] for number in wanted}
+    if isinstance(part.image, tuple):
+        return _pictures(part, part.image, wanted)
     found: dict[int, NDArray[np.uint8]] = {}
     with _opened(part) as stream:
         size = _checked(part, stream)
@@ -143,6 +157,8 @@ def load(part: VideoPart, numbers: Sequence[int]) -> dict[int, NDArray[np.uint8]
         for number, frame in enumerate(stream.container.decode(stream)):
             if frame.width * frame.height > MAX_PIXELS:
                 raise MediaError(f"{describe(part)} has a frame of {frame.width} x {frame.height} px")
+            if not number:
+                size = _upright(part, size, frame)
             seen, last = number + 1, frame
             if number in wanted:
                 found[number] = _pixels(frame, size)
@@ -158,9 +174,40 @@ def load(part: VideoPart, numbers: Sequence[int]) -> dict[int, NDArray[np.uint8]
 
 
 def _pixels(frame: Any, size: Clip) -> NDArray[np.uint8]:
-    """Of the size that the header says, whatever one frame among others has."""
-    pixels: NDArray[np.uint8] = frame.reformat(size.width, size.height, "rgb24").to_ndarray()
-    return pixels
+    """Upright, and of the size that the header says, whatever one frame among others has."""
+    pixels: NDArray[np.uint8] = frame.reformat(*size.display.size(size.width, size.height), "rgb24").to_ndarray()
+    return size.display.shown(pixels)
+
+
+def _upright(part: VideoPart, found: Clip, first: Any) -> Clip:
+    """What a header says, with the size as it is shown. first: the first frame."""
+    try:
+        display = display_of(first)
+    except ValueError as error:
+        raise MediaError(f"{describe(part)} {error}") from error
+    width, height = display.size(found.width, found.height)
+    return replace(found, width=width, height=height, display=display)
+
+
+def _of_pictures(part: VideoPart, frames: Sequence[Any]) -> Clip:
+    """Of frames that are pictures of their own, by the first one's header."""
+    if not frames:
+        raise MediaError("a video of no frames")
+    width, height = image.size(frames[0])
+    return _within(part, Clip(width, height, len(frames), 2.0 if part.fps is None else part.fps))
+
+
+def _pictures(part: VideoPart, frames: Sequence[Any], wanted: set[int]) -> dict[int, NDArray[np.uint8]]:
+    """The pictures of these numbers. Raises MediaError where one has another size than the first."""
+    size = _of_pictures(part, frames)
+    found = {number: image.load(frames[number]) for number in sorted(wanted)}
+    for number, pixels in found.items():
+        if pixels.shape[:2] != (size.height, size.width):
+            raise MediaError(
+                f"{describe(part)}: frame {number}, {image.describe(frames[number])}, has {pixels.shape[1]} x "
+                f"{pixels.shape[0]} px, and the first has {size.width} x {size.height}"
+            )
+    return found
 
 
 def _of_array(part: VideoPart, frames: NDArray[Any]) -> Clip:

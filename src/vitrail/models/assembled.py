@@ -9,7 +9,16 @@ from typing import cast
 import torch
 from torch import Tensor, nn
 
-from vitrail.contracts.protocols import Backbone, Cache, Context, Encoder, EncoderDecoder, Fusion, Projector
+from vitrail.contracts.protocols import (
+    Backbone,
+    Cache,
+    Context,
+    Encoder,
+    EncoderDecoder,
+    Fusion,
+    JoiningProjector,
+    Projector,
+)
 from vitrail.contracts.samples import TARGET, Batch, MediaStream, Segments, component
 from vitrail.models.backbones.language_model import LanguageModel
 from vitrail.models.ops.vocabulary_loss import VocabularyLoss
@@ -61,14 +70,27 @@ class MultimodalModel(nn.Module):
         """A module that an objective has of its own."""
         return self.get_submodule(name)
 
-    def tokens(self, name: str, stream: MediaStream) -> Tensor:
-        """The tokens that a stream's media become, float[M, D]."""
-        encoder = self.encoder_of(name)
-        return self.projector_of(name)(encoder(stream), strided(stream, getattr(encoder, "stride", 1)))
+    def tokens(self, name: str, media: Mapping[str, MediaStream]) -> Tensor:
+        """The tokens that the media of one of a batch's streams become, float[M, D]."""
+        return self.projected(name, self.encoder_of(name)(media[name]), media)
+
+    def projected(self, name: str, features: Tensor, media: Mapping[str, MediaStream]) -> Tensor:
+        """The same, of the stream's features at hand, float[F, encoder width]."""
+        projector, stream = self.projector_of(name), media[name]
+        stream = strided(stream, getattr(self.encoder_of(name), "stride", 1))
+        joins = getattr(projector, "joins", None)
+        if joins is None:
+            return projector(features, stream)
+        return cast(JoiningProjector, projector)(features, stream, self.tokens(joins, media))
+
+    def seen(self, batch: Batch) -> Batch:
+        """A batch without the streams whose tokens another stream's projector joins: text sees them in no other way."""
+        joined = {getattr(self.projector_of(name), "joins", None) for name in self.streams}
+        return replace(batch, streams={name: one for name, one in batch.streams.items() if name not in joined})
 
     def media(self, batch: Batch) -> dict[str, Tensor]:
-        """The tokens of every media stream of a batch, by name."""
-        return {name: self.tokens(name, stream) for name, stream in batch.media.items()}
+        """The tokens of every media stream of a batch that text may see, by name."""
+        return {name: self.tokens(name, batch.media) for name in self.seen(batch).media}
 
     def fused(
         self, batch: Batch, media: Mapping[str, Tensor] | None = None, cache: Cache | None = None
@@ -81,7 +103,7 @@ class MultimodalModel(nn.Module):
         on_a_grid = vision is None or batch.text.positions.ndim == 2 or not len(vision.token_index)
         assert on_a_grid or not getattr(self.backbone, "sections", None), "M-RoPE needs the grid of picture tokens"
         embeddings = self.backbone.embed(batch.text.ids)
-        return self.fusion(embeddings, self.media(batch) if media is None else media, batch, cache)
+        return self.fusion(embeddings, self.media(batch) if media is None else media, self.seen(batch), cache)
 
     def forward(self, batch: Batch, cache: Cache | None = None, media: Mapping[str, Tensor] | None = None) -> Tensor:
         """Hidden states after the last norm, float[T, D]: of the target stream where the batch has one, else the text.

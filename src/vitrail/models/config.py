@@ -7,13 +7,19 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, Literal
 
-from vitrail.contracts.samples import TARGET, TEXT, VISION, component
-from vitrail.media.config import LogMelConfig, NativeResolutionConfig, TilesConfig
+from vitrail.contracts.samples import TARGET, TEXT, VISION, Spliced, component
+from vitrail.media.config import LogMelConfig, NativeResolutionConfig, PictureMediaConfig
 from vitrail.models.backbones.config import DecoderConfig as DecoderConfig
 from vitrail.models.backbones.config import EncoderDecoderConfig as EncoderDecoderConfig
 from vitrail.models.backbones.config import LoraConfig as LoraConfig
 from vitrail.models.encoders.config import VisionTransformerConfig as VisionTransformerConfig
 from vitrail.models.encoders.config import WhisperEncoderConfig as WhisperEncoderConfig
+from vitrail.models.fusion.config import Blind as Blind
+from vitrail.models.fusion.config import CrossAttentionConfig as CrossAttentionConfig
+from vitrail.models.fusion.config import GatedCrossAttentionConfig as GatedCrossAttentionConfig
+from vitrail.models.fusion.config import HybridConfig as HybridConfig
+from vitrail.models.fusion.config import Sees as Sees
+from vitrail.models.fusion.config import SpliceConfig as SpliceConfig
 from vitrail.prompts.config import LinePositionsConfig, MRopePositionsConfig
 
 
@@ -113,61 +119,84 @@ class ResamplerConfig:
 
 
 @dataclass(frozen=True)
-class SpliceConfig:
-    """Media tokens stand in the text stream, as in LLaVA."""
+class DownsampleConfig:
+    """Features of a view, resized to four times a grid and halved twice by convolutions without a bias.
 
-    kind: Literal["splice"] = "splice"
+    Source: DeepSeek-VL, arXiv 2403.05525, section 3.1, and `sam.py` of its code: 64 x 64 features of SAM to 24 x 24.
+    """
 
-    spliced: ClassVar[bool] = True
+    kind: Literal["downsample"] = "downsample"
+    grid: tuple[int, int] = (24, 24)
+    """Rows and columns of the tokens."""
+    channels: tuple[int, int] = (512, 1024)
+    """Behind the first convolution, and of the tokens; the latter are of the backbone's width unless another projector
+    joins them."""
+    early: int | None = 256
+    """The features come with those of an early block behind them (`encoder.early`): these go the same way, after a neck
+    that makes them as wide as the others, so wide, and are added, times a learnt number that starts at 0. Null for
+    features without."""
+
+    def __post_init__(self) -> None:
+        if min(*self.grid, *self.channels, self.early or 1) < 1:
+            raise ValueError("grid, [rows, columns], channels and early must be at least 1")
+
+    @property
+    def token_grid(self) -> tuple[int, int]:
+        """Rows and columns of the tokens of every view."""
+        return self.grid
 
 
 @dataclass(frozen=True)
-class GatedCrossAttentionConfig:
-    """Text sees media by cross-attention in blocks between the decoder layers; gates let nothing through at first.
+class JoinedConfig:
+    """Tokens of two streams of the same pictures become one: a layer each to half of the backbone's width, side by
+    side, the other stream's first; GELU; one more layer.
 
-    Sources: the block and its gates, Flamingo, arXiv 2204.14198, section 2.2; RMSNorm and SwiGLU, as the decoder layers
-    themselves have them, Llama 3.2 Vision (transformers `MllamaCrossAttentionDecoderLayer`); where blocks stand,
-    OpenFlamingo, flamingo_lm.py; text that sees the tile of its tag, NVLM-X, arXiv 2409.11402, section 4.2.
+    Source: DeepSeek-VL's adaptor, `low_high_hybrid_split_mlp_gelu` in `projector.py` of its code.
     """
 
-    kind: Literal["gated_cross_attention"] = "gated_cross_attention"
-    every: int = 4
-    """A block stands before every n-th decoder layer."""
-    first: int | None = None
-    """The layer, counted from 0, that the first block stands before; null for `every` - 1."""
-    sees: Literal["sample", "before", "tag"] = "before"
-    """What text sees of its own sample's views: all; those that stand before it; or those alone that stand last before
-    it, which are, from a tile's tag to the next tag, that tile."""
-    heads: int | None = None
-    """Null for as many as the decoder layers have, and so for the other sizes."""
-    key_value_heads: int | None = None
-    """Null for as many as `heads`, where those are given."""
-    head_width: int | None = None
-    norm: Literal["rms", "layer"] = "rms"
-    """Of text, before attention and before the MLP."""
-    norm_eps: float | None = None
-    query_key_norm: bool = False
-    """RMSNorm of every head's queries and keys."""
-    mlp: Literal["gated", "plain"] = "gated"
-    """As of a vision transformer."""
-    mlp_width: int | None = None
-    activation: Literal["silu", "gelu", "gelu_tanh", "quick_gelu"] = "silu"
+    token_grid: ClassVar[None] = None
 
-    spliced: ClassVar[bool] = False
+    kind: Literal["joined"] = "joined"
+    joins: str = "high"
+    """The other stream, in `model.streams`: its projector's tokens, as many of each view, are seen nowhere else."""
+
+
+@dataclass(frozen=True)
+class PerceiverConfig:
+    """Learnt queries look at the features of a view again and again, and each time at each other: Flamingo's resampler.
+
+    The encoder's patches do not merge (`model.media.merge: 1`). No layer has a bias.
+    Sources: Flamingo, arXiv 2204.14198, section 2.1; OpenFlamingo, helpers.py, whose queries are 64 and whose tokens
+    are as wide as the encoder.
+    """
+
+    kind: Literal["perceiver"] = "perceiver"
+    queries: int = 64
+    """Tokens of every view."""
+    depth: int = 6
+    """Layers, each of attention and an MLP."""
+    heads: int = 8
+    head_width: int = 64
+    mlp_width: int | None = None
+    """Null means four times the encoder's."""
+    frames: int | None = None
+    """Embeddings of the first so many frames of a view; null for none."""
+    media: int | None = None
+    """Embeddings of the first so many views of a sample; null for none."""
+    out_projection: bool = True
+    """A linear layer to the width of media tokens; without one the encoder's must be that."""
+    norm_eps: float = 1e-5
 
     def __post_init__(self) -> None:
-        if self.every < 1 or (self.first is not None and self.first < 0):
-            raise ValueError("every must be at least 1, first at least 0")
-        for name in ("heads", "key_value_heads", "head_width", "mlp_width"):
+        for name in ("queries", "depth", "heads", "head_width", "mlp_width", "frames", "media"):
             value = getattr(self, name)
             if value is not None and value < 1:
                 raise ValueError(f"{name} is {value}, must be at least 1")
-        if self.heads and self.heads % (self.key_value_heads or 1):
-            raise ValueError(f"heads ({self.heads}) must be a multiple of key_value_heads ({self.key_value_heads})")
 
-    def layers(self, depth: int) -> range:
-        """Numbers of the decoder layers, of so many, that a block stands before."""
-        return range(self.every - 1 if self.first is None else self.first, depth, self.every)
+    @property
+    def token_grid(self) -> tuple[int, int]:
+        """Rows and columns of the tokens of every view."""
+        return 1, self.queries
 
 
 @dataclass(frozen=True)
@@ -180,10 +209,19 @@ class CustomConfig:
 
 
 BackboneConfig = DecoderConfig | EncoderDecoderConfig
-MediaConfig = NativeResolutionConfig | TilesConfig | LogMelConfig
+MediaConfig = PictureMediaConfig | LogMelConfig
 EncoderConfig = VisionTransformerConfig | WhisperEncoderConfig | CustomConfig
-ProjectorConfig = MLPProjectorConfig | LinearProjectorConfig | PatchMergerConfig | ResamplerConfig | CustomConfig
-FusionConfig = SpliceConfig | GatedCrossAttentionConfig | CustomConfig
+ProjectorConfig = (
+    MLPProjectorConfig
+    | LinearProjectorConfig
+    | PatchMergerConfig
+    | ResamplerConfig
+    | PerceiverConfig
+    | DownsampleConfig
+    | JoinedConfig
+    | CustomConfig
+)
+FusionConfig = SpliceConfig | GatedCrossAttentionConfig | HybridConfig | CustomConfig
 
 
 @dataclass(frozen=True)
@@ -207,7 +245,7 @@ class ModelConfig:
     """
 
     backbone: BackboneConfig
-    media: NativeResolutionConfig | TilesConfig = field(default_factory=NativeResolutionConfig)
+    media: PictureMediaConfig = field(default_factory=NativeResolutionConfig)
     """How pictures become patches, said once: data and prompts are handed the same."""
     encoder: EncoderConfig | None = field(default_factory=VisionTransformerConfig)
     """Of the vision stream; null for a model that sees nothing."""
@@ -237,7 +275,27 @@ class ModelConfig:
         if self.encoder is not None:
             check_encoder(self.encoder, self.media)
         for name, tower in self.towers.items():
-            _check_grid(tower, "" if name == VISION else f"streams.{name}.")
+            where = "" if name == VISION else f"streams.{name}."
+            _check_grid(tower, where)
+            if isinstance(tower.projector, JoinedConfig):
+                self._check_joined(tower, tower.projector.joins, where)
+
+    def _check_joined(self, tower: StreamConfig, joins: str, where: str) -> None:
+        """Raises ValueError for a stream that is not there, or whose views have other tokens."""
+        other = self.streams.get(joins)
+        if other is None or other is tower:
+            there = ", ".join(self.streams) or "none"
+            raise ValueError(f"{where}projector.joins is '{joins}', no other stream of model.streams; there: {there}")
+        if isinstance(other.projector, JoinedConfig):
+            raise ValueError(f"{where}projector.joins is '{joins}', whose own projector joins another")
+        if tower.media.merge != 1:
+            raise ValueError(f"{where}media.merge is {tower.media.merge}, with projector.kind joined it must be 1")
+        counts = view_tokens(tower), view_tokens(other)
+        if None in counts or counts[0] != counts[1]:
+            raise ValueError(
+                f"{where}projector joins the tokens of '{joins}' one by one: a picture must be one view of both, with "
+                f"as many tokens, got {' and '.join('a varying number' if one is None else str(one) for one in counts)}"
+            )
 
     @property
     def towers(self) -> Mapping[str, StreamConfig]:
@@ -257,7 +315,11 @@ def check_encoder(encoder: EncoderConfig, media: MediaConfig) -> None:
     if isinstance(encoder, CustomConfig) or (isinstance(encoder, VisionTransformerConfig) and not heard):
         return
     if not isinstance(media, LogMelConfig) or not isinstance(encoder, WhisperEncoderConfig):
-        reads = "media.kind: native or tiles" if isinstance(encoder, VisionTransformerConfig) else "media.kind: log_mel"
+        reads = (
+            "media.kind: native, tiles or padded"
+            if isinstance(encoder, VisionTransformerConfig)
+            else "media.kind: log_mel"
+        )
         raise ValueError(f"encoder.kind is {encoder.kind}, which reads {reads}; got {media.kind}")
     if media.stride != encoder.stride:
         raise ValueError(f"media.stride is {media.stride}, the encoder makes one feature of {encoder.stride} frames")
@@ -276,18 +338,35 @@ def components_of(streams: Iterable[str]) -> tuple[str, ...]:
 
 def blocks(fusion: FusionConfig, layers: int) -> int:
     """Blocks that a fusion puts between so many decoder layers; of a fusion of the user's own none are known."""
-    return len(fusion.layers(layers)) if isinstance(fusion, GatedCrossAttentionConfig) else 0
+    return len(fusion.layers(layers)) if isinstance(fusion, CrossAttentionConfig) else 0
 
 
-def spliced(fusion: FusionConfig) -> bool:
-    """Whether media tokens stand in the text stream; of a fusion of the user's own, unless it says `spliced: false`."""
-    return bool(fusion.options.get("spliced", True)) if isinstance(fusion, CustomConfig) else fusion.spliced
+def spliced(fusion: FusionConfig) -> Spliced:
+    """Which views have tokens in the text stream; of a fusion of one's own all, unless it says `spliced: false`."""
+    if isinstance(fusion, CustomConfig):
+        return "all" if fusion.options.get("spliced", True) else "none"
+    return fusion.spliced
+
+
+def token_width(fusion: FusionConfig, backbone: int) -> int:
+    """Of media tokens, as projectors make them. backbone: the language model's width."""
+    return (isinstance(fusion, CrossAttentionConfig) and fusion.media_width) or backbone
 
 
 def token_grid(projector: ProjectorConfig) -> tuple[int, int] | None:
     """Rows and columns of the tokens that a projector makes of every view; None where patches merge into tokens."""
     grid = projector.options.get("token_grid") if isinstance(projector, CustomConfig) else projector.token_grid
     return None if grid is None else (int(grid[0]), int(grid[1]))
+
+
+def view_tokens(tower: StreamConfig) -> int | None:
+    """Tokens of a picture where it is always one view with as many of them; None where their number varies."""
+    if isinstance(tower.media, LogMelConfig) or tower.media.max_views > 1:
+        return None
+    grid = token_grid(tower.projector)
+    if grid is not None:
+        return grid[0] * grid[1]
+    return None if isinstance(tower.media, NativeResolutionConfig) else tower.media.max_tokens
 
 
 def _check_grid(tower: StreamConfig, where: str) -> None:
@@ -301,9 +380,10 @@ def _check_grid(tower: StreamConfig, where: str) -> None:
             f"1: patches do not merge, every view becomes {grid[0]} x {grid[1]} tokens"
         )
     kept = isinstance(tower.encoder, VisionTransformerConfig) and tower.encoder.class_token == "kept"
-    if not isinstance(tower.projector, ResamplerConfig):
+    if isinstance(tower.projector, CustomConfig):
         return
-    if isinstance(tower.media, LogMelConfig) and tower.projector.key_positions == "resized":
+    resized = isinstance(tower.projector, ResamplerConfig) and tower.projector.key_positions == "resized"
+    if isinstance(tower.media, LogMelConfig) and resized:
         raise ValueError(f"{where}projector.key_positions: resized is for grids of patches; of sound: own or none")
     if kept:
         raise ValueError(f"{where}encoder.class_token: kept, but a resampler looks at patches alone: dropped or none")

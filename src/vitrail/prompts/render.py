@@ -24,7 +24,7 @@ from vitrail.contracts.protocols import Tokenizer
 from vitrail.contracts.samples import IGNORE, MediaSlot, View
 from vitrail.prompts import boxes
 from vitrail.prompts.config import MRopePositionsConfig, PictureConfig, PositionsConfig, PromptConfig
-from vitrail.prompts.turns import Content, MediaKind, Piece, Slot, Special, Template, Turn, laid_out
+from vitrail.prompts.turns import Content, MediaKind, Piece, Shown, Slot, Special, Template, Turn, laid_out
 
 CONTEXT = 16
 """Characters of text before a border that a tokenizer is shown; more than any token joins across one."""
@@ -69,7 +69,7 @@ class _Writer:
         learnt = (learn, weight if learn else 0.0)
         if isinstance(piece, Special):
             self.flush()
-            self._extend(piece, [self.tokenizer.special(piece.name)], learnt[1])
+            self._extend(piece, self._ids(piece), learnt[1])
         elif piece:
             if self.pending_learnt != learnt:
                 self.flush()
@@ -95,19 +95,39 @@ class _Writer:
         """Leaves placeholders for a medium's tokens, view by view."""
         style = self.styles[slot.kind]
         for piece in laid_out(slot, views, style):
-            if isinstance(piece, View):
-                self.flush()
-                self._view(slot.media, piece, style)
-            else:
+            if not isinstance(piece, Shown):
                 self.piece(piece)
+            elif piece.view.spliced:
+                self._pieces(piece.own)
+                self._spliced(slot.media, piece.view, style)
+            else:
+                self._beside(slot.media, piece)
 
-    def _view(self, media: int, view: View, style: PictureConfig) -> None:
+    def _pieces(self, pieces: Sequence[Piece]) -> None:
+        for piece in pieces:
+            self.piece(piece)
+        self.flush()
+
+    def _beside(self, media: int, shown: Shown) -> None:
+        """A view that is not spliced stands before its tag: the tag sees it then."""
+        self.flush()
+        self.chunks.append([])
+        start = len(self.ids)
+        if shown.view.tag_beside:
+            tag = [number for piece in shown.own for number in self._ids(piece)]
+        else:
+            self._pieces(shown.own)
+            tag = self.ids[start:]
+        self.slots.append(MediaSlot(start, media, shown.view, tag=tuple(tag)))
+
+    def _ids(self, piece: Piece) -> list[int]:
+        return [self.tokenizer.special(piece.name)] if isinstance(piece, Special) else self.tokenizer.encode(piece)
+
+    def _spliced(self, media: int, view: View, style: PictureConfig) -> None:
         row_break = [self.tokenizer.special(style.row_break)] if style.row_break else []
         slot = MediaSlot(len(self.ids), media, view, gap=len(row_break))
         self.slots.append(slot)
         self.chunks.append([])
-        if not view.spliced:
-            return
         # Without a token of its own any id will do: fusion puts the medium's tokens in its place.
         row = [self.tokenizer.special(style.token or self.filler)] * view.token_columns
         ids = (row + row_break) * (view.token_rows - 1) + row

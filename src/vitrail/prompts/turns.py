@@ -207,11 +207,16 @@ class TurnTemplate(Template):
         return self.tools(turns, tools)
 
 
-def laid_out(slot: Slot, views: Sequence[View], style: PictureConfig) -> Iterator[Piece | View]:
-    """Pieces and views in reading order; a view stands for its own tokens and row breaks.
+@dataclass(frozen=True)
+class Shown:
+    """A view, which stands for its own tokens and row breaks. own: what is written for it alone, its tag above all."""
 
-    A view that is not spliced stands before what is written for it alone, its tag above all: the tag sees it then.
-    """
+    view: View
+    own: tuple[Piece, ...] = ()
+
+
+def laid_out(slot: Slot, views: Sequence[View], style: PictureConfig) -> Iterator[Piece | Shown]:
+    """Pieces and views in reading order."""
     around = not style.each_view
     if not slot.opened:
         if style.label:
@@ -221,9 +226,9 @@ def laid_out(slot: Slot, views: Sequence[View], style: PictureConfig) -> Iterato
     for number, view in enumerate(views):
         if number == 1 and style.tiles_start:
             yield Special(style.tiles_start)
-        own = (*_tag(view, style), *(() if around else _opening(style)))
-        yield from (*own, view) if view.spliced else (view, *own)
-        if not around:
+        each = not around and not view.tag_beside
+        yield Shown(view, (*_tag(view, style), *(_opening(style) if each else ())))
+        if each:
             yield from _special(style.end)
     if len(views) > 1 and style.tiles_end:
         yield Special(style.tiles_end)

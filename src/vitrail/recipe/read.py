@@ -8,7 +8,7 @@ from pathlib import Path
 from vitrail.contracts.errors import RecipeError, nearest
 from vitrail.data.config import PackConfig
 from vitrail.media.config import LogMelConfig
-from vitrail.models.config import GatedCrossAttentionConfig, ModelConfig, spliced, token_grid
+from vitrail.models.config import CrossAttentionConfig, ModelConfig, spliced, token_grid
 from vitrail.prompts.templates import known
 from vitrail.recipe.bundled import find
 from vitrail.recipe.model_from import over_model
@@ -67,7 +67,8 @@ def check(recipe: Recipe) -> None:
 
 def _gates_open(recipe: Recipe) -> None:
     """Raises RecipeError where a stage would train what stands behind gates that are closed, by what comes through."""
-    if not isinstance(recipe.model.fusion, GatedCrossAttentionConfig) or "fusion" in recipe.model.weights:
+    fusion = recipe.model.fusion
+    if not isinstance(fusion, CrossAttentionConfig) or fusion.spliced != "none" or "fusion" in recipe.model.weights:
         return
     for stage in recipe.stages:
         if "fusion" in stage.train:
@@ -83,21 +84,28 @@ def _gates_open(recipe: Recipe) -> None:
 def _room_for_pictures(model: ModelConfig, pack: PackConfig) -> None:
     """Raises RecipeError where the largest picture fits no pack."""
     media, grid = model.media, token_grid(model.projector)
-    tokens = media.max_tokens if grid is None else media.max_views * grid[0] * grid[1]
-    if spliced(model.fusion) and tokens >= pack.length:
+    views = {"all": media.max_views, "whole": 1, "none": 0}[spliced(model.fusion)]
+    tokens = views * (media.max_tokens // media.max_views if grid is None else grid[0] * grid[1])
+    if tokens >= pack.length:
         if grid is not None:
             raise RecipeError(
                 f"data.pack.length ({pack.length}) holds no picture: model.projector makes {grid[0]} x {grid[1]} "
-                f"tokens of a view of any size, {tokens} of a picture of {media.max_views} views"
+                f"tokens of a view of any size, {tokens} of a picture of {views} views"
             )
         raise RecipeError(
             f"model.media.max_tokens ({tokens}) must be less than data.pack.length ({pack.length}): "
             "a picture of that size would never fit"
         )
-    if media.max_tokens * media.merge**2 > pack.patches:
+    beside = [one.media for one in model.streams.values() if not isinstance(one.media, LogMelConfig)]
+    patches = sum(one.max_tokens * one.merge**2 for one in (media, *beside))
+    if beside and patches > pack.patches:
+        raise RecipeError(
+            f"data.pack.patches ({pack.patches}) holds no picture in all the streams that see it: {patches} patches"
+        )
+    if patches > pack.patches:
         raise RecipeError(
             f"data.pack.patches ({pack.patches}) holds no picture of model.media.max_tokens "
-            f"({media.max_tokens} tokens are {media.max_tokens * media.merge**2} patches)"
+            f"({media.max_tokens} tokens are {patches} patches)"
         )
 
 

@@ -15,8 +15,9 @@ from vitrail.curation.findings import Findings
 from vitrail.curation.seen import Seen
 from vitrail.data.config import MixtureConfig, PackConfig, SourceConfig, TrainingData
 from vitrail.data.encode import Encode
-from vitrail.data.sources.config import FolderConfig, JsonlConfig, ParquetConfig, WebDatasetConfig
+from vitrail.data.sources.config import PACKED, ROWS, TABLES, FolderConfig, kind_of
 from vitrail.data.sources.files import is_picture
+from vitrail.data.sources.folder import METADATA
 from vitrail.media.config import NativeResolutionConfig
 from vitrail.media.rule import default_rules
 from vitrail.models.backbones.tokenizer import byte_tokenizer
@@ -27,7 +28,6 @@ from vitrail.recipe.schema import Recipe
 from vitrail.recipe.yaml_lines import Location, Problems, read_value
 from vitrail.run.screen import Screen, Silent
 
-TABLES = (".parquet", ".arrow")
 WITHOUT = "terse"
 """The chat format where no recipe names one: it adds two tokens to an answer."""
 
@@ -131,15 +131,15 @@ def data_of(text: str, where: str) -> TrainingData:
 def _by_path(path: Path) -> SourceConfig:
     """By the ending of a file, or by what lies in a folder."""
     if not path.is_dir():
-        if path.suffix.lower() in TABLES:
-            return ParquetConfig(path)
-        return WebDatasetConfig(path) if path.suffix.lower() == ".tar" else JsonlConfig(path)
-    endings = {one.suffix.lower() for one in path.rglob("*") if one.is_file()}
-    if any(is_picture(ending) for ending in endings):
+        return kind_of(path)(path)
+    files = [one for one in path.rglob("*") if one.is_file() and not one.name.startswith(".")]
+    endings = {one.suffix.lower() for one in files}
+    if any(is_picture(ending) for ending in endings) or any(one.name in METADATA for one in files):
         return FolderConfig(path)
-    if endings.intersection(TABLES):
-        return ParquetConfig(path)
-    return WebDatasetConfig(path) if ".tar" in endings else FolderConfig(path)
+    for ending in (*TABLES, *PACKED, *ROWS):
+        if ending in endings:
+            return kind_of(path.with_suffix(ending))(path)
+    return FolderConfig(path)
 
 
 def _encode(recipe: Recipe | None) -> Encode:

@@ -28,7 +28,7 @@ from vitrail.data.collate import collate
 from vitrail.data.encode import Encode
 from vitrail.models.assembled import MultimodalModel
 from vitrail.models.backbones import construct
-from vitrail.models.config import CustomConfig, EncoderConfig, GatedCrossAttentionConfig, ModelConfig, blocks
+from vitrail.models.config import CrossAttentionConfig, CustomConfig, EncoderConfig, ModelConfig, blocks
 from vitrail.models.ops import nf4
 from vitrail.models.weights import in_format
 from vitrail.prompts.render import positions_of
@@ -238,9 +238,9 @@ def _recomputed(cost: Cost, taken: int, *, frozen: bool) -> Cost:
 
 def _crossed(config: ModelConfig, every: int) -> ModelConfig:
     """With a block of its fusion before the first layer of the language model, and before every n-th after it."""
-    if not isinstance(config.fusion, GatedCrossAttentionConfig):
+    if not isinstance(config.fusion, CrossAttentionConfig):
         return config
-    return dataclasses.replace(config, fusion=dataclasses.replace(config.fusion, every=every, first=0))
+    return dataclasses.replace(config, fusion=dataclasses.replace(config.fusion, every=every, first=0, at=None))
 
 
 def _depth(encoder: EncoderConfig) -> int:

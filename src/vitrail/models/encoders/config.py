@@ -56,6 +56,13 @@ class VisionTransformerConfig:
     """Blocks attend within squares of so many patches a side, but for `full_blocks`."""
     full_blocks: tuple[int, ...] = ()
     """Numbers of the blocks that attend within the whole view."""
+    relative: bool = False
+    """Learnt tables say what a query adds to keys so many rows, and so many columns, away; windows at the edge are
+    filled up with zeros, which are seen (SAM). For views of the table's own shape."""
+    neck: int | None = None
+    """Width of the features behind two convolutions, each normed; null for those of the blocks (SAM)."""
+    early: bool = False
+    """Beside the features, behind them, lie those of the first full block, without a neck (DeepSeek-VL)."""
     layer: int = -1
     """Whose output the features are: -1 the last block's, -2 that of the one before it."""
     pooling: Literal["none", "class", "attention"] = "none"
@@ -79,6 +86,12 @@ class VisionTransformerConfig:
             raise ValueError(f"layer is {self.layer}, with a depth of {self.depth} it is from {-self.depth - 1} to -1")
         if self.frames < 1 or (self.window is not None and self.window < 1):
             raise ValueError("frames and window must be at least 1")
+        if self.relative and (not self.position_table or self.rope != "none" or self.class_token != "none"):
+            raise ValueError("relative: true needs a position_table, rope: none and no class token")
+        if self.neck is not None and (self.final_norm or self.pooling != "none" or self.class_token != "none"):
+            raise ValueError("a neck goes with no final_norm, no pooling and no class token")
+        if self.early and (not self.full_blocks or self.class_token != "none"):
+            raise ValueError("early: true needs full_blocks, and no class token")
 
 
 @dataclass(frozen=True)

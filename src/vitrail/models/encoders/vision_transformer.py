@@ -18,11 +18,14 @@ from torch.nn.functional import linear
 from vitrail.contracts.samples import MediaStream, Segments
 from vitrail.models.config import VisionTransformerConfig
 from vitrail.models.encoders.feed_forward import GatedMLP, PlainMLP
+from vitrail.models.encoders.neck import Neck
 from vitrail.models.encoders.pooling import AttentionPooling, ClassPooling
+from vitrail.models.encoders.relative import RelativeAttention
 from vitrail.models.ops.attention import packed_attention
 from vitrail.models.ops.norms import norm
-from vitrail.models.ops.positions import axial_angles, from_table, rotate, sinusoidal, views
-from vitrail.models.ops.windows import windowed
+from vitrail.models.ops.planes import Planes
+from vitrail.models.ops.positions import axial_angles, from_table, rotate, shapes, sinusoidal, views
+from vitrail.models.ops.windows import Filled, filled, windowed
 
 BRANCH = 0.1
 """What the blocks' outputs are scaled by before training."""
@@ -42,11 +45,11 @@ class VisionTransformer(nn.Module):
         """patch_values: numbers in one frame of a patch, 3 x patch x patch."""
         super().__init__()
         self.config = config
-        self.width = config.width
+        self.width = (config.neck or config.width) + config.early * config.width
         self.stem = PatchStem(patch_values, config.width, config.frames, bias=config.stem_bias)
         if config.stem_norm != "none":
             self.stem_norm = norm(config.norm, config.width, config.norm_eps)
-        self.blocks = nn.ModuleList(Block(config) for _ in range(config.depth))
+        self.blocks = nn.ModuleList(Block(config, number) for number in range(config.depth))
         self.apply(initialise)
         self.stem.smooth()
         if config.class_token != "none":
@@ -56,6 +59,8 @@ class VisionTransformer(nn.Module):
             self.position_table = nn.Parameter(torch.empty(rows, config.width).normal_(std=TABLE))
         if config.final_norm:
             self.final_norm = norm(config.norm, config.width, config.norm_eps)
+        if config.neck:
+            self.neck = Neck(config.width, config.neck, config.norm_eps)
         if config.pooling != "none":
             self.pool = ClassPooling(config) if config.pooling == "class" else AttentionPooling(config)
 
@@ -70,7 +75,16 @@ class VisionTransformer(nn.Module):
 
     def forward(self, stream: MediaStream) -> Tensor:
         """Features of every patch, and of every class token where they are kept."""
-        x, _ = self._run(stream, len(self.blocks) + 1 + self.config.layer)
+        depth = len(self.blocks) + 1 + self.config.layer
+        x, segments = self._embedded(stream)
+        # A model that is cut short to be measured may have no full block.
+        first = min(min(self.config.full_blocks) + 1, depth) if self.config.early else 0
+        early = self._through(x, stream, segments, range(first))
+        x = self._normed(self._through(early, stream, segments, range(first, depth)))
+        if self.config.neck:
+            x = self.neck(x, Planes(stream.positions, stream.segments))
+        if self.config.early:
+            x = torch.cat([x, early], 1)
         if self.config.class_token == "dropped":
             x = x[_patch_indices(stream.segments, x.device)]
         return x
@@ -82,19 +96,30 @@ class VisionTransformer(nn.Module):
 
     def _run(self, stream: MediaStream, depth: int) -> tuple[Tensor, Segments]:
         """The stream after `depth` blocks, and its segments, which count class tokens in."""
-        x, views_ = self._embedded(stream)
+        x, segments = self._embedded(stream)
+        return self._normed(self._through(x, stream, segments, range(depth))), segments
+
+    def _normed(self, x: Tensor) -> Tensor:
+        return self.final_norm(x) if self.config.final_norm else x
+
+    def _through(self, x: Tensor, stream: MediaStream, views_: Segments, numbers: range) -> Tensor:
+        """Some blocks. views_: segments of the views, which count class tokens in."""
+        if self.config.relative:
+            sides = {sides_of(self.config, number) for number in numbers}
+            windows_of = {(rows, columns): filled(stream.positions, views_, rows, columns) for rows, columns in sides}
+            table = self.config.position_table
+            assert all(shape == table for shape in shapes(stream.positions, views_)), f"views must be {table} patches"
+            for number in numbers:
+                x = self.blocks[number](x, None, views_, windows_of[sides_of(self.config, number)])
+            return x
         rope = self._rope(stream.positions, x.dtype)
         order, windows = None, views_
         if self.config.window:
             order, windows = windowed(stream.positions, views_, self.config.window)
             x, rope = x[order], rope and (rope[0][order], rope[1][order])
-        for number, block in enumerate(self.blocks[:depth]):
-            x = block(x, rope, views_ if number in self.config.full_blocks else windows)
-        if order is not None:
-            x = torch.empty_like(x).index_copy(0, order, x)
-        if self.config.final_norm:
-            x = self.final_norm(x)
-        return x, views_
+        for number in numbers:
+            x = self.blocks[number](x, rope, views_ if number in self.config.full_blocks else windows)
+        return x if order is None else torch.empty_like(x).index_copy(0, order, x)
 
     def _embedded(self, stream: MediaStream) -> tuple[Tensor, Segments]:
         """What enters the first block."""
@@ -131,7 +156,8 @@ class VisionTransformer(nn.Module):
 class Block(nn.Module):
     """Attention within each segment, then an MLP; both normed before, perhaps scaled, and added to the stream."""
 
-    def __init__(self, config: VisionTransformerConfig) -> None:
+    def __init__(self, config: VisionTransformerConfig, number: int = 0) -> None:
+        """number: of the block, from 0."""
         super().__init__()
         width = config.width
         self.heads = config.heads
@@ -148,24 +174,45 @@ class Block(nn.Module):
         if config.layer_scale is not None:
             self.attention_scale = nn.Parameter(torch.full((width,), config.layer_scale))
             self.mlp_scale = nn.Parameter(torch.full((width,), config.layer_scale))
+        if config.relative:
+            self.relative = RelativeAttention(*sides_of(config, number), width // config.heads)
 
-    def forward(self, x: Tensor, rope: Rope | None, segments: Segments) -> Tensor:
-        """float[P, width] to the same."""
-        branch = self._attend(self.attention_norm(x), rope, segments)
+    def forward(self, x: Tensor, rope: Rope | None, segments: Segments, windows: Filled | None = None) -> Tensor:
+        """float[P, width] to the same. windows: with relative positions, what is seen, in the place of segments."""
+        normed = self.attention_norm(x)
+        branch = self._attend(normed, rope, segments) if windows is None else self._attend_within(normed, windows)
         x = x + (branch * self.attention_scale if self.scaled else branch)
         branch = self.mlp(self.mlp_norm(x))
         out: Tensor = x + (branch * self.mlp_scale if self.scaled else branch)
         return out
 
     def _attend(self, x: Tensor, rope: Rope | None, segments: Segments) -> Tensor:
-        query, key, value = self.query_key_value(x).chunk(3, dim=1)
-        query, key = self.query_norm(query), self.key_norm(key)
-        query, key, value = (part.unflatten(1, (self.heads, -1)).transpose(0, 1) for part in (query, key, value))
+        query, key, value = self._heads(x)
         if rope is not None:
             query, key = rotate(query, *rope), rotate(key, *rope)
         mixed = packed_attention(query, key, value, segments, causal=False)
         out: Tensor = self.attention_out(mixed.transpose(0, 1).flatten(1))
         return out
+
+    def _attend_within(self, x: Tensor, windows: Filled) -> Tensor:
+        mixed = self.relative(*self._heads(windows.fill(x)), windows)
+        out: Tensor = self.attention_out(mixed.transpose(0, 1).flatten(1)[windows.slots])
+        return out
+
+    def _heads(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Queries, keys and values, each float[H, P, d]."""
+        query, key, value = self.query_key_value(x).chunk(3, dim=1)
+        query, key = self.query_norm(query), self.key_norm(key)
+        query, key, value = (part.unflatten(1, (self.heads, -1)).transpose(0, 1) for part in (query, key, value))
+        return query, key, value
+
+
+def sides_of(config: VisionTransformerConfig, number: int) -> tuple[int, int]:
+    """Rows and columns of what a block with relative positions sees at a time: of a window, or of a whole view."""
+    assert config.position_table, "settings say that relative positions go with a table"
+    if config.window is None or number in config.full_blocks:
+        return config.position_table
+    return config.window, config.window
 
 
 def _patch_indices(segments: Segments, device: torch.device) -> Tensor:

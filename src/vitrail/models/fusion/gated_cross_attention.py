@@ -1,9 +1,9 @@
-"""Gated cross-attention: text sees media in blocks between the decoder layers; no media token stands in the text.
+"""Gated cross-attention: text sees media in blocks between the decoder layers.
 
 A block adds, to the text that sees any media, what it attends to there and an MLP of it, each times the tanh of a gate
 that starts at 0: at first, and for text that sees nothing, the model is its language model, bit for bit.
-Costs: for a block about what a decoder layer costs, of the text that sees media; the text stays as short as it is.
-Sources: see `models.config.GatedCrossAttentionConfig`.
+Costs: for a block about what a decoder layer costs, of the text that sees media; the text stays as short as it is, but
+for what `hybrid` splices into it. Sources: see `models.config.CrossAttentionConfig`.
 """
 
 from __future__ import annotations
@@ -19,9 +19,10 @@ from vitrail.contracts.errors import RecipeError
 from vitrail.contracts.protocols import Backbone, Cache, Context
 from vitrail.contracts.samples import Batch
 from vitrail.models.backbones.decoder import Decoder, LayerSizes
-from vitrail.models.config import GatedCrossAttentionConfig
+from vitrail.models.config import CrossAttentionConfig, HybridConfig
 from vitrail.models.encoders.feed_forward import GatedMLP, PlainMLP
-from vitrail.models.fusion.sight import Sight, sight
+from vitrail.models.fusion.sight import Sight, crossing, sight
+from vitrail.models.fusion.splice import spliced
 from vitrail.models.ops.attention import packed_attention
 from vitrail.models.ops.norms import norm
 
@@ -40,55 +41,60 @@ class Widths(NamedTuple):
 class GatedCrossAttention(nn.Module):
     """Leaves the embeddings as they are; its context runs the blocks. Block i stands before layer `layers[i]`."""
 
-    def __init__(self, config: GatedCrossAttentionConfig, backbone: Backbone) -> None:
-        """Raises RecipeError for a backbone without decoder layers, or with so few that no block stands among them."""
+    def __init__(self, config: CrossAttentionConfig, backbone: Backbone) -> None:
+        """Raises RecipeError for a backbone without decoder layers, or with so few that a block finds no layer."""
         super().__init__()
         if not isinstance(backbone, Decoder):
-            raise RecipeError("model.fusion: gated_cross_attention stands between the layers of a decoder")
+            raise RecipeError(f"model.fusion: {config.kind} stands between the layers of a decoder")
         self.layers = config.layers(backbone.depth)
-        if not self.layers:
+        if not self.layers or self.layers[-1] > backbone.depth:
+            wanted = self.layers[-1] if self.layers else config.first or config.every - 1
             raise RecipeError(
-                f"model.fusion: the first block stands before layer {self.layers.start}, counted from 0, and the "
-                f"language model has {backbone.depth}"
+                f"model.fusion: a block stands before layer {wanted}, counted from 0, and the language model has "
+                f"{backbone.depth}"
             )
-        self.sees = config.sees
-        widths = Widths(backbone.width, backbone.width, _sizes(config, backbone.sizes))
+        self.sees, self.blind = config.sees, config.blind
+        self.tags_added = isinstance(config, HybridConfig) and config.tags == "added"
+        widths = Widths(backbone.width, config.media_width or backbone.width, _sizes(config, backbone.sizes))
         self.blocks = nn.ModuleList(Block(config, widths) for _ in self.layers)
+        # A method, and no module of this one: the embeddings are the language model's.
+        self._embed = backbone.embed
 
     def forward(
         self, embeddings: Tensor, media: Mapping[str, Tensor], batch: Batch, cache: Cache | None = None
     ) -> tuple[Tensor, Context | None]:
-        """The embeddings float[T, D] themselves, and the context; None for a batch without media."""
-        seen = sight(batch, self.sees)
+        """What the backbone reads, float[T, D], and the context; None where no text sees anything."""
+        embeddings = spliced(embeddings, media, batch)
+        seen = sight(batch, self.sees, self.blind, added=self.tags_added)
         if seen is None:
             return embeddings, None
-        for name, stream in batch.media.items():
-            expected = sum(view.tokens for view in stream.views)
-            assert len(media[name]) == expected, f"{name}: {len(media[name])} tokens, its views have {expected}"
-            assert not len(stream.token_index), f"{name}: its tokens have placeholders, which nothing would fill"
-        tokens = torch.cat([media[name] for name in batch.media]).to(embeddings.dtype)
+        tokens = None
+        if batch.media:
+            tags = {name: self._embed(stream.tags) for name, stream in batch.media.items() if stream.tags is not None}
+            tokens = crossing(media, batch, tags, added=self.tags_added).to(embeddings.dtype)
         return embeddings, _Looking(self, tokens, seen, cache)
 
     def resumed(self, cache: Cache) -> Context | None:
         """A generated token sees what the last token of its prompt saw."""
         sees = cache.has_media()
-        return _Resumed(self, cache, sees) if any(sees) else None
+        return _Resumed(self, cache, sees) if any(sees) or self.blind == "mlp" else None
 
-    def block(self, layer: int) -> Block | None:
-        """The one before that decoder layer, if there is one."""
-        if layer not in self.layers:
-            return None
-        found = self.blocks[self.layers.index(layer)]
-        assert isinstance(found, Block), "there are no other modules in the list"
+    def before(self, layer: int) -> list[tuple[int, Block]]:
+        """The blocks before that decoder layer, with their numbers."""
+        found = []
+        for number, block in enumerate(self.blocks):
+            assert isinstance(block, Block), "there are no other modules in the list"
+            if self.layers[number] == layer:
+                found.append((number, block))
         return found
 
     def compilable(self) -> list[nn.Module]:
         """What `training.compiling` may compile."""
-        blocks = [block for block in map(self.block, self.layers) if block is not None]
+        blocks = [block for block in self.blocks if isinstance(block, Block)]
         return [piece for block in blocks for piece in (block.attention_norm, block.mlp_norm, block.mlp)]
 
 
-def _sizes(config: GatedCrossAttentionConfig, layers: LayerSizes) -> LayerSizes:
+def _sizes(config: CrossAttentionConfig, layers: LayerSizes) -> LayerSizes:
     """Those of the decoder layers, with what the settings say. Raises RecipeError for heads that do not fit."""
     sizes = LayerSizes(
         config.heads or layers.heads,
@@ -107,7 +113,7 @@ def _sizes(config: GatedCrossAttentionConfig, layers: LayerSizes) -> LayerSizes:
 class Block(nn.Module):
     """Cross-attention, then an MLP; text is normed before both, and the tanh of a gate stands before what they add."""
 
-    def __init__(self, config: GatedCrossAttentionConfig, widths: Widths) -> None:
+    def __init__(self, config: CrossAttentionConfig, widths: Widths) -> None:
         super().__init__()
         text, media, (heads, key_value_heads, head_width, mlp_width, eps) = widths
         self.media_width, self.head_width = media, head_width
@@ -127,12 +133,16 @@ class Block(nn.Module):
             if isinstance(module, nn.Linear):
                 nn.init.normal_(module.weight, std=module.in_features**-0.5)
 
-    def forward(self, hidden: Tensor, tokens: Tensor, attend: Attend) -> Tensor:
+    def attended(self, hidden: Tensor, tokens: Tensor, attend: Attend) -> Tensor:
         """Text float[R, D] with what it sees of media tokens float[M, media width]; attend: which sees which."""
         query = self.query_norm(self._heads(self.query(self.attention_norm(hidden))))
         key, value = self.key_norm(self._heads(self.key(tokens))), self._heads(self.value(tokens))
         mixed = attend(query, key, value)
-        hidden = hidden + self.attention_gate.tanh() * self.attention_out(mixed.transpose(0, 1).flatten(1))
+        out: Tensor = hidden + self.attention_gate.tanh() * self.attention_out(mixed.transpose(0, 1).flatten(1))
+        return out
+
+    def thought(self, hidden: Tensor) -> Tensor:
+        """Text float[R, D] with what the MLP adds to it."""
         out: Tensor = hidden + self.mlp_gate.tanh() * self.mlp(self.mlp_norm(hidden))
         return out
 
@@ -144,29 +154,41 @@ class Block(nn.Module):
 
 @dataclass(frozen=True)
 class _Looking:
-    """The context of a pass whose media are at hand, float[M, D]."""
+    """The context of a pass whose media are at hand, float[M, D]; None for a pass without."""
 
     fusion: GatedCrossAttention
-    tokens: Tensor
+    tokens: Tensor | None
     seen: Sight
     cache: Cache | None
 
     def before(self, layer: int, hidden: Tensor) -> Tensor:
-        block = self.fusion.block(layer)
-        if block is None:
-            return hidden
+        for number, block in self.fusion.before(layer):
+            hidden = self._through(number, block, hidden)
+        return hidden
+
+    def _through(self, number: int, block: Block, hidden: Tensor) -> Tensor:
+        seen = self.seen
+
+        def attended(some: Tensor) -> Tensor:
+            assert self.tokens is not None, "what is attended to is at hand"
+            return block.attended(some, self.tokens, self._attend(number))
+
+        if not seen.queries.lengths:
+            return _at(seen.mlp, hidden, block.thought)
+        if seen.mlp is seen.rows:
+            return _at(seen.rows, hidden, lambda some: block.thought(attended(some)))
+        return _at(seen.mlp, _at(seen.rows, hidden, attended), block.thought)
+
+    def _attend(self, number: int) -> Attend:
         seen = self.seen
 
         def attend(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
             if self.cache is not None:
-                self.cache.keep_media(layer, _some(key, seen.last), _some(value, seen.last), seen.last_keys)
+                self.cache.keep_media(number, _some(key, seen.last), _some(value, seen.last), seen.last_keys)
             key, value = _some(key, seen.seen), _some(value, seen.seen)
             return packed_attention(query, key, value, seen.queries, seen.keys, causal=False)
 
-        if seen.rows is None:
-            whole: Tensor = block(hidden, self.tokens, attend)
-            return whole
-        return hidden.index_copy(0, seen.rows, block(hidden[seen.rows], self.tokens, attend))
+        return attend
 
 
 @dataclass(frozen=True)
@@ -178,18 +200,29 @@ class _Resumed:
     sees: tuple[bool, ...]
 
     def before(self, layer: int, hidden: Tensor) -> Tensor:
-        block = self.fusion.block(layer)
-        if block is None:
-            return hidden
+        for number, block in self.fusion.before(layer):
+            hidden = self._through(number, block, hidden)
+        return hidden
 
+    def _through(self, number: int, block: Block, hidden: Tensor) -> Tensor:
         def attend(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
-            return self.cache.attend_media(layer, query)
+            return self.cache.attend_media(number, query)
 
-        # Their keys and values are in the cache: there are no tokens to make others of.
-        out: Tensor = block(hidden, hidden.new_empty(0, block.media_width), attend)
+        out = hidden
+        if any(self.sees):
+            # Their keys and values are in the cache: there are no tokens to make others of.
+            out = block.attended(hidden, hidden.new_empty(0, block.media_width), attend)
+        if self.fusion.blind == "mlp":
+            return block.thought(out)
+        out = block.thought(out)
         if all(self.sees):
             return out
         return torch.where(torch.tensor(self.sees, device=hidden.device)[:, None], out, hidden)
+
+
+def _at(rows: Tensor | None, hidden: Tensor, change: Callable[[Tensor], Tensor]) -> Tensor:
+    """float[T, D] with some of its rows, or all for None, changed."""
+    return change(hidden) if rows is None else hidden.index_copy(0, rows, change(hidden[rows]))
 
 
 def _some(heads: Tensor, index: Tensor | None) -> Tensor:

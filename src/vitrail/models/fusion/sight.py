@@ -1,33 +1,33 @@
 """Which text of a batch sees which media tokens: spans of text whose positions see the same, and what each sees.
 
-Made once a batch, of the links of its views, in plain Python: no mask and nothing per token but two lists of indices.
+Made once a batch, of the links of its views, in plain Python: no mask and nothing per token but lists of indices.
 Costs: where text stands between views and sees all that came before (`before`), the tokens of a view are listed once
 for every span that sees them, n views about n / 2 times.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import accumulate, pairwise
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
 from vitrail.contracts.samples import Batch, Segments
-
-Sees = Literal["sample", "before", "tag"]
+from vitrail.models.config import Blind, Sees
 
 
 @dataclass(frozen=True)
 class Sight:
-    """Media tokens are numbered stream after stream, as `Batch.media` has them, and view after view.
+    """Media tokens are numbered as `crossing` lays them: those of views that are not spliced.
 
-    rows: int64[R], the text positions that see any; None for all. queries: the spans of these R, in order.
+    rows: int64[R], the text positions that attend to any; None for all. queries: the spans of these R, in order.
     seen: int64[S], the media tokens that each span sees, span after span; None for all of them as they lie.
     keys: one segment of these a span. last, last_keys: the same for the last position of every text segment; of one
-    that sees none the segment is empty.
+    that sees none the segment is empty. mlp: int64, the positions that a block's MLP acts on; None for all, and `rows`
+    itself where they are those that attend.
     """
 
     rows: Tensor | None
@@ -36,80 +36,138 @@ class Sight:
     keys: Segments
     last: Tensor | None
     last_keys: Segments
+    mlp: Tensor | None
 
 
 class _Seen(NamedTuple):
-    """A view: where in the text it stands, and which media tokens are its own."""
+    """A view: where in the text it stands, how many positions from there on are its tag, and which media tokens are its
+    own, those of its padding last."""
 
     start: int
+    tag: int
     tokens: range
+    padding: int
+
+    @property
+    def shown(self) -> range:
+        """Without its padding."""
+        return self.tokens[: len(self.tokens) - self.padding]
 
 
 class _Span(NamedTuple):
-    """Text positions that see the same views."""
+    """Text positions, and the media tokens that they attend to. blind: whether that is for want of any they see."""
 
     positions: range
-    views: Sequence[_Seen]
+    tokens: Sequence[range]
+    blind: bool = False
 
 
-def sight(batch: Batch, sees: Sees) -> Sight | None:
-    """What text sees of the views that are not spliced; None where it sees none.
+def sight(batch: Batch, sees: Sees, blind: Blind = "untouched", *, added: bool = False) -> Sight | None:
+    """What text sees of the views that are not spliced; None where nothing is done to any of it.
 
-    sees: see `models.config.GatedCrossAttentionConfig`.
+    sees, blind: see `models.config.CrossAttentionConfig`. added: as in `crossing`.
     """
-    views, total = _views(batch)
+    views, total = _views(batch, added=added)
     segments = batch.text.segments
     ends = [0, *accumulate(segments.lengths)]
     spans: list[_Span] = []
-    last: list[Sequence[_Seen]] = []
+    last: list[Sequence[range]] = []
     for number, (start, end) in enumerate(pairwise(ends)):
-        found = _spans(range(start, end), views.get(number, []), sees)
-        spans += [span for span in found if span.views]
-        last.append(found[-1].views if found else ())
-    if not spans:
+        found = list(_attending(range(start, end), views.get(number, []), sees, blind))
+        spans += found
+        last.append(found[-1].tokens if found and found[-1].positions.stop == end else ())
+    if not spans and blind != "mlp":
         return None
     device = batch.text.ids.device
+    rows = _index([span.positions for span in spans], segments.total, device)
+    sighted = [span.positions for span in spans if not span.blind]
     return Sight(
-        rows=_index([span.positions for span in spans], segments.total, device),
+        rows=rows,
         queries=Segments(tuple(len(span.positions) for span in spans)),
-        seen=_index([view.tokens for span in spans for view in span.views], total, device),
-        keys=_lengths([span.views for span in spans]),
-        last=_index([view.tokens for some in last for view in some], total, device),
+        seen=_index([tokens for span in spans for tokens in span.tokens], total, device),
+        keys=_lengths([span.tokens for span in spans]),
+        last=_index([tokens for some in last for tokens in some], total, device),
         last_keys=_lengths(last),
+        mlp=None if blind == "mlp" else rows if len(sighted) == len(spans) else _index(sighted, segments.total, device),
     )
 
 
-def _views(batch: Batch) -> tuple[dict[int, list[_Seen]], int]:
+def crossing(media: Mapping[str, Tensor], batch: Batch, tags: Mapping[str, Tensor], *, added: bool = False) -> Tensor:
+    """The tokens of the views that are not spliced, float[M, D].
+
+    tags: by stream, the embeddings of tags that are read beside their views, view after view. They stand before the
+    view's tokens; added: their mean is added to each of them instead.
+    """
+    pieces: list[Tensor] = []
+    for name, stream in batch.media.items():
+        tokens, start = media[name], 0
+        expected = sum(view.tokens for view in stream.views)
+        assert len(tokens) == expected, f"{name}: {len(tokens)} tokens, its views have {expected}"
+        if not any(view.spliced or view.tag_beside for view in stream.views):
+            pieces.append(tokens)
+            continue
+        parts = tokens.split([view.tokens for view in stream.views])
+        for view, link, part in zip(stream.views, stream.links, parts, strict=True):
+            if view.tag_beside and link.tag:
+                tag = tags[name][start : start + link.tag].to(tokens.dtype)
+                start += link.tag
+                part = part + tag.mean(0) if added else torch.cat([tag, part])
+            if not view.spliced:
+                pieces.append(part)
+    return torch.cat(pieces)
+
+
+def _views(batch: Batch, *, added: bool) -> tuple[dict[int, list[_Seen]], int]:
     """Those of each text segment, as they stand in it, and the number of all media tokens."""
     found: dict[int, list[_Seen]] = {}
     total = 0
     for stream in batch.media.values():
         for view, link in zip(stream.views, stream.links, strict=True):
-            if not view.spliced:
-                seen = _Seen(link.start, range(total, total + view.tokens))
-                found.setdefault(link.segment, []).append(seen)
-            total += view.tokens
+            if view.spliced:
+                continue
+            beside = link.tag if view.tag_beside and not added else 0
+            tokens = range(total, total + beside + view.tokens)
+            seen = _Seen(link.start, 0 if view.tag_beside else link.tag, tokens, view.padding)
+            found.setdefault(link.segment, []).append(seen)
+            total = tokens.stop
     return {segment: sorted(views, key=lambda view: view.start) for segment, views in found.items()}, total
 
 
-def _spans(segment: range, views: Sequence[_Seen], sees: Sees) -> list[_Span]:
+def _attending(segment: range, views: Sequence[_Seen], sees: Sees, blind: Blind) -> Iterator[_Span]:
+    """The spans of a text segment that attend to anything."""
+    for positions, seen in _spans(segment, views, sees):
+        if seen:
+            yield _Span(positions, [view.shown for view in seen])
+        elif views and blind == "attends":
+            yield _Span(positions, [view.tokens for view in views], blind=True)
+
+
+def _spans(segment: range, views: Sequence[_Seen], sees: Sees) -> Iterator[tuple[range, Sequence[_Seen]]]:
     """A text segment cut where what is seen changes. Views that stand at the same index are seen together."""
     if sees == "sample" or not views:
-        return [_Span(segment, views)]
-    starts = sorted({view.start for view in views})
-    spans = [_Span(range(segment.start, starts[0]), ())]
-    for start, end in pairwise((*starts, segment.stop)):
-        seen = [view for view in views if (view.start <= start if sees == "before" else view.start == start)]
-        spans.append(_Span(range(start, end), seen))
-    return [span for span in spans if span.positions]
+        yield segment, views
+        return
+    cuts = {segment.start, segment.stop, *(view.start for view in views)}
+    if sees == "tag":
+        # A sample that was cut may end within a tag.
+        cuts |= {min(view.start + view.tag, segment.stop) for view in views}
+    latest = segment.start
+    starts = {view.start for view in views}
+    for start, end in pairwise(sorted(cuts)):
+        latest = start if start in starts else latest
+        if sees == "last":
+            yield range(start, end), [view for view in views if view.start == latest]
+            continue
+        own = [view for view in views if view.start <= start < view.start + view.tag] if sees == "tag" else []
+        yield range(start, end), own or [view for view in views if view.start <= start]
 
 
-def _lengths(seen: Sequence[Sequence[_Seen]]) -> Segments:
-    return Segments(tuple(sum(len(view.tokens) for view in views) for views in seen))
+def _lengths(seen: Sequence[Sequence[range]]) -> Segments:
+    return Segments(tuple(sum(map(len, ranges)) for ranges in seen))
 
 
 def _index(ranges: Sequence[range], total: int, device: torch.device) -> Tensor | None:
     """int64, the ranges one after the other; None where they are 0 to `total`."""
     if sum(map(len, ranges)) == total and all(one.stop == two.start for one, two in pairwise(ranges)):
         return None
-    return torch.cat([torch.arange(one.start, one.stop) for one in ranges]).to(device)
+    return torch.cat([torch.arange(0), *(torch.arange(one.start, one.stop) for one in ranges)]).to(device)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+import torch
 from torch import Tensor, nn
 
 from vitrail.contracts.protocols import Backbone, Cache, Context
@@ -22,15 +23,23 @@ class Splice(nn.Module):
         self, embeddings: Tensor, media: Mapping[str, Tensor], batch: Batch, cache: Cache | None = None
     ) -> tuple[Tensor, Context | None]:
         """Returns what the backbone reads, float[T, D]. The embeddings are left as they are."""
-        for name, stream in batch.media.items():
-            tokens, index = media[name], stream.token_index
-            if all(view.spliced for view in stream.views):
-                assert len(tokens) == len(index), (
-                    f"{name}: the projector made {len(tokens)} tokens, the text holds {len(index)} placeholders"
-                )
-                embeddings = embeddings.index_copy(0, index, tokens.to(embeddings.dtype))
-        return embeddings, None
+        return spliced(embeddings, media, batch), None
 
     def resumed(self, cache: Cache) -> Context | None:
         """What was spliced is in the past of the layers."""
         return None
+
+
+def spliced(embeddings: Tensor, media: Mapping[str, Tensor], batch: Batch) -> Tensor:
+    """Text float[T, D] with the tokens of every view that is spliced in the place of its placeholders."""
+    for name, stream in batch.media.items():
+        tokens, index = media[name], stream.token_index
+        if not all(view.spliced for view in stream.views):
+            pieces = zip(stream.views, tokens.split([view.tokens for view in stream.views]), strict=True)
+            tokens = torch.cat([tokens[:0], *(piece for view, piece in pieces if view.spliced)])
+        assert len(tokens) == len(index), (
+            f"{name}: the projector made {len(tokens)} tokens, the text holds {len(index)} placeholders"
+        )
+        if len(index):
+            embeddings = embeddings.index_copy(0, index, tokens.to(embeddings.dtype))
+    return embeddings

@@ -7,6 +7,7 @@ every view, which on CUDA waits for the device once.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from math import isqrt
 
 import torch
 from torch import Tensor
@@ -78,6 +79,13 @@ def corners(positions: Tensor, segments: Segments) -> Tensor:
     return positions.new_zeros(len(segments.lengths), 2).scatter_reduce(0, view, positions, "amax")
 
 
+def shapes(positions: Tensor, segments: Segments) -> list[tuple[int, int]]:
+    """Rows and columns of each view, which waits for the device; squares where nothing is stored to be asked for."""
+    if positions.is_meta:
+        return [(isqrt(length), length // isqrt(length)) for length in segments.lengths]
+    return [(row + 1, column + 1) for row, column in corners(positions, segments).tolist()]
+
+
 def from_table(table: Tensor, shape: tuple[int, int], positions: Tensor, segments: Segments) -> Tensor:
     """float[rows * columns, D], learnt for a grid of that shape, to float[P, D] for views of any shape.
 
@@ -87,18 +95,17 @@ def from_table(table: Tensor, shape: tuple[int, int], positions: Tensor, segment
     if positions.is_meta:
         # What is counted without storage has no shapes to ask for: as many rows of the table as there would be.
         return table[positions[:, 0]]
-    last = corners(positions, segments)
-    grids = [(row + 1, column + 1) for row, column in last.tolist()]
+    grids = shapes(positions, segments)
     start, starts, tables = 0, {}, []
     for grid in dict.fromkeys(grids):
         starts[grid] = start
         tables.append(table if grid == shape else _resized(table, shape, grid))
         start += grid[0] * grid[1]
-    first = torch.tensor([starts[grid] for grid in grids], device=positions.device)
+    first, wide = torch.tensor([(starts[grid], grid[1]) for grid in grids], device=positions.device).T
     view = views(segments, positions.device)
     rows, columns = positions.unbind(1)
     all_tables = tables[0] if len(tables) == 1 else torch.cat(tables)
-    return all_tables[first[view] + rows * (last[:, 1] + 1)[view] + columns]
+    return all_tables[first[view] + rows * wide[view] + columns]
 
 
 def _resized(table: Tensor, shape: tuple[int, int], grid: tuple[int, int]) -> Tensor:

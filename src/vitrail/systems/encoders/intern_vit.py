@@ -15,7 +15,7 @@ from typing import Any, Literal
 from torch import Tensor
 from torch.nn.functional import pad
 
-from vitrail.media.config import NativeResolutionConfig, TilesConfig
+from vitrail.media.config import TilesConfig
 from vitrail.models.config import MLPProjectorConfig, ModelConfig, VisionTransformerConfig
 from vitrail.systems.system import (
     Json,
@@ -164,7 +164,7 @@ def obstacles(model: ModelConfig, projector: MLPProjectorConfig) -> list[str]:
         found.append(f"model.projector is {model.projector.kind}, the layout has mlp")
     else:
         found += differences(model.projector, projector, ("order", "hidden"), "model.projector")
-    if isinstance(model.media, NativeResolutionConfig):
+    if not isinstance(model.media, TilesConfig):
         found.append(f"model.media is {model.media.kind}, the layout has tiles")
     return found
 

@@ -69,6 +69,29 @@ def _siglip(
     )
 
 
+def sam_base(side: int = 1024) -> VisionTransformerConfig:
+    """SAM ViT-B/16, 89.7 M: windows of 14 x 14 patches but for every third block, relative positions, a neck.
+
+    Source: arXiv 2304.02643; facebookresearch/segment-anything, `image_encoder.py`.
+    """
+    return VisionTransformerConfig(
+        **CLASSIC,
+        width=768,
+        depth=12,
+        heads=12,
+        mlp_width=3072,
+        activation="gelu",
+        position_table=(side // 16, side // 16),
+        norm_eps=1e-6,
+        stem_norm="none",
+        stem_bias=True,
+        relative=True,
+        window=14,
+        full_blocks=(2, 5, 8, 11),
+        neck=256,
+    )
+
+
 def eva_clip_g(side: int = 224) -> VisionTransformerConfig:
     """EVA-CLIP ViT-g/14 as BLIP-2 and MiniGPT-4 run it, 986 M: 39 of its 40 blocks, class token kept, normed after.
 

@@ -107,7 +107,7 @@ class ContrastiveCaption(Objective):
         vision = batch.vision
         if vision is not None:
             features = model.encoder_of(VISION)(vision)
-            media[VISION] = model.projector_of(VISION)(features, vision)
+            media[VISION] = model.projected(VISION, features, batch.media)
             if counts["characters"]:
                 loss = self._characters(model, features, batch.targets[TARGETS])
                 terms["characters"] = Term(loss, counts["characters"], self.characters)

@@ -15,7 +15,7 @@ from vitrail.contracts.errors import DataError, RecipeError
 from vitrail.contracts.messages import Character, ImagePart, MediaPart
 from vitrail.contracts.protocols import MediaRule, Needs, Tokenizer
 from vitrail.contracts.samples import IGNORE, VISION, Batch, MediaSlot, View
-from vitrail.media.config import TilesConfig
+from vitrail.media.config import PaddedConfig, TilesConfig
 from vitrail.training.objectives.objective import Objective, Term, Terms
 
 if TYPE_CHECKING:
@@ -119,7 +119,7 @@ class EmbeddingAlignment(Mixture):
         targets, counts = self.targets(batch), self.counts(batch)
         assert batch.vision is not None, "what is known stands in pictures"
         known = targets[:, 0].ne(IGNORE)
-        tokens, targets = model.tokens(VISION, batch.vision)[known], targets[known]
+        tokens, targets = model.tokens(VISION, batch.media)[known], targets[known]
         with torch.no_grad():
             shares = self.shares(targets, model)
             embeddings, labels = self._candidates(targets, model)
@@ -163,12 +163,13 @@ def mean_length(model: MultimodalModel) -> Tensor:
 
 
 def check_whole_pictures(stage: str, model: ModelConfig) -> None:
-    """Raises RecipeError for media rules that cut pictures: where characters stand is known of whole ones."""
+    """Raises RecipeError for media rules that cut or pad pictures: where characters stand is known of whole ones."""
     media = model.media
-    if isinstance(media, TilesConfig) and (media.max_tiles > 1 or media.fit == "crop"):
+    cut = isinstance(media, TilesConfig) and (media.max_tiles > 1 or media.fit == "crop")
+    if cut or isinstance(media, PaddedConfig):
         raise RecipeError(
             f"stages.{stage}.objective: where characters stand is known of whole pictures, and model.media "
-            "cuts them; allowed: kind native, or one squashed tile"
+            f"{'cuts' if cut else 'pads'} them; allowed: kind native, or one squashed tile"
         )
 
 

@@ -1,0 +1,1 @@
+"""ONNX files as trainable torch modules: what others have exported runs here without their runtime."""

@@ -1,0 +1,1 @@
+"""Pages read line by line: where lines stand, in which order, and what is written in them."""

@@ -1,0 +1,171 @@
+"""A picture of a page to its lines of text, by PP-OCR's detector and recogniser in torch.
+
+The networks are read from the ONNX files at first use, once a process (0.2 s, 35 MB); a reader itself is a few names,
+and travels to worker processes. A receipt of 20 lines takes about a second on one core, most of it the recogniser.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from functools import cached_property, lru_cache
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from vitrail.contracts.errors import RecipeError, WeightsError
+from vitrail.contracts.pages import Line, Page
+from vitrail.media.config import TextLinesConfig
+from vitrail.models.backbones.weights_source import WHEEL, carried_by
+from vitrail.models.onnx.network import OnnxNetwork
+from vitrail.models.onnx.reading import Graph, Operation, read
+from vitrail.models.reading.detector import LineDetector
+from vitrail.models.reading.order import rows_in_order
+from vitrail.models.reading.recogniser import LineRecogniser, Reading, crop
+from vitrail.models.reading.regions import Rectangle
+
+DETECTOR, RECOGNISER = "*_det_*.onnx", "*_rec_*.onnx"
+CHARACTERS = "character"
+"""Name of the recogniser's alphabet in the metadata of its file: a character a line."""
+UPRIGHT = 1.5
+"""A line so many times higher than wide is written downwards or upwards."""
+VERSION = 1
+"""Of what is made of a page; kept readings of another one are not used."""
+
+
+@dataclass(frozen=True)
+class TextReader:
+    """Reads pages. Not to be changed: equal readers read alike."""
+
+    config: TextLinesConfig
+
+    def __call__(self, picture: NDArray[np.uint8]) -> Page:
+        """uint8[H, W, 3] to its lines, in reading order. Raises WeightsError where the networks cannot be had."""
+        detector, recogniser = _networks(*self.files, self.config)
+        places = detector(picture)
+        readings = _read(recogniser, Image.fromarray(picture), places)
+        sure = [(place, one) for place, one in readings if len(one.text) and _trust(one) >= self.config.min_confidence]
+        size = np.array([picture.shape[1], picture.shape[0]], np.float64)
+        rows = rows_in_order(_upright([place for place, _ in sure]))
+        return Page(tuple(_line(*sure[number], row, size) for row, numbers in enumerate(rows) for number in numbers))
+
+    @cached_property
+    def files(self) -> tuple[Path, Path]:
+        """The detector's and the recogniser's. Raises MissingExtraError, WeightsError."""
+        return model_file(self.config.source, DETECTOR), model_file(self.config.source, RECOGNISER)
+
+    @cached_property
+    def signature(self) -> str:
+        """Names what it makes of pages: the same for the same weights, settings and code."""
+        said = asdict(self.config)
+        # Where the weights come from, and whether readings are kept, changes none of them.
+        del said["source"], said["keep"]
+        digest = hashlib.sha256(f"{VERSION} {sorted(said.items())}".encode())
+        for file in self.files:
+            digest.update(_digest(file))
+        return digest.hexdigest()[:16]
+
+
+def model_file(source: str, pattern: str) -> Path:
+    """The one ONNX file of a package or a folder. Raises RecipeError, MissingExtraError, WeightsError."""
+    if source.startswith(WHEEL):
+        return carried_by(source.removeprefix(WHEEL), f"models/{pattern}", "model.media.source")
+    folder = Path(source).expanduser()
+    if not folder.is_dir():
+        raise RecipeError(f"model.media.source: '{source}' is neither a folder nor wheel:<module>")
+    files = sorted(folder.glob(pattern))
+    if len(files) != 1:
+        raise WeightsError(f"'{source}' holds {len(files)} {pattern} files, expected one")
+    return files[0]
+
+
+def line_recogniser(graph: Graph) -> LineRecogniser:
+    """The recogniser of an ONNX graph: what its last product reads are the features, what its softmax reads the scores.
+
+    Raises WeightsError for a graph that has no such end, or no alphabet.
+    """
+    softmax = graph.maker(graph.outputs[0])
+    product = _before(graph, softmax, "MatMul")
+    alphabet = graph.metadata.get(CHARACTERS, "").split("\n")
+    named = [character.strip("\r") for character in alphabet if character.strip("\r")]
+    size = graph.constants[product.inputs[1]].shape
+    if softmax.kind != "Softmax" or size != (TextLinesConfig.features, len(named) + 2):
+        raise WeightsError(f"the recogniser's head is {size}, its alphabet has {len(named)} characters")
+    network = OnnxNetwork(graph, (product.inputs[0], softmax.inputs[0])).eval()
+    # The blank comes first, the space last: both are in no list of characters.
+    return LineRecogniser(network, ("", *named, " "))
+
+
+def _before(graph: Graph, operation: Operation, kind: str) -> Operation:
+    """The nearest operation of that kind on the way to another."""
+    while operation.kind != kind:
+        operation = graph.maker(operation.inputs[0])
+    return operation
+
+
+@lru_cache(maxsize=4)
+def _networks(detector: Path, recogniser: Path, config: TextLinesConfig) -> tuple[LineDetector, LineRecogniser]:
+    return LineDetector(OnnxNetwork(read(detector)).eval(), config), line_recogniser(read(recogniser))
+
+
+@lru_cache(maxsize=8)
+def _digest(file: Path) -> bytes:
+    return hashlib.sha256(file.read_bytes()).digest()
+
+
+def _read(
+    recogniser: LineRecogniser, page: Image.Image, places: Sequence[Rectangle]
+) -> list[tuple[Rectangle, Reading]]:
+    """What is written in each place; a steep one is read both ways, and the surer one stands."""
+    tries: list[Rectangle] = []
+    owner: list[int] = []
+    for number, place in enumerate(places):
+        ways = [place.turned(left=True), place.turned(left=False)] if place.height >= UPRIGHT * place.width else [place]
+        tries += ways
+        owner += [number] * len(ways)
+    best: dict[int, tuple[Rectangle, Reading]] = {}
+    readings = recogniser([crop(page, place) for place in tries])
+    for number, place, reading in zip(owner, tries, readings, strict=True):
+        if number not in best or _trust(reading) > _trust(best[number][1]):
+            best[number] = place, reading
+    return [best[number] for number in range(len(places))]
+
+
+def _trust(reading: Reading) -> float:
+    return float(reading.confidence.mean()) if len(reading.confidence) else 0.0
+
+
+def _upright(places: Sequence[Rectangle]) -> NDArray[np.float64]:
+    """Upright bounds of lines on a page that is turned back by the angle of most of them, [N, 4]."""
+    if not places:
+        return np.zeros((0, 4))
+    level = [one for one in places if abs(one.along[0]) > abs(one.along[1])] or list(places)
+    angles = np.array([np.arctan2(one.along[1], one.along[0]) for one in level])
+    # Long lines know the angle best: the middle one by width.
+    order = np.argsort(angles)
+    widths = np.cumsum(np.array([one.width for one in level])[order])
+    angle = angles[order][int(np.searchsorted(widths, widths[-1] / 2))]
+    turn = np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
+    corners = np.stack([one.corners for one in places]) @ turn
+    bounds: NDArray[np.float64] = np.concatenate([corners.min(1), corners.max(1)], 1)
+    return bounds
+
+
+def _line(place: Rectangle, reading: Reading, row: int, size: NDArray[np.float64]) -> Line:
+    """size: of the page, width and height, px."""
+    corners = place.corners
+    top, down = corners[1] - corners[0], corners[3] - corners[0]
+    edges = corners[0] + reading.spans.astype(np.float64)[:, :, None] * top
+    points = np.stack([edges, edges + down], 1).reshape(len(edges), 4, 2) / size
+    boxes = np.concatenate([points.min(1), points.max(1)], 1).clip(0, 1)
+    return Line(
+        text=reading.text,
+        row=row,
+        corners=(corners / size).clip(0, 1).astype(np.float32),
+        confidence=reading.confidence,
+        boxes=boxes.astype(np.float32),
+        features=reading.features.astype(np.float16),
+    )
