@@ -11,7 +11,7 @@ from pathlib import Path
 from vitrail.contracts.errors import DataError
 from vitrail.contracts.messages import Conversation, Row
 from vitrail.contracts.protocols import Source
-from vitrail.data.config import DialectName
+from vitrail.data.config import Reading
 from vitrail.data.dialects import to_conversation
 from vitrail.inference.chat_model import ChatModel
 from vitrail.inference.config import GenerationConfig
@@ -19,13 +19,13 @@ from vitrail.metrics.boxes import Box, parse_box
 from vitrail.metrics.scoring import Answer
 
 
-def question(row: Row, dialect: DialectName) -> tuple[Conversation, tuple[str, ...]]:
+def question(row: Row, reading: Reading) -> tuple[Conversation, tuple[str, ...]]:
     """The conversation up to its last answer, and the accepted answers: that one and the row's `answers`, if any.
 
     Raises DataError when the row does not end with an answer, or with an empty one, or its `answers` are no list of
     texts or numbers.
     """
-    conversation = to_conversation(row, dialect)
+    conversation = to_conversation(row, reading)
     *asked, last = conversation.messages
     if last.role != "assistant" or not asked:
         raise DataError(f"{row.location or row.id}: a held-out row must end with an assistant's turn")
@@ -55,7 +55,7 @@ def target(asked: Conversation) -> Box | None:
 def ask(
     model: ChatModel,
     source: Source,
-    dialect: DialectName,
+    reading: Reading,
     max_tokens: int,
     on_answer: Callable[[], None] = lambda: None,
 ) -> list[Answer]:
@@ -64,7 +64,7 @@ def ask(
 
     def asked() -> Iterator[Conversation]:
         for index in range(len(source)):
-            waiting.append(question(source.row(index), dialect))
+            waiting.append(question(source.row(index), reading))
             yield waiting[-1][0]
 
     answers = []

@@ -112,11 +112,11 @@ def _examples(recipe: Recipe, folder: RunFolder) -> list[Example]:
     if not after or recipe.data.held_out is None:
         return []
     held_out = recipe.data.held_out
-    source, dialect = open_held_out(held_out, {held_out: build.build_source(held_out)})
+    source, reading = open_held_out(held_out, {held_out: build.build_source(held_out)})
     shown = []
     for index in _spread(after, recipe.evaluate.examples):
         answer = after[index]
-        conversation, _ = asking.question(source.row(index), dialect)
+        conversation, _ = asking.question(source.row(index), reading)
         shown.append(
             Example(
                 picture_png=_picture(conversation),

@@ -7,16 +7,15 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
 from vitrail.contracts.errors import DataError
-from vitrail.contracts.messages import ImagePart
+from vitrail.contracts.messages import ImagePart, Row
 from vitrail.contracts.protocols import Source
 from vitrail.synthetic.config import DrawnConfig, LinesConfig
 from vitrail.synthetic.documents.config import DocumentsConfig
@@ -37,9 +36,9 @@ def export(config: AnyDrawnConfig, out: Path, progress: Callable[[int], None] | 
     """Writes one split and returns the path of its jsonl file.
 
     Each line of `out/<split>.jsonl` is a row's id and fields, as the source's `row` gives them, with its picture as a
-    path relative to `out` (`images/<id>.png`). Train and test go into the same folder, one call each. A rerun replaces
-    its split: the old jsonl goes first and the new one appears when every picture is there, so that a jsonl file never
-    names a picture that is missing.
+    path relative to `out` (`images/<id>.png`), and what it says of the drawing under `metadata`. Train and test go into
+    the same folder, one call each. A rerun replaces its split: the old jsonl goes first and the new one appears when
+    every picture is there, so that a jsonl file never names a picture that is missing.
 
     progress: called after each row with the number of rows written so far.
 
@@ -60,7 +59,7 @@ def export(config: AnyDrawnConfig, out: Path, progress: Callable[[int], None] | 
                 path = f"{IMAGES}/{row.id}.png"
                 Image.fromarray(_pixels(row.fields["images"][0])).save(out / path)
                 written.add(path)
-                file.write(_line(row.id, row.fields, path))
+                file.write(_line(row, path))
                 if progress is not None:
                     progress(index + 1)
         _remove_others(out, config.split, written)
@@ -83,8 +82,12 @@ def _pixels(picture: NDArray[np.uint8] | ImagePart) -> NDArray[np.uint8]:
     return picture
 
 
-def _line(row_id: str, fields: Mapping[str, Any], path: str) -> str:
-    return json.dumps({"id": row_id, **fields, "images": [path]}, ensure_ascii=False) + "\n"
+def _line(row: Row, path: str) -> str:
+    """Facts about the drawing go under `metadata`, where readers of rows look for nothing that is to be learnt."""
+    said = {name: value for name, value in row.fields.items() if name not in row.facts}
+    facts = {name: row.fields[name] for name in row.facts if name in row.fields}
+    metadata = {"metadata": facts} if facts else {}
+    return json.dumps({"id": row.id, **said, "images": [path], **metadata}, ensure_ascii=False) + "\n"
 
 
 def _check_ours(out: Path) -> None:
