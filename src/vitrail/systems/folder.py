@@ -58,7 +58,7 @@ DESCRIPTION = "vitrail.yaml"
 """What a finished model of our own says about itself."""
 FILES = (
     *(CONFIG, "processor_config.json", "preprocessor_config.json", "generation_config.json"),
-    "adapter_config.json",
+    *("adapter_config.json", "video_preprocessor_config.json"),
 )
 
 
