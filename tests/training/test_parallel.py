@@ -213,7 +213,7 @@ def test_the_cases_have_every_kind_of_pass(recipe_file: str, trained: Trained) -
     }
     end = checkpoint.latest(trained.folder("mixed", "two") / "checkpoints")
     assert end is not None
-    assert checkpoint.load_state(end).ledger["rows"]
+    assert checkpoint.load_state(end).ledger["bytes"]
 
 
 PLAIN = "model.fusion={kind: splice}"

@@ -67,13 +67,15 @@ class Cursor:
 class Item:
     """A batch, where the stream stands after it, and what became of the samples on the way to it.
 
-    epochs: passes over the sources so far, as a fraction; 0 where one of them is streamed.
+    epochs: passes over the sources so far, as a fraction; 0 where one of them is streamed. replaced: worker processes
+    that were lost on the way to it, and made again.
     """
 
     batch: Batch
     after: Cursor
     epochs: float
     events: tuple[Event, ...]
+    replaced: int = 0
 
 
 @dataclass(frozen=True)
@@ -177,6 +179,7 @@ class Stream:
                 yield planned.pack
 
         carried: tuple[Event, ...] = ()
+        told = 0
         try:
             for batch, outcomes in workers.ahead(packs(), AHEAD):
                 planned = under_way.popleft()
@@ -186,8 +189,9 @@ class Stream:
                     raise DataError(f"a whole pack cannot be read, and ranks must keep step: {outcomes[0].reason}")
                 if batch is not None:
                     watch.barren = 0
-                    yield Item(normalised(batch, self.encode.media), planned.after, planned.epochs, carried)
-                    carried = ()
+                    made, replaced = normalised(batch, self.encode.media), workers.lost - told
+                    yield Item(made, planned.after, planned.epochs, carried, replaced)
+                    carried, told = (), told + replaced
         finally:
             workers.close()
 
@@ -198,7 +202,18 @@ class Stream:
 
     def _workers(self) -> Workers[Any, Any]:
         work = Preparation(tuple(self.mixture.parts), self.encode, self.config, self.pad_to, self.mixture.seed)
-        return Workers(work, self.workers)
+        return Workers(work, self.workers, self._named)
+
+    def _named(self, job: RowJob | Pack) -> str:
+        """A job, for messages."""
+        if isinstance(job, RowJob):
+            pick = job.pick
+            where = getattr(pick.row, "location", "") or (
+                f"row {pick.index}" if pick.index >= 0 else f"sample {pick.number}"
+            )
+            return f"{where} of {self.mixture.parts[pick.part].name}"
+        first = job.samples[0]
+        return f"a pack of {len(job.samples)} rows of {job.tokens} tokens; its first is {first.id} of {first.source}"
 
     def _planned(self, start: Cursor, watch: _Watch, workers: Workers[Any, Any]) -> Iterator[_Planned]:
         """This rank's packs, each with what became of the rows that were lost on the way to it."""
@@ -306,9 +321,12 @@ class _Watch:
 
     def _check(self, lost: list[Event]) -> None:
         self.ledger.record(lost)
+        # Of the rows themselves, only the last and the first one lost are ever told.
+        del self.ledger.rows[:-1]
         count = self.ledger.total(*LOST)
         if count > self.max_lost * self.rows:
-            first = next(event for event in self.ledger.rows if event.outcome in LOST)
+            first = self.ledger.first_lost
+            assert first is not None, "a row is lost"
             raise DataError(
                 f"{count} of {self.rows} rows lost, data.max_lost allows {self.max_lost:.1%}; the first: {first.reason}"
             )

@@ -13,6 +13,7 @@ from vitrail.contracts.messages import Conversation, Row
 from vitrail.contracts.protocols import Source
 from vitrail.data.config import Reading
 from vitrail.data.dialects import to_conversation
+from vitrail.disk import write_whole
 from vitrail.inference.chat_model import ChatModel
 from vitrail.inference.config import GenerationConfig
 from vitrail.metrics.boxes import Box, parse_box
@@ -80,10 +81,8 @@ def ask(
 
 def write(answers: Iterable[Answer], path: Path) -> None:
     """One answer a line."""
-    path.parent.mkdir(parents=True, exist_ok=True)
     lines = [json.dumps(asdict(answer), ensure_ascii=False) + "\n" for answer in answers]
-    # Half a surrogate pair, which JSON can carry and UTF-8 cannot, is written as JSON writes it.
-    path.write_text("".join(lines), encoding="utf-8", errors="backslashreplace")
+    write_whole(path, "".join(lines))
 
 
 def read(path: Path) -> list[Answer]:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, cast
 
@@ -18,11 +18,11 @@ from vitrail.contracts.errors import DataError, RecipeError
 from vitrail.contracts.protocols import Source
 from vitrail.data.config import Reading
 from vitrail.data.encode import Encode
-from vitrail.data.ledger import Ledger
 from vitrail.data.mixture import Opened, open_held_out, sources_of
 from vitrail.data.sources.config import FilesConfig
 from vitrail.data.unanswered import check_answered
 from vitrail.data.with_media import FIRST, with_media
+from vitrail.disk import with_room
 from vitrail.evaluation import answers as asking
 from vitrail.evaluation.losses import held_out_losses
 from vitrail.evaluation.pairs import ranked_right
@@ -61,6 +61,14 @@ class Run:
     text: str
     parallel: Parallel
 
+    def keep(self, write: Callable[[], None]) -> None:
+        """Writes something of the run, however long the disk stays full."""
+        with_room(write, self.screen.say)
+
+    def add_result(self, name: str, value: Any) -> None:
+        """Adds one entry to what was measured."""
+        self.keep(lambda: self.folder.add_result(name, value))
+
     def fresh_model(self) -> MultimodalModel:
         """The model before training: the same weights each time it is asked for."""
         dtype = self.device.torch_dtype
@@ -73,7 +81,7 @@ class Run:
         """The model that stages have trained in a folder, whole; `model` is what they trained it in."""
         if self.parallel.ranks == 1:
             return model
-        end = checkpoint.latest(folder.path / "checkpoints")
+        end = checkpoint.latest(folder.checkpoints)
         assert end is not None, "the last stage has ended"
         whole = self.fresh_model()
         load_model(whole, end / checkpoint.MODEL)
@@ -97,7 +105,7 @@ def train(resolved: Resolved[Recipe], screen: Screen | None = None) -> RunFolder
         with parallel.held(lambda: folder.claimed(resolved)):
             torch.set_num_threads(run.device.threads)
             _go_on(run)
-            parallel.alone(lambda: report.write(resolved, folder))
+            parallel.alone(lambda: run.keep(lambda: report.write(resolved, folder)))
     return folder
 
 
@@ -171,10 +179,11 @@ def _after(run: Run, model: MultimodalModel, seconds: float) -> None:
     recipe, folder = run.recipe, run.folder
     measures = recipe.evaluate if recipe.data.held_out else None
     heads = build.with_heads(recipe.stages)
-    build.save_weights(model, run.encode, recipe.model, recipe.prompt, folder.weights, heads)
+    run.keep(lambda: build.save_weights(model, run.encode, recipe.model, recipe.prompt, folder.weights, heads))
     if recipe.model.backbone.lora:
-        build.save_adapter(model, recipe.model, folder.adapter)
-    folder.add_result("training_seconds", seconds)
+        run.keep(lambda: build.save_adapter(model, recipe.model, folder.adapter))
+    checkpoint.prune(folder.checkpoints, keep=0)
+    run.add_result("training_seconds", seconds)
     if measures and measures.answers:
         score(run, run.chat(model), "after")
     if run.text:
@@ -187,7 +196,7 @@ def _after(run: Run, model: MultimodalModel, seconds: float) -> None:
 
 def same_device(device: Device, folder: RunFolder, screen: Screen) -> Device:
     """A run that goes on computes as it began, or it could not agree bit for bit; what differs here is said."""
-    found = checkpoint.latest(folder.path / "checkpoints") or checkpoint.latest(folder.blind.path / "checkpoints")
+    found = checkpoint.latest(folder.checkpoints) or checkpoint.latest(folder.blind.checkpoints)
     if found is None:
         return device
     began = Device(**checkpoint.load_state(found).device)
@@ -220,6 +229,8 @@ def train_stages(
             on_step,
             run.parallel,
             recipe.training.skip_nonfinite,
+            recipe.seed,
+            run.screen.say,
         )
         if trainer.resume():
             state = trainer.state
@@ -231,7 +242,7 @@ def train_stages(
                     f"{label}: going on in stage {name} after step {state.step} ({state.total_steps} in all)"
                 )
         state = trainer.run()
-    run.parallel.alone(lambda: Ledger.from_json(state.ledger).write(folder.path / "ledger.jsonl"))
+    run.parallel.alone(lambda: run.keep(lambda: folder.write_ledger(state.ledger)))
     return state.counters.get("seconds", 0.0)
 
 
@@ -244,9 +255,9 @@ def score(run: Run, model: ChatModel, which: str) -> None:
     started = time.perf_counter()
     with run.screen.counting(f"questions, {which}", len(source)) as on_answer:
         given = asking.ask(model, source, reading, run.recipe.evaluate.max_tokens, on_answer)
-    asking.write(given, run.folder.answers(which))
+    run.keep(lambda: asking.write(given, run.folder.answers(which)))
     summary = summarise(given)
-    run.folder.add_result(which, {**summary, "seconds": time.perf_counter() - started})
+    run.add_result(which, {**summary, "seconds": time.perf_counter() - started})
     run.screen.say(f"{which}: {headline(summary)}")
 
 
@@ -257,8 +268,8 @@ def measure_losses(run: Run, model: ChatModel) -> None:
     started = time.perf_counter()
     with run.screen.counting("held-out losses", len(source)) as on_row:
         losses = held_out_losses(model, source, reading, on_row)
-    run.folder.add_result("losses", losses)
-    run.folder.add_result("losses_seconds", time.perf_counter() - started)
+    run.add_result("losses", losses)
+    run.add_result("losses_seconds", time.perf_counter() - started)
     texts = [f"{name} {value['value']:.3f} [{value['low']:.3f}, {value['high']:.3f}]" for name, value in losses.items()]
     run.screen.say(f"held-out loss by picture: {', '.join(texts)}")
 
@@ -269,8 +280,8 @@ def measure_pairs(run: Run, model: MultimodalModel) -> None:
     source, reading = run.held_out
     started = time.perf_counter()
     found = {}
-    for stage, end in zip(run.recipe.stages, checkpoint.ends(run.folder.path / "checkpoints"), strict=True):
-        load_model(model, end / "model.safetensors")
+    for stage, end in zip(run.recipe.stages, checkpoint.ends(run.folder.checkpoints), strict=True):
+        load_model(model, checkpoint.sound(end) / checkpoint.MODEL)
         with run.screen.counting(f"held-out pairs, {stage.name}", len(source)) as on_row:
             found[stage.name] = ranked_right(run.chat(model), source, reading, on_row)
         texts = [
@@ -278,8 +289,8 @@ def measure_pairs(run: Run, model: MultimodalModel) -> None:
             for name, value in found[stage.name].items()
         ]
         run.screen.say(f"held-out pairs ranked right after {stage.name}: {', '.join(texts)}")
-    run.folder.add_result("pairs", found)
-    run.folder.add_result("pairs_seconds", time.perf_counter() - started)
+    run.add_result("pairs", found)
+    run.add_result("pairs_seconds", time.perf_counter() - started)
 
 
 def measure_text(run: Run, model: ChatModel, which: str) -> None:
@@ -290,8 +301,8 @@ def measure_text(run: Run, model: ChatModel, which: str) -> None:
     started = time.perf_counter()
     found = text_loss(model, run.text)
     if which == "after":
-        run.folder.add_result("text_change", text_change(run.folder.results()["text_before"], found))
-    run.folder.add_result(name, {**found, "seconds": time.perf_counter() - started})
+        run.add_result("text_change", text_change(run.folder.results()["text_before"], found))
+    run.add_result(name, {**found, "seconds": time.perf_counter() - started})
     run.screen.say(f"plain text, {which}: {found['value']:.3f} nats a token, {found['bits_per_byte']:.3f} bits a byte")
 
 
@@ -307,11 +318,12 @@ def blind_baseline(run: Run) -> None:
         run.parallel.alone(lambda: run.folder.blind.path.mkdir(exist_ok=True))
         only = [_blind(stage) for stage in stages]
         seconds = train_stages(run, run.folder.blind, model, only, blind=True)
-        run.parallel.alone(lambda: run.folder.add_result("blind_training_seconds", seconds))
+        run.parallel.alone(lambda: run.add_result("blind_training_seconds", seconds))
 
     def scored() -> None:
         asked = run.trained(model, run.folder.blind) if stages else model
         score(run, run.chat(asked, blind=True), "blind")
+        checkpoint.prune(run.folder.blind.checkpoints, keep=0)
 
     run.parallel.alone(scored)
 
