@@ -131,7 +131,7 @@ class _Writer:
         if view.ids:
             assert len(view.ids) == view.tokens == len(slot.indices), "every id has a token that is added to it"
             self.ids.extend(view.ids)
-            self.learnt.extend([False] * len(view.ids))
+            self.weights.extend([0.0] * len(view.ids))
             return
         # Without a token of its own any id will do: fusion puts the medium's tokens in its place.
         row = [self.tokenizer.special(style.token or self.filler)] * view.token_columns
