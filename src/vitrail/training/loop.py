@@ -1,9 +1,10 @@
 """The training loop. There is one: stages, objectives and data change, the loop does not.
 
-A step takes `accumulate` packs from the stream, divides each term once by its count over all of them, and moves the
-stage's components; several processes may share its packs (`training.parallel`). After any step the run can be stopped
-and resumed bit for bit, given the same device, number format, thread count and number of processes. A full disk only
-makes it wait; what the data cannot give ends it with a checkpoint.
+A step takes `accumulate` packs from the stream, the last one of an epoch those that are left, divides each term once by
+its count over all of them, and moves the stage's components; several processes may share its packs
+(`training.parallel`). After any step the run can be stopped and resumed bit for bit, given the same device, number
+format, thread count and number of processes. A full disk only makes it wait; what the data cannot give ends it with a
+checkpoint.
 """
 
 from __future__ import annotations
@@ -17,12 +18,13 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from vitrail.contracts.errors import RecipeError, TrainingError, VitrailError
 from vitrail.contracts.samples import Batch
-from vitrail.data.ledger import Event, Ledger
-from vitrail.data.loader import Cursor, Item, Stream, prefetched
+from vitrail.data.ledger import Ledger
+from vitrail.data.loader import Cursor, End, Item, Stream, prefetched
 from vitrail.models.assembled import MultimodalModel
 from vitrail.models.weights import load_model, load_tensors, today, unshared
 from vitrail.training import chance, checkpoint
@@ -37,6 +39,7 @@ from vitrail.training.parallel.single import Parallel
 from vitrail.training.schedule import factor
 from vitrail.training.source_losses import SourceLosses
 from vitrail.training.stopping import Stopped, StopRequest, stop_request
+from vitrail.training.taking import Taken, take
 
 Record = dict[str, Any]
 
@@ -55,17 +58,6 @@ class Stage:
     config: StageConfig
     stream: Stream
     objective: Objective
-
-
-@dataclass(frozen=True)
-class _Handed:
-    """What a rank tells the others of an item: all of it but the batch, of which the tokens by kind."""
-
-    after: Cursor
-    epochs: float
-    events: tuple[Event, ...]
-    replaced: int
-    tokens: dict[str, int]
 
 
 @dataclass
@@ -93,6 +85,7 @@ class Trainer:
     _request: StopRequest = field(default_factory=StopRequest)
     _files: RunFiles | None = None
     _idle: int = 0
+    _taught: bool = True
     _skipped: int = 0
 
     @property
@@ -170,7 +163,7 @@ class Trainer:
         self._moments, self._idle, self._skipped = {}, 0, 0
         ledger = Ledger.from_json(state.ledger)
         stream = self.parallel.dealt(stage.stream)
-        items = prefetched(stream.items(Cursor.from_json(state.cursor), ledger))
+        items = prefetched(stream.marked(Cursor.from_json(state.cursor), ledger))
         saved = state.step
         try:
             while (done := progress(stage.config, state)) < 1:
@@ -186,10 +179,14 @@ class Trainer:
                     raise
                 record = self._step(stage, optimizer, taken, ledger, done, started)
                 number = max(self.parallel.exchanged(partial(self._told, record, ledger)))
-                if progress(stage.config, state) < 1 and (number or state.step % self.checkpoint_every == 0):
+                due = state.step % self.checkpoint_every == 0 and state.step != saved
+                if progress(stage.config, state) < 1 and (number or due):
                     path, saved = self._save_within(stage, optimizer, ledger), state.step
                     if number:
                         raise Stopped(number, f"stage {stage.config.name}, step {state.step}; checkpoint {path}")
+            if state.step and self._idle == state.step:
+                # All of a short stage.
+                raise self._nothing_learnt(stage)
         finally:
             items.close()
         state.stage, state.step, state.tokens, state.epochs = state.stage + 1, 0, 0, 0.0
@@ -198,11 +195,10 @@ class Trainer:
         if number := max(self.parallel.exchanged(lambda: self._request.number)):
             raise Stopped(number, f"stage {stage.config.name} is done; checkpoint {path}")
 
-    def _taken(self, stage: Stage, items: Generator[Item]) -> list[Item]:
-        """This rank's packs of the next step."""
+    def _taken(self, stage: Stage, items: Generator[Item | End]) -> Taken:
+        """The packs of the next step; none where an epoch ends and has none left for one."""
         with self._timed("data"):
-            packs = range(self.parallel.share(stage.config.accumulate))
-            return self.parallel.agreed(lambda: [next(items) for _ in packs])
+            return take(items, self.parallel.share(stage.config.accumulate), self.parallel, stage.stream.encode)
 
     def _told(self, record: Record, ledger: Ledger) -> int:
         """Writes down and tells what a step came to; returns the signal that asks for the end, 0 for none."""
@@ -214,34 +210,25 @@ class Trainer:
         return self._request.number
 
     def _step(
-        self, stage: Stage, optimizer: Optimizer, taken: Sequence[Item], ledger: Ledger, done: float, started: float
+        self, stage: Stage, optimizer: Optimizer, taken: Taken, ledger: Ledger, done: float, started: float
     ) -> Record:
-        """One move of the optimizer; returns its record, an empty one where it is left out.
+        """One move of the optimizer; returns its record, an empty one where it is left out, or there is nothing for it.
 
         Raises TrainingError for a loss or gradient that is not finite, where no more steps may be left out.
         """
         state = self.state
+        if not taken.handed:
+            self._at(taken, ledger)
+            return {}
         with self._timed("forward and backward"):
-            values, figures, sources = self._backward(stage, [item.batch for item in taken])
+            values, figures, sources = self._backward(stage, taken.batches, optimizer.collect)
         rate_factor = factor(stage.config.schedule, done)
         with self._timed("optimizer"):
             value = sum(values.values())
             norm = optimizer.step(rate_factor, moves=math.isfinite(value))
             left_out = self._left_out(stage, value, norm)
-        by_rank = self.parallel.exchanged(lambda: [_handed(item) for item in taken])
-        # In the order of the stream: ranks take packs in turn.
-        handed = [one for in_turn in zip(*by_rank, strict=True) for one in in_turn]
-        for one in handed:
-            ledger.record(one.events)
-            self._count(one.tokens)
-        if replaced := sum(one.replaced for one in handed):
-            state.counters[REPLACED] = state.counters.get(REPLACED, 0) + replaced
-            self.say(f"{replaced} worker process(es) of the data were lost and replaced; the batches stay the same")
-        tokens = sum(one.tokens["text"] + one.tokens["media"] for one in handed)
-        last = handed[-1]
-        state.cursor = last.after.to_json()
+        tokens = self._at(taken, ledger)
         state.step, state.total_steps = state.step + 1, state.total_steps + 1
-        state.tokens, state.epochs = state.tokens + tokens, last.epochs
         seconds = time.perf_counter() - started
         state.counters["seconds"] = state.counters.get("seconds", 0.0) + seconds
         if left_out:
@@ -252,7 +239,7 @@ class Trainer:
             "step": state.step,
             "total_steps": state.total_steps,
             "progress": progress(stage.config, state),
-            "loss": value,
+            "loss": value if values else None,
             "terms": values,
             **({"figures": figures} if figures else {}),
             **({"loss_by_source": sources.means()} if len(stage.stream.mixture.parts) > 1 else {}),
@@ -266,11 +253,14 @@ class Trainer:
         }
 
     def _backward(
-        self, stage: Stage, batches: Sequence[Batch]
+        self, stage: Stage, batches: Sequence[Batch], collect: Callable[[], None] = lambda: None
     ) -> tuple[dict[str, float], dict[str, float], SourceLosses]:
         """Accumulates gradients over the packs of one step; each term is divided once, by its count over all.
 
-        Returns each term's share of the loss, the figures beside them, and the losses of the tokens by source.
+        collect: called after each pass, to sum what it left in the parameters' gradients elsewhere.
+
+        Returns each term's share of the loss, but for those that the step has nothing for; the figures beside them;
+        and the losses of the tokens by source.
 
         Raises RecipeError when nothing has moved for too long.
         """
@@ -283,10 +273,10 @@ class Trainer:
         for batch in batches:
             terms = self.parallel.forward(partial(stage.objective, self.model, batch.to(self.device.name)))
             shares = {name: term.weight * term.loss_sum / max(totals[name], 1e-9) for name, term in terms.items()}
-            loss = sum(shares.values())
-            assert isinstance(loss, Tensor), "an objective returns at least one term"
+            loss = sum(shares.values(), torch.zeros((), device=self.device.name))
             self.parallel.backward(loss)
-            idle = idle and not loss.requires_grad
+            collect()
+            idle = idle and not (loss.requires_grad and any(totals.values()))
             for name, share in shares.items():
                 values[name] += float(share.detach())
                 for figure, value in terms[name].figures.items():
@@ -294,17 +284,42 @@ class Trainer:
             if len(stage.stream.mixture.parts) > 1:
                 sources.add(batch, terms)
         found = self.parallel.exchanged(lambda: (values, figures, sources, idle))
-        values = {name: sum(rank[0][name] for rank in found) for name in totals}
+        values = {name: sum(rank[0][name] for rank in found) for name, total in totals.items() if total}
         named = sorted({name for rank in found for name in rank[1]})
         figures = {name: sum(rank[1].get(name, 0.0) for rank in found) for name in named}
         sources, idle = SourceLosses.of(rank[2] for rank in found), all(rank[3] for rank in found)
         self._idle = self._idle + 1 if idle else 0
+        self._taught = any(totals.values())
         if self._idle == min(IDLE_STEPS, stage.config.steps or IDLE_STEPS):
-            trained = ", ".join(stage.config.train)
-            raise self.parallel.everywhere(
-                RecipeError(f"stages.{stage.config.name}.train: {trained} take no part in the loss of this data")
-            )
+            raise self._nothing_learnt(stage)
         return values, figures, sources
+
+    def _nothing_learnt(self, stage: Stage) -> Exception:
+        """What to raise for a stage that moves nothing: its components, or its data, have nothing for the objective."""
+        config = stage.config
+        if self._taught:
+            why = f"train: {', '.join(config.train)} take no part in the loss of this data"
+        else:
+            why = f"objective: '{config.objective.kind}' needs {stage.objective.learns_from}; this data has none"
+        return self.parallel.everywhere(RecipeError(f"stages.{config.name}.{why}"))
+
+    def _at(self, taken: Taken, ledger: Ledger) -> int:
+        """Counts what was taken; the state stands behind it. Returns its tokens."""
+        state, before = self.state, self.state.epochs
+        for one in taken.handed:
+            ledger.record(one.events)
+            self._count(one.tokens)
+            state.epochs = one.epochs
+        ledger.record(taken.events)
+        if replaced := sum(one.replaced for one in taken.handed):
+            state.counters[REPLACED] = state.counters.get(REPLACED, 0) + replaced
+            self.say(f"{replaced} worker process(es) of the data were lost and replaced; the batches stay the same")
+        state.cursor = taken.after.to_json()
+        state.tokens += sum(one.taken for one in taken.handed)
+        if taken.handed or before > taken.epochs - 1:
+            # An epoch without a single pack is none; the stream says so, if it goes on like that.
+            state.epochs = taken.epochs
+        return sum(one.tokens["text"] + one.tokens["media"] for one in taken.handed)
 
     def _left_out(self, stage: Stage, loss: float, norm: float) -> bool:
         """Whether the optimizer has not moved. Raises TrainingError where it must."""
@@ -352,18 +367,6 @@ class Trainer:
                 return self._files.save(file, tensors, optimizer, chances, self.state, ledger)
 
             return self.parallel.alone(saved)
-
-
-def _handed(item: Item) -> _Handed:
-    batch = item.batch
-    media = sum(len(stream.token_index) for stream in batch.media.values())
-    tokens = {
-        "text": batch.tokens - media,
-        "media": media,
-        "labelled": int(batch.learnt.weights.count_nonzero()),
-        "padding": batch.padding,
-    }
-    return _Handed(item.after, item.epochs, item.events, item.replaced, tokens)
 
 
 def progress(stage: StageConfig, state: State) -> float:
