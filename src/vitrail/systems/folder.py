@@ -23,6 +23,7 @@ from vitrail.systems import (
     internvl,
     internvl_1_5,
     mistral3,
+    mllama,
     nvlm,
     qwen2_5_vl,
     qwen2_vl,
@@ -34,6 +35,7 @@ from vitrail.systems.system import AnySpec, EncoderSpec, Layout, ModelSpec, Offi
 
 SYSTEMS: dict[str, System] = {
     "mistral3": mistral3,
+    "mllama": mllama,
     "internvl": internvl,
     "internvl_chat": internvl_1_5,
     "NVLM_D": nvlm,
