@@ -43,7 +43,9 @@ def plan(
         typer.echo(annotated(resolved), nl=False)
         return
     sizes = [parse(text) for text in size] if size else SIZES
-    sees = resolved.value.model.encoder is not None
+    model = resolved.value.model
+    # What a page becomes is known when it is read.
+    sees = model.encoder is not None and model.media.kind != "text_lines"
     tokens = {f"{width}x{height}": tokens_of(resolved.value, width, height) for width, height in sizes if sees}
 
     from vitrail.run.plan import make_plan
@@ -71,7 +73,7 @@ def _print(made: Plan, tokens: dict[str, int], heard: list[str], device: Device,
         typer.echo(f"             ({missing}: packs of made-up media stand in)")
     typer.echo(f"device       {device.name}, {device.dtype}, {device.threads} threads")
     for stage in made.stages:
-        steps = "as many steps as its data makes" if stage.steps is None else f"{stage.steps:,.0f} steps"
+        steps = "as many steps as its data makes" if stage.steps is None else _steps(stage.steps, stage.known)
         estimates = [clock(stage.seconds)] if stage.seconds is not None else []
         estimates += [f"{stage.memory_gib:.1f} GiB"] if stage.memory_gib is not None else []
         cost = f", about {' and '.join(estimates)}" if estimates else ""
@@ -92,6 +94,10 @@ def _print(made: Plan, tokens: dict[str, int], heard: list[str], device: Device,
         typer.echo("training     time and memory are not measured on a device this slow: plan on the one to train on")
 
 
+def _steps(steps: float, known: bool) -> str:
+    return f"{steps:,.0f} steps" if known else f"about {max(1, round(steps)):,} steps"
+
+
 def parse(text: str) -> tuple[int, int]:
     """`640x480` to numbers. Raises MediaError."""
     width, _, height = text.lower().partition("x")
@@ -107,7 +113,7 @@ def tokens_of(recipe: Recipe, width: int, height: int) -> int:
 
     grid = token_grid(recipe.model.projector)
     try:
-        views = picture_rule(recipe.model.media).views(width, height)
+        views = picture_rule(recipe.model.pictures).views(width, height)
     except MediaError:
         return 0
     return sum(view.tokens if grid is None else grid[0] * grid[1] for view in views)

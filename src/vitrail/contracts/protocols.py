@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 
     from vitrail.contracts.errors import DataError
     from vitrail.contracts.messages import Conversation, MediaPart, Row
+    from vitrail.contracts.pages import Page
     from vitrail.contracts.samples import Batch, MediaSlot, MediaStream, Segments, View
 
 
@@ -104,6 +105,19 @@ class MediaRule(Protocol):
 
     def normalised(self, values: NDArray[Any], lengths: Sequence[int]) -> NDArray[np.float32]:
         """Values as they are laid out to float32[P, D] as the encoder reads them."""
+        ...
+
+
+class PageReader(Protocol):
+    """Pictures of pages to what is written on them; picklable, for workers."""
+
+    @property
+    def signature(self) -> str:
+        """Names what it makes of pages: the same for the same weights and settings."""
+        ...
+
+    def __call__(self, picture: NDArray[np.uint8]) -> Page:
+        """uint8[H, W, 3] to its lines, in reading order."""
         ...
 
 

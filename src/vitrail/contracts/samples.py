@@ -52,7 +52,8 @@ class View:
     picture. seconds: from one view of a video to the next. whole: whether it shows all of a picture or frame, rather
     than a tile. stream: whose encoder sees it. spliced: whether its tokens stand in the text stream; else the language
     model sees them by cross-attention. tag_beside: whether its tag is seen with them, and stands in no text. padding:
-    tokens at its end that show nothing, and that only text attends to which sees no media at all.
+    tokens at its end that show nothing, and that only text attends to which sees no media at all. ids: of text that
+    is read in its place, one for each of its tokens, which are added to their embeddings; () where they stand alone.
     """
 
     height: int
@@ -67,6 +68,7 @@ class View:
     whole: bool = True
     stream: str = VISION
     spliced: bool = True
+    ids: tuple[int, ...] = ()
     tag_beside: bool = False
     padding: int = 0
 
@@ -153,6 +155,8 @@ class Sample:
     targets: by name, what the stage's objective compares with (`contracts.protocols.Needs`).
     location: file and line. outcome, reason: how it was changed to fit, if it was. alter: what is done to its pictures
     once they are decoded, given uint8[H, W, 3] and the number of the medium; None for nothing. Their size stays.
+    withheld: the same row without its media, which stands in its place once packs are made; None where nothing is
+    withheld. So the blind baseline reads, in every step, the rows that the run has read in it.
     """
 
     id: str
@@ -170,6 +174,7 @@ class Sample:
     outcome: Outcome = "used"
     reason: str = ""
     alter: Callable[[NDArray[np.uint8], int], NDArray[np.uint8]] | None = None
+    withheld: Sample | None = None
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -309,7 +314,8 @@ Stream = TextStream | MediaStream
 class Batch:
     """One pack as tensors: streams by name. sample_ids and sources: one per text segment (padding excluded).
 
-    label_weight: the loss weights summed. padding: tokens, of text and target. targets: by name, what the objective
+    label_weight: the loss weights summed. padding: tokens, of text and target. withheld: tokens that its rows have and
+    the batch has not, for the blind baseline. targets: by name, what the objective
     compares with; each is the targets of the samples, one after the other.
     """
 
@@ -318,6 +324,7 @@ class Batch:
     sources: tuple[str, ...]
     label_weight: float
     padding: int = 0
+    withheld: int = 0
     targets: Mapping[str, torch.Tensor] = field(default_factory=dict)
 
     @property

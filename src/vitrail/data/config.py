@@ -122,7 +122,8 @@ class DataConfig:
     """What scores are measured on."""
     pack: PackConfig = field(default_factory=PackConfig)
     max_lost: float = 0.01
-    """Share of rows that may be lost (unreadable, too long ...) before the run fails; every loss is in the ledger."""
+    """Share of rows that may be lost (unreadable, too long ...) before the run fails, judged over enough rows to know
+    (`data.watch`); every loss is in the ledger."""
     allow_text_only: bool = False
     """Whether a model with an encoder may be trained on rows of which none has a picture, a video or a sound."""
     workers: int = 0
