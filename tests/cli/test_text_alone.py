@@ -86,14 +86,14 @@ def test_an_encoder_that_is_to_see_nothing_must_be_meant(
         "error: no row has a picture, a video or a sound (rows: 0 of the first 16 rows have a picture, a video or a "
         "sound), and the model has an encoder (vision): data.allow_text_only: true trains it on text alone"
     )
-    status, _, err = run("train", str(tiny_recipe_file), *with_encoder, "data.allow_text_only=true")
+    status, out, err = run("train", str(tiny_recipe_file), *with_encoder, "data.allow_text_only=true")
     assert status == 0, err
-    assert "rows: 0 of the first 16 rows have a picture, a video or a sound" in err
+    assert "rows: 0 of the first 16 rows have a picture, a video or a sound" in out
     rows = [json.loads(line) for line in (tmp_path / "rows.jsonl").read_text().splitlines()]
     Image.fromarray(np.zeros((32, 32, 3), np.uint8)).save(tmp_path / "a.png")
     # One at the very end, which the first rows do not show.
     rows = rows * 8 + [{**rows[0], "images": ["a.png"]}]
     (tmp_path / "rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
-    status, _, err = run("train", str(tiny_recipe_file), *with_encoder, "run=other")
+    status, out, err = run("train", str(tiny_recipe_file), *with_encoder, "run=other")
     assert status == 0, err
-    assert "rows: 1 of the first 129 rows have a picture" in err
+    assert "rows: 1 of the first 129 rows have a picture" in out

@@ -132,7 +132,8 @@ def test_spoken_words_are_written_as_files_that_are_read(tmp_path: Path) -> None
     assert len(source) == 3
     for index in range(3):
         row, there = source.row(index), spoken.row(index)
-        assert {**row.fields, "audios": 0, "id": 0} == {**there.fields, "audios": 0, "id": 0}
-        (sound,) = to_conversation(row, "tags").media
+        read = {**row.fields, **row.fields["metadata"]}
+        assert {**read, "audios": 0, "id": 0, "metadata": 0} == {**there.fields, "audios": 0, "id": 0, "metadata": 0}
+        (sound,) = to_conversation(row).media
         assert isinstance(sound, AudioPart)
         np.testing.assert_allclose(audio.load(sound, 16_000), there.fields["audios"][0].audio, atol=2**-14)
