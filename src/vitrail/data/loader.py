@@ -241,16 +241,14 @@ class Stream:
         work = Preparation(tuple(self.mixture.parts), self.encode, self.config, self.pad_to, self.mixture.seed)
         return Workers(work, self.workers, self._named)
 
-    def _named(self, job: RowJob | Pack) -> str:
+    def _named(self, job: RowJob | Pack | None) -> str:
         """A job, for messages."""
         if isinstance(job, RowJob):
-            pick = job.pick
-            where = getattr(pick.row, "location", "") or (
-                f"row {pick.index}" if pick.index >= 0 else f"sample {pick.number}"
-            )
-            return f"{where} of {self.mixture.parts[pick.part].name}"
+            where = f"row {job.pick.index}" if job.pick.index >= 0 else f"sample {job.pick.number}"
+            return f"{where} of {self.mixture.parts[job.pick.part].name}"
+        assert job is not None, "nothing is lost to the end of an epoch"
         first = job.samples[0]
-        return f"a pack of {len(job.samples)} rows of {job.tokens} tokens; its first is {first.id} of {first.source}"
+        return f"a pack of {len(job.samples)} rows, the first {first.id} of {first.source}"
 
     def _planned(self, start: Cursor, watch: Watch, workers: Workers[Any, Any]) -> Iterator[_Planned]:
         """This rank's packs, each with what became of the rows that were lost on the way to it; and the ends."""

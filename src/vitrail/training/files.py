@@ -26,12 +26,13 @@ T = TypeVar("T")
 class RunFiles:
     """log.jsonl and checkpoints/ of a run's folder, gone on with from a state.
 
-    Every method raises Stopped where the disk is full and someone asks the run to end.
+    All of it raises Stopped where the disk is full and someone asks the run to end, and WeightsError where files cannot
+    be written for another reason.
     """
 
     def __init__(self, folder: Path, state: State, say: Callable[[str], None], request: StopRequest) -> None:
         """state: that of the checkpoint gone on from; what was written after it is cut off."""
-        self.checkpoints, self.say, self.request = folder / "checkpoints", say, request
+        self.folder, self.checkpoints, self.say, self.request = folder, folder / "checkpoints", say, request
         self._steps = state.total_steps
         rows = self.checkpoints / checkpoint.LEDGER
         self._log = self._with_room(lambda: RunLog(folder / "log.jsonl", state.stage, state.step))
@@ -76,7 +77,9 @@ class RunFiles:
             return with_room(work, self.say, lambda: bool(self.request.number))
         except (VitrailError, OSError) as error:
             if not (self.request.number and is_full(error)):
-                raise
+                if isinstance(error, VitrailError):
+                    raise
+                raise WeightsError(f"cannot write the checkpoints or the log of '{self.folder}': {error}") from error
             last = checkpoint.latest(self.checkpoints)
             where = f"step {self._steps}, on a full disk ({error}); the last checkpoint is {last}"
             raise Stopped(self.request.number, where) from error

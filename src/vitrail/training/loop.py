@@ -145,12 +145,14 @@ class Trainer:
                 chance.restore(self._chance)
             else:
                 chance.seed(self.seed, self.parallel.rank)
-            if self.parallel.first:
-                self._files = RunFiles(self.folder, self.state, self.say, self._request)
-                stack.callback(self._files.close)
+            self.parallel.alone(lambda: self._open_files(stack))
             for number in range(self.state.stage, len(self.stages)):
                 self._stage(self.stages[number])
         return self.state
+
+    def _open_files(self, stack: ExitStack) -> None:
+        self._files = RunFiles(self.folder, self.state, self.say, self._request)
+        stack.callback(self._files.close)
 
     def _stage(self, stage: Stage) -> None:
         state = self.state
@@ -179,7 +181,7 @@ class Trainer:
                     raise
                 record = self._step(stage, optimizer, taken, ledger, done, started)
                 number = max(self.parallel.exchanged(partial(self._told, record, ledger)))
-                due = state.step % self.checkpoint_every == 0 and state.step != saved
+                due = state.step != saved and state.step % self.checkpoint_every == 0
                 if progress(stage.config, state) < 1 and (number or due):
                     path, saved = self._save_within(stage, optimizer, ledger), state.step
                     if number:
@@ -196,7 +198,7 @@ class Trainer:
             raise Stopped(number, f"stage {stage.config.name} is done; checkpoint {path}")
 
     def _taken(self, stage: Stage, items: Generator[Item | End]) -> Taken:
-        """The packs of the next step; none where an epoch ends and has none left for one."""
+        """The packs of the next step."""
         with self._timed("data"):
             return take(items, self.parallel.share(stage.config.accumulate), self.parallel, stage.stream.encode)
 
@@ -212,7 +214,8 @@ class Trainer:
     def _step(
         self, stage: Stage, optimizer: Optimizer, taken: Taken, ledger: Ledger, done: float, started: float
     ) -> Record:
-        """One move of the optimizer; returns its record, an empty one where it is left out, or there is nothing for it.
+        """One move of the optimizer; returns its record, an empty one where it is left out, or an epoch has no packs
+        left for one.
 
         Raises TrainingError for a loss or gradient that is not finite, where no more steps may be left out.
         """
@@ -310,10 +313,10 @@ class Trainer:
             ledger.record(one.events)
             self._count(one.tokens)
             state.epochs = one.epochs
-        ledger.record(taken.events)
         if replaced := sum(one.replaced for one in taken.handed):
             state.counters[REPLACED] = state.counters.get(REPLACED, 0) + replaced
             self.say(f"{replaced} worker process(es) of the data were lost and replaced; the batches stay the same")
+        ledger.record(taken.events)
         state.cursor = taken.after.to_json()
         state.tokens += sum(one.taken for one in taken.handed)
         if taken.handed or before > taken.epochs - 1:

@@ -23,7 +23,7 @@ class Handed:
     """What a rank tells the others of an item: all of it but the batch, of which the tokens by kind.
 
     taken: tokens of the pack, which is what stages are counted in; media beside the text take none of it. replaced:
-    worker processes that were lost on the way to it, and replaced.
+    worker processes that were lost and made again.
     """
 
     after: Cursor
