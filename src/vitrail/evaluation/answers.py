@@ -11,21 +11,22 @@ from pathlib import Path
 from vitrail.contracts.errors import DataError
 from vitrail.contracts.messages import Conversation, Row
 from vitrail.contracts.protocols import Source
-from vitrail.data.config import DialectName
+from vitrail.data.config import Reading
 from vitrail.data.dialects import to_conversation
+from vitrail.disk import write_whole
 from vitrail.inference.chat_model import ChatModel
 from vitrail.inference.config import GenerationConfig
 from vitrail.metrics.boxes import Box, parse_box
 from vitrail.metrics.scoring import Answer
 
 
-def question(row: Row, dialect: DialectName) -> tuple[Conversation, tuple[str, ...]]:
+def question(row: Row, reading: Reading) -> tuple[Conversation, tuple[str, ...]]:
     """The conversation up to its last answer, and the accepted answers: that one and the row's `answers`, if any.
 
     Raises DataError when the row does not end with an answer, or with an empty one, or its `answers` are no list of
     texts or numbers.
     """
-    conversation = to_conversation(row, dialect)
+    conversation = to_conversation(row, reading)
     *asked, last = conversation.messages
     if last.role != "assistant" or not asked:
         raise DataError(f"{row.location or row.id}: a held-out row must end with an assistant's turn")
@@ -55,7 +56,7 @@ def target(asked: Conversation) -> Box | None:
 def ask(
     model: ChatModel,
     source: Source,
-    dialect: DialectName,
+    reading: Reading,
     max_tokens: int,
     on_answer: Callable[[], None] = lambda: None,
 ) -> list[Answer]:
@@ -64,7 +65,7 @@ def ask(
 
     def asked() -> Iterator[Conversation]:
         for index in range(len(source)):
-            waiting.append(question(source.row(index), dialect))
+            waiting.append(question(source.row(index), reading))
             yield waiting[-1][0]
 
     answers = []
@@ -80,10 +81,8 @@ def ask(
 
 def write(answers: Iterable[Answer], path: Path) -> None:
     """One answer a line."""
-    path.parent.mkdir(parents=True, exist_ok=True)
     lines = [json.dumps(asdict(answer), ensure_ascii=False) + "\n" for answer in answers]
-    # Half a surrogate pair, which JSON can carry and UTF-8 cannot, is written as JSON writes it.
-    path.write_text("".join(lines), encoding="utf-8", errors="backslashreplace")
+    write_whole(path, "".join(lines))
 
 
 def read(path: Path) -> list[Answer]:
