@@ -9,13 +9,14 @@ from vitrail.data.sources.config import DialectName as DialectName
 from vitrail.data.sources.config import FilesConfig
 from vitrail.data.sources.config import JsonlConfig as JsonlConfig
 from vitrail.media.config import AugmentConfig, FetchConfig
-from vitrail.synthetic.config import DrawnConfig, LinesConfig
+from vitrail.synthetic.code.config import CodeConfig
+from vitrail.synthetic.config import DrawnConfig, LinesConfig, ProseConfig
 from vitrail.synthetic.documents.config import DocumentsConfig
 from vitrail.synthetic.speech.config import SpokenConfig
 
 Overlong = Literal["drop", "truncate_text", "shrink_media", "drop_media", "error"]
 
-SourceConfig = FilesConfig | DrawnConfig | LinesConfig | DocumentsConfig | SpokenConfig
+SourceConfig = FilesConfig | DrawnConfig | LinesConfig | DocumentsConfig | CodeConfig | ProseConfig | SpokenConfig
 
 
 @dataclass(frozen=True)

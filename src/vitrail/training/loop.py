@@ -29,12 +29,12 @@ from vitrail.training.checkpoint import State
 from vitrail.training.compiling import compile_pieces
 from vitrail.training.config import StageConfig
 from vitrail.training.device import Device, memory_gib
+from vitrail.training.named_losses import NamedLosses, parts_of
 from vitrail.training.objectives.objective import Objective
 from vitrail.training.optimizer import Optimizer, freeze_all_but
 from vitrail.training.parallel.single import Parallel
 from vitrail.training.runlog import RunLog
 from vitrail.training.schedule import factor
-from vitrail.training.source_losses import SourceLosses
 from vitrail.training.stopping import Stopped, stop_request
 
 Record = dict[str, Any]
@@ -174,7 +174,7 @@ class Trainer:
             packs = range(self.parallel.share(stage.config.accumulate))
             taken = self.parallel.agreed(lambda: [next(items) for _ in packs])
         with self._timed("forward and backward"):
-            values, figures, sources = self._backward(stage, [item.batch for item in taken])
+            values, figures, sources, tags = self._backward(stage, [item.batch for item in taken])
         rate_factor = factor(stage.config.schedule, done)
         with self._timed("optimizer"):
             value = sum(values.values())
@@ -205,6 +205,7 @@ class Trainer:
             "terms": values,
             **({"figures": figures} if figures else {}),
             **({"loss_by_source": sources.means()} if len(stage.stream.mixture.parts) > 1 else {}),
+            **({"loss_by_tag": tags.means()} if tags.sums else {}),
             "gradient_norm": norm,
             "lr": {component: rate * rate_factor for component, rate in stage.config.train.items()},
             "tokens": int(state.counters["tokens: text"] + state.counters["tokens: media"]),
@@ -216,16 +217,17 @@ class Trainer:
 
     def _backward(
         self, stage: Stage, batches: Sequence[Batch]
-    ) -> tuple[dict[str, float], dict[str, float], SourceLosses]:
+    ) -> tuple[dict[str, float], dict[str, float], NamedLosses, NamedLosses]:
         """Accumulates gradients over the packs of one step; each term is divided once, by its count over all.
 
-        Returns each term's share of the loss, the figures beside them, and the losses of the tokens by source.
+        Returns each term's share of the loss, the figures beside them, and the losses of the tokens by source and tag.
 
         Raises RecipeError when nothing has moved for too long.
         """
         counts = self.parallel.exchanged(lambda: [stage.objective.counts(batch) for batch in batches])
         totals = {name: sum(count[name] for rank in counts for count in rank) for name in counts[0][0]}
-        values, sources, idle = dict.fromkeys(totals, 0.0), SourceLosses(), True
+        values, sources, idle = dict.fromkeys(totals, 0.0), NamedLosses(), True
+        tags = NamedLosses()
         figures: dict[str, float] = {}
         if stage.objective.encodes:
             batches = self.parallel.level(batches, stage.stream.encode)
@@ -240,20 +242,23 @@ class Trainer:
                 values[name] += float(share.detach())
                 for figure, value in terms[name].figures.items():
                     figures[figure] = figures.get(figure, 0.0) + value / max(totals[name], 1e-9)
-            if len(stage.stream.mixture.parts) > 1:
-                sources.add(batch, terms)
-        found = self.parallel.exchanged(lambda: (values, figures, sources, idle))
+            if len(stage.stream.mixture.parts) > 1 or any(batch.tags):
+                parts = parts_of(batch, terms)
+                sources.add(batch.sources, parts)
+                tags.add(batch.tags, parts)
+        found = self.parallel.exchanged(lambda: (values, figures, sources, idle, tags))
         values = {name: sum(rank[0][name] for rank in found) for name in totals}
         named = sorted({name for rank in found for name in rank[1]})
         figures = {name: sum(rank[1].get(name, 0.0) for rank in found) for name in named}
-        sources, idle = SourceLosses.of(rank[2] for rank in found), all(rank[3] for rank in found)
+        sources, tags = NamedLosses.of(rank[2] for rank in found), NamedLosses.of(rank[4] for rank in found)
+        idle = all(rank[3] for rank in found)
         self._idle = self._idle + 1 if idle else 0
         if self._idle == min(IDLE_STEPS, stage.config.steps or IDLE_STEPS):
             trained = ", ".join(stage.config.train)
             raise self.parallel.everywhere(
                 RecipeError(f"stages.{stage.config.name}.train: {trained} take no part in the loss of this data")
             )
-        return values, figures, sources
+        return values, figures, sources, tags
 
     def _left_out(self, stage: Stage, loss: float, norm: float) -> bool:
         """Whether the optimizer has not moved. Raises TrainingError where it must."""

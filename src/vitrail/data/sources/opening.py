@@ -23,10 +23,13 @@ from vitrail.data.sources.config import (
 from vitrail.data.sources.folder import FolderSource
 from vitrail.data.sources.jsonl import JsonlSource
 from vitrail.data.sources.webdataset import WebDatasetSource
-from vitrail.synthetic.config import DrawnConfig, LinesConfig
+from vitrail.synthetic.code.config import CodeConfig
+from vitrail.synthetic.code.source import CodeSource
+from vitrail.synthetic.config import DrawnConfig, LinesConfig, ProseConfig
 from vitrail.synthetic.documents.config import DocumentsConfig
 from vitrail.synthetic.documents.source import DocumentsSource
 from vitrail.synthetic.lines import LinesSource
+from vitrail.synthetic.prose import ProseSource
 from vitrail.synthetic.source import DrawnSource
 from vitrail.synthetic.speech.config import SpokenConfig
 from vitrail.synthetic.speech.source import SpokenSource
@@ -53,6 +56,8 @@ _OPENERS: dict[type[SourceConfig], Callable[[Any], Source | StreamedSource]] = {
     DrawnConfig: DrawnSource,
     LinesConfig: LinesSource,
     DocumentsConfig: DocumentsSource,
+    CodeConfig: CodeSource,
+    ProseConfig: ProseSource,
     SpokenConfig: SpokenSource,
 }
 """Every kind of source; a new one is a line here and one in `data/config.py`."""
@@ -61,10 +66,12 @@ _OPENERS: dict[type[SourceConfig], Callable[[Any], Source | StreamedSource]] = {
 def open_source(config: SourceConfig) -> tuple[Source | StreamedSource, DialectName]:
     """The source, and the dialect of its rows where none is named: that of the first ones.
 
-    Drawn rows are `tags`, drawn pairs `preference`.
+    Drawn rows are `tags`, drawn pairs `preference`, drawn prose `interleaved`.
     Raises DataError when it cannot be opened, or its rows are in no dialect; MissingExtraError without the library.
     """
     source = _OPENERS[type(config)](config)
     if not isinstance(config, FilesConfig):
+        if isinstance(config, ProseConfig):
+            return source, "interleaved"
         return source, "preference" if isinstance(config, DrawnConfig) and config.pairs else "tags"
     return source, config.dialect if config.dialect != "auto" else dialect_of(source)
