@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 from vitrail.contracts.errors import DataError
 from vitrail.contracts.messages import Row
 from vitrail.data.config import MixtureConfig, PartConfig
-from vitrail.data.mixture import Mixture, Part, Replay, SourceCursor, open_mixture, rows_at
+from vitrail.data.mixture import Mixture, Part, Replay, SourceCursor, open_mixture
+from vitrail.data.order import rows_at
 from vitrail.synthetic.config import DrawnConfig
 
 
@@ -77,6 +78,10 @@ def test_every_row_has_one_position_in_an_epoch(rows: int, block: int, seed: int
     start = data.draw(st.integers(0, rows))
     count = data.draw(st.integers(0, rows - start))
     assert rows_at(start, count, rows, block, seed, epoch) == whole[start : start + count]
+    for together in (2, 5):
+        mixed = rows_at(0, rows, rows, block, seed, epoch, together)
+        assert sorted(mixed) == list(range(rows))
+        assert rows_at(start, count, rows, block, seed, epoch, together) == mixed[start : start + count]
     assert rows_at(start, count, rows, block, None, epoch) == list(range(start, start + count))
 
 

@@ -149,7 +149,7 @@ def test_a_million_rows_take_the_memory_of_ten_thousand(tmp_path: Path) -> None:
 import random, sys
 from pathlib import Path
 from vitrail.data.dialects import to_conversation
-from vitrail.data.mixture import rows_at
+from vitrail.data.order import rows_at
 from vitrail.data.sources.config import JsonlConfig
 from vitrail.data.sources.config import ParquetConfig, WebDatasetConfig
 from vitrail.data.sources.jsonl import JsonlSource

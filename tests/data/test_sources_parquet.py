@@ -8,6 +8,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pytest
 from hypothesis import given, settings
@@ -19,7 +20,8 @@ from pyarrow import parquet as pq
 from vitrail.contracts.errors import DataError
 from vitrail.contracts.messages import ImagePart
 from vitrail.data.dialects import dialect_of, to_conversation
-from vitrail.data.mixture import rows_at
+from vitrail.data.mixture import Mixture, Part
+from vitrail.data.order import rows_at
 from vitrail.data.sources import parquet
 from vitrail.data.sources.config import ParquetConfig
 from vitrail.data.sources.parquet import ParquetSource
@@ -116,6 +118,49 @@ def test_an_epoch_decodes_each_group_once(tmp_path: Path, monkeypatch: pytest.Mo
     # The two short groups at the ends of files lie in one block.
     assert len(set(reads)) == 17
     assert len(reads) <= 18
+
+
+def test_a_window_draws_from_many_row_groups_and_reads_each_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    group, bytes_each = 50, 1000
+    for number in range(4):
+        noise = np.random.default_rng(number).bytes(10 * group * bytes_each)
+        write(
+            tmp_path / f"{number}.parquet",
+            [{"n": n, "image": noise[n * bytes_each :][:bytes_each]} for n in range(10 * group)],
+            group,
+        )
+    monkeypatch.setattr(parquet, "KEPT_BYTES", 16 * group * (bytes_each + 100))
+    source = ParquetSource(ParquetConfig(tmp_path))
+    assert (len(source), source.block) == (2000, group)
+    assert 7 <= source.together <= 8, "half of the room"
+    reads: list[tuple[int, int]] = []
+    put = source._recent.put
+    monkeypatch.setattr(source._recent, "put", lambda key, *rest: (reads.append(key), put(key, *rest))[1])
+    mixture = Mixture([Part(source, "auto", "a")], seed=0)
+    cursors, seen = mixture.start(), list[int]()
+    for window in range(20):
+        picks, cursors, _ = mixture.draw(cursors, 100 * window, 100, 0.0)
+        numbers = sorted(pick.index for pick in picks)
+        seen += numbers
+        assert len({number // group for number in numbers}) >= 6, "rows of many groups in every window"
+        for number in numbers:  # in the order in which the loader reads them
+            source.row(number)
+    assert sorted(seen) == list(range(2000))
+    assert len(reads) == len(set(reads)) == 40, "each row group is decoded once an epoch"
+
+
+def test_row_groups_too_large_to_be_kept_are_drawn_from_one_by_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(parquet, "KEPT_BYTES", 100_000)
+    write(tmp_path / "a.parquet", [{"n": n} for n in range(100)])
+    assert ParquetSource(ParquetConfig(tmp_path)).together == 32
+    large = [{"n": n, "image": np.random.default_rng(n).bytes(20_000)} for n in range(8)]
+    write(tmp_path / "a.parquet", large, 4)
+    assert ParquetSource(ParquetConfig(tmp_path)).together == 1
+    assert ParquetSource(ParquetConfig(tmp_path, columns=("n",))).together == 32, "columns that are not read cost none"
 
 
 def test_columns_that_are_not_wanted_are_not_read(tmp_path: Path) -> None:

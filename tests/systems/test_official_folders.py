@@ -21,7 +21,7 @@ from vitrail.build.data import generation_settings
 from vitrail.contracts.errors import RecipeError, WeightsError
 from vitrail.export.official import export
 from vitrail.models.backbones.construct import build_backbone
-from vitrail.models.backbones.tokenizer import load_tokenizer
+from vitrail.models.backbones.tokenizer import byte_tokenizer, load_tokenizer
 from vitrail.models.config import DecoderConfig, ModelConfig
 from vitrail.recipe.read import read_recipe
 from vitrail.systems import internvl_1_5, qwen2_vl
@@ -126,7 +126,7 @@ def test_limits_of_pictures(images: dict[str, Any], folder: Path) -> None:
     changed(path, lambda old: ([old.pop(name, None) for name in ("size", *images)], old.update(images)))
     changed(path, lambda old: [old.pop(name) for name in images if old[name] is None])
     theirs = Qwen2VLImageProcessorPil.from_pretrained(folder)
-    rule = build.build_media(qwen2_vl.read(read_settings(folder)).model)["vision"]
+    rule = build.build_media(qwen2_vl.read(read_settings(folder)).model, byte_tokenizer(()))["vision"]
     for height, width in SHAPES:
         limits = {"min_pixels": theirs.size["shortest_edge"], "max_pixels": theirs.size["longest_edge"]}
         (view,) = rule.picture.views(width, height)  # type: ignore[attr-defined]

@@ -8,13 +8,16 @@ from typing import Any
 from vitrail.contracts.errors import RecipeError
 from vitrail.contracts.protocols import MediaRule, Tokenizer
 from vitrail.data.encode import Encode
-from vitrail.media.config import FetchConfig
+from vitrail.media.config import FetchConfig, TextLinesConfig
+from vitrail.media.kept_pages import KeptPages
 from vitrail.media.rule import media_rule
+from vitrail.media.text_lines import TextLines
 from vitrail.models.backbones.construct import decoder_start
 from vitrail.models.backbones.generation import backbone_generation, ends_of
 from vitrail.models.backbones.tokenizer import HFTokenizer, byte_tokenizer, load_tokenizer, small_tokenizer
-from vitrail.models.backbones.weights_source import local_or_hub
+from vitrail.models.backbones.weights_source import cache_folder, local_or_hub
 from vitrail.models.config import BackboneConfig, ModelConfig, VisionTransformerConfig, spliced, token_grid
+from vitrail.models.reading.reader import TextReader
 from vitrail.prompts.config import PromptConfig
 from vitrail.prompts.program import tokenizer_template
 from vitrail.prompts.templates import TOKENIZER, Template, template
@@ -22,10 +25,17 @@ from vitrail.prompts.templates import TOKENIZER, Template, template
 OWN_TOKENIZERS = {"bytes": byte_tokenizer, "small": small_tokenizer}
 
 
-def build_media(config: ModelConfig) -> Mapping[str, MediaRule]:
-    """The media rule of each stream, stated once by the model; data and prompts are handed the same objects."""
-    rules = {}
+def build_media(config: ModelConfig, tokenizer: Tokenizer) -> Mapping[str, MediaRule]:
+    """The media rule of each stream, stated once by the model; data and prompts are handed the same objects.
+
+    tokenizer: the language model's own, by which the text of pages is cut.
+    """
+    rules: dict[str, MediaRule] = {}
     for name, stream in config.towers.items():
+        if isinstance(stream.media, TextLinesConfig):
+            folder = cache_folder() / "pages" if stream.media.keep else None
+            rules[name] = TextLines(KeptPages(TextReader(stream.media), folder), tokenizer)
+            continue
         frames = stream.encoder.frames if isinstance(stream.encoder, VisionTransformerConfig) else 1
         rules[name] = media_rule(stream.media, frames=frames, token_grid=token_grid(stream.projector))
     return rules
@@ -59,7 +69,7 @@ def build_encode(
     if start is None and config.backbone.kind == "encoder_decoder":
         start = decoder_start(config.backbone, tokenizer.vocabulary)
     return Encode(
-        build_media(config),
+        build_media(config, tokenizer),
         build_template(prompt, tokenizer),
         tokenizer,
         prompt,

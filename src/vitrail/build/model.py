@@ -40,10 +40,12 @@ from vitrail.models.config import (
     ProjectorConfig,
     ResamplerConfig,
     SpliceConfig,
+    TextLinesEncoderConfig,
     VisionTransformerConfig,
     WhisperEncoderConfig,
     token_width,
 )
+from vitrail.models.encoders.text_lines import TextLinesEncoder
 from vitrail.models.encoders.vision_transformer import VisionTransformer
 from vitrail.models.encoders.whisper import WhisperEncoder
 from vitrail.models.fusion.gated_cross_attention import GatedCrossAttention
@@ -60,10 +62,11 @@ from vitrail.training.objectives import Objective
 
 ENCODERS: Mapping[type, Callable[..., Encoder]] = {
     VisionTransformerConfig: VisionTransformer,
+    TextLinesEncoderConfig: TextLinesEncoder,
     WhisperEncoderConfig: WhisperEncoder,
 }
-"""Settings to class, called with the settings and patch_values: the numbers in one patch of one frame, or in one frame
-of sound."""
+"""Settings to class, called with the settings and patch_values: the numbers in one patch of one frame, in one frame
+of sound, or of one token of a page's text."""
 
 PROJECTORS: Mapping[type, Callable[..., Projector]] = {
     MLPProjectorConfig: MLPProjector,

@@ -43,7 +43,9 @@ def plan(
         typer.echo(annotated(resolved), nl=False)
         return
     sizes = [parse(text) for text in size] if size else SIZES
-    sees = resolved.value.model.encoder is not None
+    model = resolved.value.model
+    # What a page becomes is known when it is read.
+    sees = model.encoder is not None and model.media.kind != "text_lines"
     tokens = {f"{width}x{height}": tokens_of(resolved.value, width, height) for width, height in sizes if sees}
 
     from vitrail.run.plan import make_plan
@@ -107,7 +109,7 @@ def tokens_of(recipe: Recipe, width: int, height: int) -> int:
 
     grid = token_grid(recipe.model.projector)
     try:
-        views = picture_rule(recipe.model.media).views(width, height)
+        views = picture_rule(recipe.model.pictures).views(width, height)
     except MediaError:
         return 0
     return sum(view.tokens if grid is None else grid[0] * grid[1] for view in views)

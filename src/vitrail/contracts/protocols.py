@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 
     from vitrail.contracts.errors import DataError
     from vitrail.contracts.messages import Conversation, MediaPart, Row
+    from vitrail.contracts.pages import Page
     from vitrail.contracts.samples import Batch, MediaSlot, MediaStream, Segments, View
 
 
@@ -107,6 +108,19 @@ class MediaRule(Protocol):
         ...
 
 
+class PageReader(Protocol):
+    """Pictures of pages to what is written on them; picklable, for workers."""
+
+    @property
+    def signature(self) -> str:
+        """Names what it makes of pages: the same for the same weights and settings."""
+        ...
+
+    def __call__(self, picture: NDArray[np.uint8]) -> Page:
+        """uint8[H, W, 3] to its lines, in reading order."""
+        ...
+
+
 class TargetMaker(Protocol):
     """Makes what an objective compares with, sample by sample, while a row is encoded; picklable, for workers."""
 
@@ -138,7 +152,8 @@ class Source(Protocol):
     """Rows by number. `row` must be a pure function of its index, so that a run can be resumed anywhere.
 
     block: so many neighbours are read together for the price of one (a row group of a parquet file, say); rows are
-    shuffled block by block, and then within a window.
+    shuffled block by block, and then within a window. A source whose blocks are large may have a number `together`: so
+    many of them it keeps in memory at once, and rows are drawn from all of these.
     """
 
     name: str

@@ -52,7 +52,8 @@ class View:
     picture. seconds: from one view of a video to the next. whole: whether it shows all of a picture or frame, rather
     than a tile. stream: whose encoder sees it. spliced: whether its tokens stand in the text stream; else the language
     model sees them by cross-attention. tag_beside: whether its tag is seen with them, and stands in no text. padding:
-    tokens at its end that show nothing, and that only text attends to which sees no media at all.
+    tokens at its end that show nothing, and that only text attends to which sees no media at all. ids: of text that
+    is read in its place, one for each of its tokens, which are added to their embeddings; () where they stand alone.
     """
 
     height: int
@@ -67,6 +68,7 @@ class View:
     whole: bool = True
     stream: str = VISION
     spliced: bool = True
+    ids: tuple[int, ...] = ()
     tag_beside: bool = False
     padding: int = 0
 

@@ -244,7 +244,7 @@ Sort = Literal["read", "learnt", "media"]
 
 
 def spans(sample: Sample, tokenizer: Tokenizer) -> Iterator[tuple[Sort, str]]:
-    """A sample as text, in pieces: what is only read, what is learnt, and a word for each view."""
+    """A sample as text, in pieces: what is only read, what is learnt, and a word for each view, or the text of it."""
     slots: dict[int, list[MediaSlot]] = {}
     for slot in sample.slots:
         slots.setdefault(slot.start, []).append(slot)
@@ -259,7 +259,7 @@ def spans(sample: Sample, tokenizer: Tokenizer) -> Iterator[tuple[Sort, str]]:
     while index < len(sample):
         for slot in slots.pop(index, ()):
             yield from text()
-            yield "media", described(slot.view)
+            yield "media", tokenizer.decode(slot.view.ids) if slot.view.ids else described(slot.view)
             index = max(index, slot.end)
         if index in slots or index >= len(sample):
             continue
@@ -277,6 +277,8 @@ def spans(sample: Sample, tokenizer: Tokenizer) -> Iterator[tuple[Sort, str]]:
 
 def described(view: View) -> str:
     """A view in a few words."""
+    if view.ids:
+        return f"{view.stream}: {view.tokens} tokens of text"
     size = f"{view.width} x {view.height} px" if view.height else f"{view.columns} frames"
     beside = "" if view.spliced else " beside the text"
     return f"{view.stream} {size}: {view.token_rows} x {view.token_columns} tokens{beside}"

@@ -2,27 +2,23 @@
 
 Every source has its own cursor, so a stream goes on without reading again what it has read. What a window holds depends
 on that cursor, the seed and the progress at its start, and on nothing else. A plain source is a mixture of one part.
-
-The order of a source's rows is a function of (seed, epoch, position), so that no list of what was seen is kept. Blocks
-of neighbours are shuffled, not rows, so that a file is read in the pieces it is stored in; rows of one block are then
-mixed with those of others within the window that packs them. Memory: 8 bytes a block.
+In which order the rows of a source come, says `order.py`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from functools import lru_cache
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 from typing_extensions import TypeIs
 
 from vitrail.contracts.errors import DataError
 from vitrail.contracts.messages import Row
 from vitrail.contracts.protocols import Source, StreamedSource
 from vitrail.data.config import DialectName, MixtureConfig, PartConfig, SourceConfig, TrainingData
+from vitrail.data.order import rows_at
 from vitrail.media.config import AugmentConfig
 
 Points = tuple[tuple[float, float], ...]
@@ -197,7 +193,7 @@ class Mixture:
         start, rows = cursor.at or 0, len(source)
         count = min(count, rows - start)
         seed = (self.seed * 1000 + number) if part.shuffle else None
-        found = rows_at(start, count, rows, source.block, seed, cursor.epoch)
+        found = rows_at(start, count, rows, source.block, seed, cursor.epoch, getattr(source, "together", 1))
         entries = [(index, _read(source, index) if read else None) for index in found]
         ended = start + count == rows
         after = replace(cursor, epoch=cursor.epoch + ended, at=None if ended else start + count)
@@ -247,26 +243,6 @@ def points(share: float | Points | None) -> Points:
     if share is None:
         return ()
     return share if isinstance(share, tuple) else ((0.0, share),)
-
-
-def rows_at(start: int, count: int, rows: int, block: int, seed: int | None, epoch: int) -> list[int]:
-    """Numbers of the rows at positions `start` to `start + count` of an epoch. seed: None for the order as it is."""
-    assert 0 <= start <= start + count <= rows, f"positions {start} to {start + count} are not in one epoch of {rows}"
-    if seed is None:
-        return list(range(start, start + count))
-    blocks = _shuffled(-(-rows // block), seed, epoch)
-    # All blocks are full but the last of the file, which stands anywhere: positions after it are moved by its gap.
-    gap = -rows % block
-    short = int(np.flatnonzero(blocks == len(blocks) - 1)[0])
-    positions = np.arange(start, start + count)
-    positions += np.where(positions >= (short + 1) * block - gap, gap, 0)
-    numbers: list[int] = (blocks[positions // block] * block + positions % block).tolist()
-    return numbers
-
-
-@lru_cache(maxsize=8)
-def _shuffled(count: int, seed: int, epoch: int) -> NDArray[np.int64]:
-    return np.random.default_rng((seed, epoch)).permutation(count)
 
 
 Opened = Mapping[SourceConfig, tuple[Source | StreamedSource, DialectName]]

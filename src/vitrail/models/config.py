@@ -5,13 +5,14 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar
 
 from vitrail.contracts.samples import TARGET, TEXT, VISION, Spliced, component
-from vitrail.media.config import LogMelConfig, NativeResolutionConfig, PictureMediaConfig
+from vitrail.media.config import LogMelConfig, NativeResolutionConfig, PictureMediaConfig, TextLinesConfig
 from vitrail.models.backbones.config import DecoderConfig as DecoderConfig
 from vitrail.models.backbones.config import EncoderDecoderConfig as EncoderDecoderConfig
 from vitrail.models.backbones.config import LoraConfig as LoraConfig
+from vitrail.models.encoders.config import TextLinesEncoderConfig as TextLinesEncoderConfig
 from vitrail.models.encoders.config import VisionTransformerConfig as VisionTransformerConfig
 from vitrail.models.encoders.config import WhisperEncoderConfig as WhisperEncoderConfig
 from vitrail.models.fusion.config import Blind as Blind
@@ -20,183 +21,14 @@ from vitrail.models.fusion.config import GatedCrossAttentionConfig as GatedCross
 from vitrail.models.fusion.config import HybridConfig as HybridConfig
 from vitrail.models.fusion.config import Sees as Sees
 from vitrail.models.fusion.config import SpliceConfig as SpliceConfig
+from vitrail.models.projectors.config import DownsampleConfig as DownsampleConfig
+from vitrail.models.projectors.config import JoinedConfig as JoinedConfig
+from vitrail.models.projectors.config import LinearProjectorConfig as LinearProjectorConfig
+from vitrail.models.projectors.config import MLPProjectorConfig as MLPProjectorConfig
+from vitrail.models.projectors.config import PatchMergerConfig as PatchMergerConfig
+from vitrail.models.projectors.config import PerceiverConfig as PerceiverConfig
+from vitrail.models.projectors.config import ResamplerConfig as ResamplerConfig
 from vitrail.prompts.config import LinePositionsConfig, MRopePositionsConfig
-
-
-@dataclass(frozen=True)
-class MLPProjectorConfig:
-    """Pixel shuffle (merge x merge patches, or `merge` features of sound, become one token) and a two-layer MLP, with a
-    norm before either."""
-
-    token_grid: ClassVar[None] = None
-
-    kind: Literal["mlp"] = "mlp"
-    hidden: int | None = None
-    """Width between the two layers; null means the backbone's."""
-    bias: bool = True
-    """Of the two layers."""
-    norm: Literal["rms", "layer", "none"] = "rms"
-    norm_at: Literal["patches", "merged"] = "patches"
-    """Each patch is normed before they merge, or the merged ones."""
-    norm_eps: float = 1e-5
-    order: Literal["rows", "columns"] = "rows"
-    """Of a view's tokens: row by row, or column by column (InternVL's `ps_version` v2 and v1)."""
-
-
-@dataclass(frozen=True)
-class LinearProjectorConfig:
-    """One linear layer over merge x merge patches, or `merge` features of sound.
-
-    Source: MiniGPT-4 for Llama 2 (arXiv 2304.10592), LLaVA 1.
-    """
-
-    token_grid: ClassVar[None] = None
-
-    kind: Literal["linear"] = "linear"
-    bias: bool = True
-
-
-@dataclass(frozen=True)
-class PatchMergerConfig:
-    """Norm, a linear merger of the patches of a token to the encoder's width, then a two-layer MLP.
-
-    Source: Mistral Small 3.1, transformers `Mistral3MultiModalProjector`.
-    """
-
-    token_grid: ClassVar[None] = None
-
-    kind: Literal["patch_merger"] = "patch_merger"
-    bias: bool = False
-    """Of the two layers."""
-    norm_eps: float = 1e-5
-    """transformers takes the backbone's rms_norm_eps, vLLM always 1e-5."""
-
-
-@dataclass(frozen=True)
-class ResamplerConfig:
-    """Learnt queries look once at the patches of a view: the same number of tokens for a view of any size.
-
-    The encoder's patches do not merge (`model.media.merge: 1`). Linear layers before and behind the attention have no
-    bias; without one of them the widths must agree.
-    Sources: Qwen-VL (arXiv 2308.12966), 256 queries, keys `resized`; MiniCPM-V 2.5 (arXiv 2408.01800), 96 queries
-    without positions, keys `own`; both as released, with 32 heads of 128.
-    """
-
-    kind: Literal["resampler"] = "resampler"
-    queries: tuple[int, int] = (8, 8)
-    """Rows and columns of the tokens."""
-    width: int | None = None
-    """Of the attention, a multiple of heads and of 4; null means the backbone's."""
-    heads: int = 8
-    query_positions: bool = True
-    """Whether sines of their row and column are added to the queries."""
-    key_positions: Literal["resized", "own", "none"] = "resized"
-    """Added to the patches, as keys alone: the sines of the queries' grid, resized to the view's;
-    those of the view's own rows and columns; or none."""
-    kv_projection: bool = True
-    """A linear layer from the encoder's width."""
-    out_projection: bool = True
-    """A linear layer to the backbone's width."""
-    bias: bool = True
-    """Of the attention's own four layers."""
-    query_norm: bool = True
-    key_norm: bool = True
-    """Of keys and values, behind `kv_projection`."""
-    out_norm: bool = True
-    """Of what comes out of the attention."""
-    norm: Literal["rms", "layer"] = "layer"
-    """Of all three."""
-    norm_eps: float = 1e-6
-
-    def __post_init__(self) -> None:
-        if min(self.queries) < 1 or self.heads < 1:
-            raise ValueError("queries, [rows, columns], and heads must be at least 1")
-
-    @property
-    def token_grid(self) -> tuple[int, int]:
-        """Rows and columns of the tokens of every view."""
-        return self.queries
-
-
-@dataclass(frozen=True)
-class DownsampleConfig:
-    """Features of a view, resized to four times a grid and halved twice by convolutions without a bias.
-
-    Source: DeepSeek-VL, arXiv 2403.05525, section 3.1, and `sam.py` of its code: 64 x 64 features of SAM to 24 x 24.
-    """
-
-    kind: Literal["downsample"] = "downsample"
-    grid: tuple[int, int] = (24, 24)
-    """Rows and columns of the tokens."""
-    channels: tuple[int, int] = (512, 1024)
-    """Behind the first convolution, and of the tokens; the latter are of the backbone's width unless another projector
-    joins them."""
-    early: int | None = 256
-    """The features come with those of an early block behind them (`encoder.early`): these go the same way, after a neck
-    that makes them as wide as the others, so wide, and are added, times a learnt number that starts at 0. Null for
-    features without."""
-
-    def __post_init__(self) -> None:
-        if min(*self.grid, *self.channels, self.early or 1) < 1:
-            raise ValueError("grid, [rows, columns], channels and early must be at least 1")
-
-    @property
-    def token_grid(self) -> tuple[int, int]:
-        """Rows and columns of the tokens of every view."""
-        return self.grid
-
-
-@dataclass(frozen=True)
-class JoinedConfig:
-    """Tokens of two streams of the same pictures become one: a layer each to half of the backbone's width, side by
-    side, the other stream's first; GELU; one more layer.
-
-    Source: DeepSeek-VL's adaptor, `low_high_hybrid_split_mlp_gelu` in `projector.py` of its code.
-    """
-
-    token_grid: ClassVar[None] = None
-
-    kind: Literal["joined"] = "joined"
-    joins: str = "high"
-    """The other stream, in `model.streams`: its projector's tokens, as many of each view, are seen nowhere else."""
-
-
-@dataclass(frozen=True)
-class PerceiverConfig:
-    """Learnt queries look at the features of a view again and again, and each time at each other: Flamingo's resampler.
-
-    The encoder's patches do not merge (`model.media.merge: 1`). No layer has a bias.
-    Sources: Flamingo, arXiv 2204.14198, section 2.1; OpenFlamingo, helpers.py, whose queries are 64 and whose tokens
-    are as wide as the encoder.
-    """
-
-    kind: Literal["perceiver"] = "perceiver"
-    queries: int = 64
-    """Tokens of every view."""
-    depth: int = 6
-    """Layers, each of attention and an MLP."""
-    heads: int = 8
-    head_width: int = 64
-    mlp_width: int | None = None
-    """Null means four times the encoder's."""
-    frames: int | None = None
-    """Embeddings of the first so many frames of a view; null for none."""
-    media: int | None = None
-    """Embeddings of the first so many views of a sample; null for none."""
-    out_projection: bool = True
-    """A linear layer to the width of media tokens; without one the encoder's must be that."""
-    norm_eps: float = 1e-5
-
-    def __post_init__(self) -> None:
-        for name in ("queries", "depth", "heads", "head_width", "mlp_width", "frames", "media"):
-            value = getattr(self, name)
-            if value is not None and value < 1:
-                raise ValueError(f"{name} is {value}, must be at least 1")
-
-    @property
-    def token_grid(self) -> tuple[int, int]:
-        """Rows and columns of the tokens of every view."""
-        return 1, self.queries
 
 
 @dataclass(frozen=True)
@@ -209,8 +41,10 @@ class CustomConfig:
 
 
 BackboneConfig = DecoderConfig | EncoderDecoderConfig
-MediaConfig = PictureMediaConfig | LogMelConfig
-EncoderConfig = VisionTransformerConfig | WhisperEncoderConfig | CustomConfig
+MediaConfig = PictureMediaConfig | TextLinesConfig | LogMelConfig
+StackedConfig = VisionTransformerConfig | WhisperEncoderConfig
+"""Encoders that are a stack of blocks, `depth` of them."""
+EncoderConfig = StackedConfig | TextLinesEncoderConfig | CustomConfig
 ProjectorConfig = (
     MLPProjectorConfig
     | LinearProjectorConfig
@@ -245,8 +79,8 @@ class ModelConfig:
     """
 
     backbone: BackboneConfig
-    media: PictureMediaConfig = field(default_factory=NativeResolutionConfig)
-    """How pictures become patches, said once: data and prompts are handed the same."""
+    media: PictureMediaConfig | TextLinesConfig = field(default_factory=NativeResolutionConfig)
+    """What pictures become, said once: data and prompts are handed the same."""
     encoder: EncoderConfig | None = field(default_factory=VisionTransformerConfig)
     """Of the vision stream; null for a model that sees nothing."""
     projector: ProjectorConfig = field(default_factory=MLPProjectorConfig)
@@ -277,6 +111,8 @@ class ModelConfig:
         for name, tower in self.towers.items():
             where = "" if name == VISION else f"streams.{name}."
             _check_grid(tower, where)
+            if isinstance(tower.media, TextLinesConfig) and spliced(self.fusion) != "all":
+                raise ValueError(f"{where}media.kind is text_lines, whose text stands in the text: fusion.kind: splice")
             if isinstance(tower.projector, JoinedConfig):
                 self._check_joined(tower, tower.projector.joins, where)
 
@@ -298,6 +134,12 @@ class ModelConfig:
             )
 
     @property
+    def pictures(self) -> PictureMediaConfig:
+        """`media` of a model that sees pictures as patches, as all official layouts do."""
+        assert not isinstance(self.media, TextLinesConfig), "pages are no patches"
+        return self.media
+
+    @property
     def towers(self) -> Mapping[str, StreamConfig]:
         """Every media stream by name, the vision stream first where there is one."""
         vision = {} if self.encoder is None else {VISION: StreamConfig(self.media, self.encoder, self.projector)}
@@ -309,18 +151,25 @@ class ModelConfig:
         return components_of(self.towers)
 
 
+READS: Mapping[type, tuple[str, ...]] = {
+    VisionTransformerConfig: ("native", "tiles", "padded"),
+    TextLinesEncoderConfig: ("text_lines",),
+    WhisperEncoderConfig: ("log_mel",),
+}
+"""Which kinds of media each encoder of ours reads."""
+
+
 def check_encoder(encoder: EncoderConfig, media: MediaConfig) -> None:
     """Raises ValueError for an encoder of ours that cannot read what the media become."""
-    heard = isinstance(media, LogMelConfig)
-    if isinstance(encoder, CustomConfig) or (isinstance(encoder, VisionTransformerConfig) and not heard):
+    if isinstance(encoder, CustomConfig):
         return
-    if not isinstance(media, LogMelConfig) or not isinstance(encoder, WhisperEncoderConfig):
-        reads = (
-            "media.kind: native, tiles or padded"
-            if isinstance(encoder, VisionTransformerConfig)
-            else "media.kind: log_mel"
+    kinds = READS[type(encoder)]
+    if media.kind not in kinds:
+        raise ValueError(
+            f"encoder.kind is {encoder.kind}, which reads media.kind: {' or '.join(kinds)}; got {media.kind}"
         )
-        raise ValueError(f"encoder.kind is {encoder.kind}, which reads {reads}; got {media.kind}")
+    if not isinstance(media, LogMelConfig) or not isinstance(encoder, WhisperEncoderConfig):
+        return
     if media.stride != encoder.stride:
         raise ValueError(f"media.stride is {media.stride}, the encoder makes one feature of {encoder.stride} frames")
     if media.view_frames > encoder.stride * encoder.max_positions:
@@ -361,7 +210,7 @@ def token_grid(projector: ProjectorConfig) -> tuple[int, int] | None:
 
 def view_tokens(tower: StreamConfig) -> int | None:
     """Tokens of a picture where it is always one view with as many of them; None where their number varies."""
-    if isinstance(tower.media, LogMelConfig) or tower.media.max_views > 1:
+    if isinstance(tower.media, LogMelConfig | TextLinesConfig) or tower.media.max_views > 1:
         return None
     grid = token_grid(tower.projector)
     if grid is not None:
@@ -374,6 +223,11 @@ def _check_grid(tower: StreamConfig, where: str) -> None:
     grid = token_grid(tower.projector)
     if grid is None:
         return
+    if isinstance(tower.media, TextLinesConfig):
+        raise ValueError(
+            f"{where}projector.kind is {tower.projector.kind}, which makes {grid[0]} x {grid[1]} tokens of any view; "
+            f"with {where}media.kind: text_lines every token of the text has one: mlp or linear"
+        )
     if tower.media.merge != 1:
         raise ValueError(
             f"{where}media.merge is {tower.media.merge}, with {where}projector.kind {tower.projector.kind} it must be "

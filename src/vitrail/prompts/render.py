@@ -123,10 +123,15 @@ class _Writer:
         return [self.tokenizer.special(piece.name)] if isinstance(piece, Special) else self.tokenizer.encode(piece)
 
     def _spliced(self, media: int, view: View, style: PictureConfig) -> None:
-        row_break = [self.tokenizer.special(style.row_break)] if style.row_break else []
+        row_break = [self.tokenizer.special(style.row_break)] if style.row_break and not view.ids else []
         slot = MediaSlot(len(self.ids), media, view, gap=len(row_break))
         self.slots.append(slot)
         self.chunks.append([])
+        if view.ids:
+            assert len(view.ids) == view.tokens == len(slot.indices), "every id has a token that is added to it"
+            self.ids.extend(view.ids)
+            self.learnt.extend([False] * len(view.ids))
+            return
         # Without a token of its own any id will do: fusion puts the medium's tokens in its place.
         row = [self.tokenizer.special(style.token or self.filler)] * view.token_columns
         ids = (row + row_break) * (view.token_rows - 1) + row

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from vitrail.contracts.errors import RecipeError, nearest
 from vitrail.data.config import PackConfig
-from vitrail.media.config import LogMelConfig
+from vitrail.media.config import LogMelConfig, TextLinesConfig
 from vitrail.models.config import CrossAttentionConfig, ModelConfig, spliced, token_grid
 from vitrail.prompts.templates import known
 from vitrail.recipe.bundled import find
@@ -58,7 +58,7 @@ def check(recipe: Recipe) -> None:
     if recipe.evaluate.text and recipe.model.backbone.kind == "encoder_decoder":
         raise RecipeError("evaluate.text: plain text asks nothing, and an encoder-decoder answers; it takes a decoder")
     _gates_open(recipe)
-    if recipe.model.encoder is not None:
+    if recipe.model.encoder is not None and not isinstance(recipe.model.media, TextLinesConfig):
         _room_for_pictures(recipe.model, recipe.data.pack)
     for name, stream in recipe.model.streams.items():
         if isinstance(stream.media, LogMelConfig):
@@ -83,7 +83,7 @@ def _gates_open(recipe: Recipe) -> None:
 
 def _room_for_pictures(model: ModelConfig, pack: PackConfig) -> None:
     """Raises RecipeError where the largest picture fits no pack."""
-    media, grid = model.media, token_grid(model.projector)
+    media, grid = model.pictures, token_grid(model.projector)
     views = {"all": media.max_views, "whole": 1, "none": 0}[spliced(model.fusion)]
     tokens = views * (media.max_tokens // media.max_views if grid is None else grid[0] * grid[1])
     if tokens >= pack.length:
@@ -96,7 +96,7 @@ def _room_for_pictures(model: ModelConfig, pack: PackConfig) -> None:
             f"model.media.max_tokens ({tokens}) must be less than data.pack.length ({pack.length}): "
             "a picture of that size would never fit"
         )
-    beside = [one.media for one in model.streams.values() if not isinstance(one.media, LogMelConfig)]
+    beside = [one.media for one in model.streams.values() if not isinstance(one.media, LogMelConfig | TextLinesConfig)]
     patches = sum(one.max_tokens * one.merge**2 for one in (media, *beside))
     if beside and patches > pack.patches:
         raise RecipeError(

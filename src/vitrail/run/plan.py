@@ -28,7 +28,7 @@ from vitrail.data.collate import collate
 from vitrail.data.encode import Encode
 from vitrail.models.assembled import MultimodalModel
 from vitrail.models.backbones import construct
-from vitrail.models.config import CrossAttentionConfig, CustomConfig, EncoderConfig, ModelConfig, blocks
+from vitrail.models.config import CrossAttentionConfig, EncoderConfig, ModelConfig, StackedConfig, blocks
 from vitrail.models.ops import nf4
 from vitrail.models.weights import in_format
 from vitrail.prompts.render import positions_of
@@ -244,8 +244,8 @@ def _crossed(config: ModelConfig, every: int) -> ModelConfig:
 
 
 def _depth(encoder: EncoderConfig) -> int:
-    """Blocks of an encoder; 1 for one of the user's own, which is measured as it is."""
-    return 1 if isinstance(encoder, CustomConfig) else encoder.depth
+    """Blocks of an encoder; 1 for one that has none, or of the user's own, which is measured as it is."""
+    return encoder.depth if isinstance(encoder, StackedConfig) else 1
 
 
 def _width(recipe: Recipe, vocabulary: int) -> int:
@@ -274,7 +274,9 @@ def _shallow(config: ModelConfig, depths: Mapping[str, int]) -> ModelConfig:
     """With the encoder of each stream cut to that many blocks."""
 
     def cut(encoder: EncoderConfig, stream: str) -> EncoderConfig:
-        return encoder if isinstance(encoder, CustomConfig) else dataclasses.replace(encoder, depth=depths[stream])
+        if isinstance(encoder, StackedConfig):
+            return dataclasses.replace(encoder, depth=depths[stream])
+        return encoder
 
     streams = {name: dataclasses.replace(one, encoder=cut(one.encoder, name)) for name, one in config.streams.items()}
     vision = None if config.encoder is None else cut(config.encoder, VISION)

@@ -166,7 +166,7 @@ def write(spec: ModelSpec, tokenizer: Tokenizer, dtype: str) -> dict[str, Json]:
 
 def written(spec: ModelSpec, tokenizer: Tokenizer, dtype: str, layout: str, model_type: str) -> dict[str, Json]:
     """What `config.json` and `generation_config.json` have in both of transformers' classes."""
-    encoder, media = spec.model.encoder, spec.model.media
+    encoder, media = spec.model.encoder, spec.model.pictures
     assert isinstance(encoder, VisionTransformerConfig), obstacles(spec)
     config = {
         "architectures": [layout],

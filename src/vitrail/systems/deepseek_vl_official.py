@@ -298,4 +298,4 @@ def key_map(name: str, spec: ModelSpec) -> KeyMap:
     if kind == HYBRID and name.startswith(f"{stream}_encoder."):
         return before(large, towers.in_sam(name.removeprefix(f"{stream}_encoder."), high_of(model)))
     small = "vision_model.vision_tower_low.vision_tower." if kind == HYBRID else "vision_model.vision_tower."
-    return before(small, towers.in_siglip(name.removeprefix("encoder."), model.media.patch))
+    return before(small, towers.in_siglip(name.removeprefix("encoder."), model.pictures.patch))

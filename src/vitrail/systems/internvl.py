@@ -270,7 +270,7 @@ canonical = composite.canonical
 
 def key_map(name: str, spec: ModelSpec) -> KeyMap:
     """Where our tensor `name` is kept."""
-    patch = spec.model.media.patch
+    patch = spec.model.pictures.patch
     if name.startswith("backbone.lm."):
         return same(name.replace("backbone.lm.", "language_model.", 1))
     match name:

@@ -273,7 +273,7 @@ canonical = composite.canonical
 def key_map(name: str, spec: ModelSpec) -> KeyMap:
     """Where our tensor `name` is kept."""
     module = name.rpartition(".")[0]
-    media, encoder = spec.model.media, spec.model.encoder
+    media, encoder = spec.model.pictures, spec.model.encoder
     if name.startswith("backbone.lm."):
         return same(name.replace("backbone.lm.", "language_model.", 1))
     if module == "encoder.stem":

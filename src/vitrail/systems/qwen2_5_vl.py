@@ -48,7 +48,7 @@ def write(spec: ModelSpec, tokenizer: Tokenizer, dtype: str) -> dict[str, Json]:
         "intermediate_size": encoder.mlp_width,
         "out_hidden_size": spec.backbone["hidden_size"],
         qwen2_vl.SPEED: positions.tokens_per_second,
-        "window_size": encoder.window * spec.model.media.patch,
+        "window_size": encoder.window * spec.model.pictures.patch,
     }
     return qwen2_vl.written(spec, tokenizer, dtype, (LAYOUT, "qwen2_5_vl"), vision)
 

@@ -270,4 +270,4 @@ def key_map(name: str, spec: ModelSpec) -> KeyMap:
         return same(name.removeprefix("backbone.lm."))
     encoder = spec.model.encoder
     assert isinstance(encoder, VisionTransformerConfig), "obstacles come first"
-    return qwen_vit.key_map(name, encoder, spec.model.media.patch)
+    return qwen_vit.key_map(name, encoder, spec.model.pictures.patch)

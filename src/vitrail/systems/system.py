@@ -16,7 +16,7 @@ from torch import Tensor
 
 from vitrail.contracts.errors import WeightsError
 from vitrail.contracts.protocols import Tokenizer
-from vitrail.media.config import LogMelConfig
+from vitrail.media.config import LogMelConfig, TextLinesConfig
 from vitrail.models.config import EncoderConfig, MediaConfig, ModelConfig, VisionTransformerConfig, WhisperEncoderConfig
 from vitrail.prompts.config import PromptConfig
 
@@ -63,7 +63,7 @@ class EncoderSpec:
     @property
     def patch(self) -> int:
         """Side of a patch of a picture, px."""
-        assert not isinstance(self.media, LogMelConfig), "sounds have no patches"
+        assert not isinstance(self.media, LogMelConfig | TextLinesConfig), "sounds and text have no patches"
         return self.media.patch
 
 

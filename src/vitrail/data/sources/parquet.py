@@ -1,8 +1,10 @@
 """Rows by number from .parquet and .arrow files.
 
 A parquet file is read row group by row group: a group is decoded as a whole, tens of milliseconds for a thousand
-pictures of 100 kB, and then lies in memory until others take its room. An .arrow file is mapped into memory and
-costs next to nothing. A row becomes Python objects when it is asked for, in about 50 us.
+pictures of 100 kB, and then lies in memory until others take its room. As many groups as take half of that room are
+drawn from at once, so that a window mixes rows from all over the files; the other half is for those that come next. An
+.arrow file is mapped into memory and costs next to nothing. A row becomes Python objects when it is asked for, in about
+50 us.
 """
 
 from __future__ import annotations
@@ -10,7 +12,7 @@ from __future__ import annotations
 from bisect import bisect_right
 from collections import Counter
 from collections.abc import Hashable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import accumulate
 from pathlib import Path
 from typing import Any, Generic, TypeVar
@@ -68,6 +70,9 @@ ARROW_BLOCK = 16
 """Rows of an .arrow file need no neighbours; this many still share pages of the disk."""
 
 KEPT_GROUPS, KEPT_BYTES = 64, 256 << 20
+MOST_TOGETHER = 32
+"""Row groups that are drawn from at once, at most: as many pieces of a .jsonl as a window of 512 rows holds."""
+
 LARGEST_GROUP = 2 << 30
 """Bytes of a row group, decoded. A larger one would be the end of most machines, once for each worker."""
 
@@ -76,12 +81,16 @@ OPEN_FILES = 8
 
 @dataclass(frozen=True)
 class Group:
-    """Neighbours that are read together. file, number: which group of which file. first: its first row there."""
+    """Neighbours that are read together. file, number: which group of which file. first: its first row there.
+
+    size: bytes, decoded, by the file's footer; 0 of an .arrow file, which is not decoded.
+    """
 
     file: int
     number: int
     first: int
     rows: int
+    size: int
 
 
 class ParquetSource:
@@ -106,6 +115,7 @@ class ParquetSource:
         elif config.shuffle:
             # Blocks that begin where groups begin are decoded once: the short groups, at the ends of files, come last.
             groups.sort(key=lambda group: group.rows != self.block)
+        self.together = self._together(groups)
         self._groups = groups
         self._starts = [0, *accumulate(group.rows for group in groups)]
 
@@ -133,17 +143,25 @@ class ParquetSource:
         try:
             opened = self._file(file)
             if _is_arrow(path):
-                schema, sizes = opened[0].schema if opened else None, [batch.num_rows for batch in opened]
+                schema, sizes = opened[0].schema if opened else None, [(batch.num_rows, 0) for batch in opened]
             else:
                 footer = opened.metadata
                 schema = opened.schema_arrow
-                sizes = [_checked(path, footer.row_group(number)) for number in range(footer.num_row_groups)]
+                groups = [footer.row_group(number) for number in range(footer.num_row_groups)]
+                sizes = [(_checked(path, group), _size(group, self.config.columns)) for group in groups]
         except (OSError, ValueError, pa.ArrowException) as error:
             raise DataError(f"'{path}' cannot be read as a table: {one_line(error)}") from error
         if schema is not None:
             self._check_columns(path, schema.names)
-        starts = [0, *accumulate(sizes)]
-        return [Group(file, number, starts[number], rows) for number, rows in enumerate(sizes) if rows]
+        starts = [0, *accumulate(rows for rows, _ in sizes)]
+        return [Group(file, number, starts[number], rows, size) for number, (rows, size) in enumerate(sizes) if rows]
+
+    def _together(self, groups: list[Group]) -> int:
+        """How many row groups are drawn from at once."""
+        if all(_is_arrow(path) for path in self.files):
+            return 1
+        largest = max(group.size for group in groups)
+        return max(1, min(MOST_TOGETHER, KEPT_BYTES // 2 // max(largest, 1)))
 
     def _check_columns(self, path: Path, there: list[str]) -> None:
         for column in self.config.columns:
@@ -199,11 +217,19 @@ def _checked(path: Path, group: Any) -> int:
     return rows
 
 
+def _size(group: Any, columns: tuple[str, ...]) -> int:
+    """Bytes of a row group's columns, unpacked; of those that are read, where not all are."""
+    chunks = (group.column(number) for number in range(group.num_columns))
+    return sum(
+        one.total_uncompressed_size for one in chunks if not columns or one.path_in_schema.split(".")[0] in columns
+    )
+
+
 def _first(groups: list[Group], rows: int) -> list[Group]:
     """The groups of the first rows, the last of them cut short."""
     kept, left = [], rows
     for group in groups:
         if left:
-            kept.append(Group(group.file, group.number, group.first, min(group.rows, left)))
+            kept.append(replace(group, rows=min(group.rows, left)))
             left -= kept[-1].rows
     return kept

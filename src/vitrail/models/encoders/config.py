@@ -95,6 +95,20 @@ class VisionTransformerConfig:
 
 
 @dataclass(frozen=True)
+class TextLinesEncoderConfig:
+    """What a reader saw of each token of a page's text, as a projector may use it. It has no weights: the reader's are
+    frozen, and belong to the media rule."""
+
+    kind: Literal["text_lines"] = "text_lines"
+    waves: int = 8
+    """Sines and cosines of each edge of a token's box: of one wave a page, of two, of four, and so on."""
+
+    def __post_init__(self) -> None:
+        if not 1 <= self.waves <= 12:
+            raise ValueError(f"waves is {self.waves}, must be from 1 to 12")
+
+
+@dataclass(frozen=True)
 class WhisperEncoderConfig:
     """Whisper's encoder over packed sounds: two convolutions, of which the second halves the frames, fixed sinusoidal
     positions, pre-norm blocks, a last norm. Sizes unless said otherwise are those of `tiny`.

@@ -1,4 +1,4 @@
-"""Splice: media tokens take the positions that `render` left for them in the text stream."""
+"""Splice: media tokens take the positions that `render` left for them in the text, or are added to text there."""
 
 from __future__ import annotations
 
@@ -13,7 +13,10 @@ from vitrail.models.config import SpliceConfig
 
 
 class Splice(nn.Module):
-    """Puts the float[M, D] tokens of every stream into float[T, D] text embeddings; there is no context."""
+    """Puts the float[M, D] tokens of every stream into float[T, D] text embeddings; there is no context.
+
+    Tokens of a stream whose views have text of their own (`View.ids`) are added to its embeddings.
+    """
 
     def __init__(self, config: SpliceConfig, backbone: Backbone) -> None:
         """There is nothing to set, and nothing that depends on the backbone."""
@@ -31,7 +34,10 @@ class Splice(nn.Module):
 
 
 def spliced(embeddings: Tensor, media: Mapping[str, Tensor], batch: Batch) -> Tensor:
-    """Text float[T, D] with the tokens of every view that is spliced in the place of its placeholders."""
+    """Text float[T, D] with the tokens of every view that is spliced in the place of its placeholders.
+
+    Tokens of a stream whose views have text of their own (`View.ids`) are added to its embeddings.
+    """
     for name, stream in batch.media.items():
         tokens, index = media[name], stream.token_index
         if not all(view.spliced for view in stream.views):
@@ -41,5 +47,6 @@ def spliced(embeddings: Tensor, media: Mapping[str, Tensor], batch: Batch) -> Te
             f"{name}: the projector made {len(tokens)} tokens, the text holds {len(index)} placeholders"
         )
         if len(index):
-            embeddings = embeddings.index_copy(0, index, tokens.to(embeddings.dtype))
+            put = embeddings.index_add if stream.views[0].ids else embeddings.index_copy
+            embeddings = put(0, index, tokens.to(embeddings.dtype))
     return embeddings

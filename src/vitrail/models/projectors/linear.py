@@ -8,6 +8,12 @@ from vitrail.contracts.samples import MediaStream
 from vitrail.models.config import LinearProjectorConfig
 
 
+def begin_at_nothing(layer: nn.Linear) -> None:
+    """Sets its weights to zero."""
+    for parameter in layer.parameters():
+        nn.init.zeros_(parameter)
+
+
 class LinearProjector(nn.Module):
     """float[P, encoder width] to float[P / patches_per_token, backbone width].
 
@@ -20,8 +26,11 @@ class LinearProjector(nn.Module):
         super().__init__()
         self.shuffled = encoder_width * patches_per_token
         self.linear = nn.Linear(self.shuffled, backbone_width, bias=config.bias)
+        if config.zero:
+            begin_at_nothing(self.linear)
 
     def forward(self, features: Tensor, stream: MediaStream) -> Tensor:
         """Tokens in the order of `stream.token_index`."""
-        tokens: Tensor = self.linear(features.reshape(-1, self.shuffled))
+        # Features without weights of their own are float32, whatever the model is in.
+        tokens: Tensor = self.linear(features.to(self.linear.weight.dtype).reshape(-1, self.shuffled))
         return tokens

@@ -15,6 +15,7 @@ from vitrail.contracts.samples import MediaStream
 from vitrail.models.config import MLPProjectorConfig
 from vitrail.models.ops.norms import norm
 from vitrail.models.ops.positions import corners, views
+from vitrail.models.projectors.linear import begin_at_nothing
 
 
 class MLPProjector(nn.Module):
@@ -36,9 +37,13 @@ class MLPProjector(nn.Module):
         self.first = nn.Linear(self.shuffled, hidden, bias=config.bias)
         self.activation = nn.GELU()
         self.second = nn.Linear(hidden, backbone_width, bias=config.bias)
+        if config.zero:
+            begin_at_nothing(self.second)
 
     def forward(self, features: Tensor, stream: MediaStream) -> Tensor:
         """Tokens in the order of `stream.token_index`."""
+        # Features without weights of their own are float32, whatever the model is in.
+        features = features.to(self.first.weight.dtype)
         if self.norm_merged:
             merged = self.norm(features.reshape(-1, self.shuffled))
         else:

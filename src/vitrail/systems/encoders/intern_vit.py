@@ -214,7 +214,7 @@ def outer_settings(model: ModelConfig) -> dict[str, Any]:
 
 def key_map(name: str, spec: ModelSpec) -> KeyMap:
     """Where a tensor of encoder or projector is kept."""
-    encoder, media = spec.model.encoder, spec.model.media
+    encoder, media = spec.model.encoder, spec.model.pictures
     assert isinstance(encoder, VisionTransformerConfig), "obstacles come first"
     match name:
         case "encoder.class_token":

@@ -1,0 +1,135 @@
+"""Pages as a media stream: the tokens of their text, each with what the reader saw of its characters.
+
+A view is a row of the page. Its ids stand in the text as if the text had been pasted; beside each travel the mean of
+its characters' features, the least of their confidences and the box around them. How many tokens a page has is known
+only when it is read, so pages are read while rows are encoded, and what was read is kept (`media.kept_pages`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from vitrail.contracts.messages import ImagePart, MediaPart, VideoPart
+from vitrail.contracts.pages import Page
+from vitrail.contracts.protocols import Alter, Tokenizer
+from vitrail.contracts.samples import View
+from vitrail.media.config import TextLinesConfig
+from vitrail.media.kept_pages import KeptPages
+
+Values = NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class Row:
+    """A row of a page as tokens: ids of N tokens; values: float32[N, F + 5], features, confidence, box.
+
+    Of a token between lines nothing was seen: its values are zeros.
+    """
+
+    ids: tuple[int, ...]
+    values: Values
+
+
+@dataclass(frozen=True)
+class TextLines:
+    """What pages become. tokenizer: the language model's own."""
+
+    pages: KeptPages
+    tokenizer: Tokenizer
+
+    @property
+    def in_use(self) -> TextLines:
+        """The same: pages are read alike whatever for."""
+        return self
+
+    def reads(self, part: MediaPart) -> bool:
+        """Pictures, but no videos."""
+        return isinstance(part, ImagePart) and not isinstance(part, VideoPart)
+
+    def views(self, part: MediaPart, most_tokens: int | None = None) -> tuple[View, ...]:
+        """One for each row of the page. Raises MediaError.
+
+        most_tokens: not heeded, since text has no smaller form; a page too long for a pack is not used at all.
+        """
+        return tuple(_view(row) for row in self._rows(part))
+
+    def decoded(self, part: MediaPart, views: Sequence[View], alter: Alter | None = None) -> list[NDArray[Any]]:
+        """What was seen of each row's tokens, float32[N, F + 5]. alter: not heeded; the page was read before it."""
+        rows = self._rows(part)
+        assert [row.ids for row in rows] == [view.ids for view in views], "a page reads the same each time"
+        return [row.values for row in rows]
+
+    def laid_out(self, views: Sequence[NDArray[Any]]) -> tuple[NDArray[Any], NDArray[np.int64], tuple[int, ...]]:
+        """Values float32[P, F + 5], the number of each token in its row int64[P, 1], tokens of each row."""
+        lengths = tuple(map(len, views))
+        return np.concatenate(views), np.concatenate([_numbered(length) for length in lengths]), lengths
+
+    def positions(self, view: View) -> NDArray[np.int64]:
+        """The numbers of a row's tokens, int64[P, 1]."""
+        return _numbered(view.columns)
+
+    def normalised(self, values: NDArray[Any], lengths: Sequence[int]) -> NDArray[np.float32]:
+        """As they are; the encoder norms the features."""
+        return np.asarray(values, np.float32)
+
+    def _rows(self, part: MediaPart) -> list[Row]:
+        assert isinstance(part, ImagePart), "this stream reads pictures"
+        return rows_of(self.pages.page(part.image), self.tokenizer)
+
+
+def rows_of(page: Page, tokenizer: Tokenizer) -> list[Row]:
+    """The rows of a page, cut into tokens as one text; a page without lines is a row of a line break alone."""
+    text = page.text
+    seen, owner = _seen(page, text)
+    starts = tokenizer.starts(text)
+    begins = np.array([start for _, start in starts])
+    # Several tokens may begin at one character, and share it: each then ends behind it.
+    ends = np.append(begins[1:], len(text))
+    ends = np.maximum(ends, begins + 1)
+    values = np.zeros((len(starts), seen.shape[1]), np.float32)
+    for number, (begin, end) in enumerate(zip(begins, ends, strict=True)):
+        own = owner[begin:end]
+        if (own >= 0).any():
+            values[number] = _together(seen[own[own >= 0]])
+    row = np.array([text.count("\n", 0, begin) for begin in begins])
+    borders = np.append(np.flatnonzero(np.diff(row, prepend=-1)), len(starts))
+    ids = [identity for identity, _ in starts]
+    return [Row(tuple(ids[begin:end]), values[begin:end]) for begin, end in pairwise(borders)]
+
+
+def _seen(page: Page, text: str) -> tuple[Values, NDArray[np.int64]]:
+    """What was seen of the characters of all lines, float32[C, F + 5], and which of them each one of the text is, -1
+    for what stands between lines."""
+    owner = np.full(len(text), -1, np.int64)
+    at = count = 0
+    parts = [np.zeros((0, TextLinesConfig().patch_values), np.float32)]
+    for number, line in enumerate(page.lines):
+        at += len(page.before(number))
+        owner[at : at + len(line.text)] = np.arange(count, count + len(line.text))
+        at, count = at + len(line.text), count + len(line.text)
+        parts.append(np.concatenate([line.features.astype(np.float32), line.confidence[:, None], line.boxes], 1))
+    return np.concatenate(parts), owner
+
+
+def _together(characters: Values) -> Values:
+    """What was seen of a token, by its characters: float32[C, F + 5] to float32[F + 5]."""
+    boxes = characters[:, -4:]
+    least = characters[:, -5:-4].min(0)
+    together: Values = np.concatenate([characters[:, :-5].mean(0), least, boxes[:, :2].min(0), boxes[:, 2:].max(0)])
+    return together
+
+
+def _view(row: Row) -> View:
+    """Without a size, so that its tokens count up as text does."""
+    count = len(row.ids)
+    return View(0, 0, 1, count, 1, count, ids=row.ids)
+
+
+def _numbered(count: int) -> NDArray[np.int64]:
+    return np.arange(count)[:, None]
