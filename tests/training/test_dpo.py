@@ -21,9 +21,10 @@ from vitrail.contracts.samples import Batch, Pack, Sample
 from vitrail.data.collate import collate
 from vitrail.data.dialects import to_conversation
 from vitrail.data.dialects.pairs import chosen_and_rejected
-from vitrail.data.encode import Encode, spans
+from vitrail.data.encode import Encode
 from vitrail.data.ledger import Ledger
 from vitrail.data.loader import Cursor
+from vitrail.data.shown import spans
 from vitrail.models.assembled import MultimodalModel
 from vitrail.models.config import LoraConfig
 from vitrail.prompts.config import PromptConfig

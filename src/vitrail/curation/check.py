@@ -28,8 +28,9 @@ from vitrail.curation.seen import Met, Seen, print_of
 from vitrail.curation.words import scripts, sort_of
 from vitrail.data.config import DialectName, PackConfig
 from vitrail.data.dialects import to_conversation
-from vitrail.data.encode import Encode, fitted, spans
+from vitrail.data.encode import Encode, fitted
 from vitrail.data.mixture import numbered
+from vitrail.data.shown import spans
 from vitrail.media import audio, image, video
 
 SAMPLES, LONGEST, KINDS = 20, 10, 200
