@@ -18,7 +18,7 @@ from vitrail.contracts.samples import Pack
 from vitrail.data.collate import collate
 from vitrail.data.dialects import recognise, to_conversation, to_messages
 from vitrail.data.encode import Encode
-from vitrail.data.shown import spans
+from vitrail.data.spans import spans
 from vitrail.media import wav
 from vitrail.recipe.schema import Recipe
 from vitrail.recipe.strict import read

@@ -13,7 +13,7 @@ from vitrail.contracts.samples import IGNORE, Pack, Sample
 from vitrail.data.collate import collate, pack_window
 from vitrail.data.config import PackConfig
 from vitrail.data.encode import Encode, cut, fitted
-from vitrail.data.shown import spans
+from vitrail.data.spans import spans
 from vitrail.media.config import NativeResolutionConfig
 from vitrail.media.rule import media_rule
 from vitrail.models.backbones.tokenizer import byte_tokenizer

@@ -133,6 +133,17 @@ def test_a_full_page_has_every_section_and_balanced_tags(full: Report) -> None:
         assert said in page.text.replace("\u00a0", " "), said
 
 
+def test_the_loss_is_said_in_what_each_stage_counts_it_in(full: Report) -> None:
+    """A preference is no token."""
+    one = Page(render(dataclasses.replace(full, units={"align": "nats a token", "instruct": "nats a token"}))).text
+    assert "nats a token" in one
+    assert "align: nats" not in one
+    units = {"align": "", "instruct": "nats a token", "again": "nats a token", "prefer": "nats a pair"}
+    text = Page(render(dataclasses.replace(full, units=units))).text
+    assert "align: the objective's own sum; instruct, again: nats a token; prefer: nats a pair" in text
+    assert "nats a token" not in Page(render(full)).text.partition("Training loss")[2].partition("faint")[0]
+
+
 def test_nothing_is_loaded_from_anywhere(full: Report) -> None:
     text = render(full)
     page = Page(text)

@@ -6,14 +6,17 @@ import json
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
+import torch
 
 from vitrail.cli.main import main
 from vitrail.contracts.errors import DataError, RecipeError
 from vitrail.recipe.read import read_recipe
 from vitrail.run import verify as verifying
 from vitrail.run.verify import LOSS_TOLERANCE, TOLERANCE, Verification
+from vitrail.run.verify_passes import MOST
 
 LEAKS = '''
 """Components that let samples see each other."""
@@ -33,7 +36,7 @@ class Everywhere(nn.Module):
         self.stem, self.mix = nn.Linear(patch_values, 16), nn.Linear(16, 48)
 
     def forward(self, stream):
-        x = self.stem(stream.values)
+        x = self.stem(stream.values.to(self.stem.weight.dtype))
         query, key, value = self.mix(x)[None].chunk(3, dim=-1)
         return x + nn.functional.scaled_dot_product_attention(query, key, value)[0]
 
@@ -42,7 +45,7 @@ class Apart(Everywhere):
     """The same attention, picture by picture."""
 
     def forward(self, stream):
-        x = self.stem(stream.values)
+        x = self.stem(stream.values.to(self.stem.weight.dtype))
         views = self.mix(x).split(stream.segments.lengths)
         return x + torch.cat(
             [nn.functional.scaled_dot_product_attention(*view[None].chunk(3, dim=-1))[0] for view in views]
@@ -90,6 +93,39 @@ class Sly(Centred):
 
     def forward(self, features, stream):
         return Backward.apply(self.layer(features.unflatten(0, (-1, self.many)).mean(1)))
+
+
+class ShortEverywhere(Apart):
+    """Attends across pictures in half precision alone, as a kernel of its own might."""
+
+    def forward(self, stream):
+        return Everywhere.forward(self, stream) if self.stem.weight.dtype == torch.bfloat16 else super().forward(stream)
+
+
+class ShortCentred(Centred):
+    """Takes the mean over the pack away, in half precision alone: of a picture alone too."""
+
+    def forward(self, features, stream):
+        tokens = self.layer(features.unflatten(0, (-1, self.many)).mean(1))
+        return tokens - tokens.mean(0) if tokens.dtype == torch.bfloat16 else tokens
+
+
+class ShortMixed(Centred):
+    """Adds a fifth of the mean over the pack, in half precision alone, where there are several pictures."""
+
+    def forward(self, features, stream):
+        tokens = self.layer(features.unflatten(0, (-1, self.many)).mean(1))
+        leaks = tokens.dtype == torch.bfloat16 and len(stream.segments.lengths) > 1
+        return tokens + 0.2 * tokens.mean(0) if leaks else tokens
+
+
+class ShortSly(Centred):
+    """Right on the way forward, wrong on the way back, in half precision alone, where there are several pictures."""
+
+    def forward(self, features, stream):
+        tokens = self.layer(features.unflatten(0, (-1, self.many)).mean(1))
+        leaks = tokens.dtype == torch.bfloat16 and len(stream.segments.lengths) > 1
+        return Backward.apply(tokens) if leaks else tokens
 
 
 class Dropped(Centred):
@@ -279,3 +315,77 @@ def test_the_verb(
     assert found["stage"] == "instruct"
     assert "fewer than the 9 asked for" in found["notes"][0]
     assert found["packs"][0]["components"]["encoder"]["output"] > found["allowed"]["output"]
+
+
+# The run's own number format
+
+
+SHORT = ("training.dtype=bfloat16",)
+
+
+def test_what_is_right_passes_in_the_runs_own_format(verify: Verify) -> None:
+    found = verify(*SHORT, packs=2)
+    assert found.finding == ""
+    assert [pack.format for pack in found.packs] == ["float32", "float32", "bfloat16", "bfloat16"]
+    for exact, short in zip(found.packs[:2], found.packs[2:], strict=True):
+        for name, one in short.components.items():
+            assert one.output is not None
+            # Rounding is there, or it has not been looked at; and it would hide no leak.
+            assert one.output_allowed > TOLERANCE == exact.components[name].output_allowed
+            assert one.output <= one.output_allowed < MOST
+
+
+@pytest.mark.parametrize("change", ["model.encoder={kind: 'leaks:Apart'}", "model.backbone.lora={rank: 2, alpha: 4}"])
+def test_other_models_pass_in_their_own_format(verify: Verify, change: str) -> None:
+    assert verify(*SHORT, change).finding == ""
+
+
+@pytest.mark.parametrize(
+    ("change", "component"),
+    [
+        ("model.encoder={kind: 'leaks:ShortEverywhere'}", "encoder"),
+        ("model.projector={kind: 'leaks:ShortMixed'}", "projector"),
+    ],
+)
+def test_a_leak_of_the_kernels_of_one_format_is_found_there(verify: Verify, change: str, component: str) -> None:
+    """Right in float32, where it used to be looked for alone."""
+    found = verify(*SHORT, change)
+    exact, short = found.packs
+    assert exact.finding == ""
+    assert short.finding.startswith(f"{component}: what it makes of sample drawn-train-")
+    assert short.finding.endswith("; in bfloat16")
+    assert found.finding == short.finding
+    assert verify(change).finding == ""
+
+
+def test_what_is_another_function_in_short_is_not_taken_for_rounding(verify: Verify) -> None:
+    """It moves single samples too, so rounding cannot be measured: the leak is found all the same."""
+    found = verify(*SHORT, "model.projector={kind: 'leaks:ShortCentred'}")
+    assert found.finding.endswith("; in bfloat16")
+    assert found.packs[1].components["projector"].output_allowed == MOST
+    assert "projector: bfloat16 moves it by more than rounding explains, of single samples too" in found.notes
+
+
+def test_a_leak_of_short_gradients_alone_is_found(verify: Verify) -> None:
+    found = verify(*SHORT, "model.projector={kind: 'leaks:ShortSly'}")
+    assert "its gradient for sample drawn-train-" in found.finding
+    assert found.finding.endswith("; in bfloat16")
+
+
+def test_a_leak_in_the_language_models_short_kernel_is_found(verify: Verify, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As if the kernel for half precision took a pack for one segment."""
+    from vitrail.contracts.samples import Segments
+    from vitrail.models.backbones import decoder
+
+    right = decoder.packed_attention
+
+    def leaking(query: Any, key: Any, value: Any, segments: Segments, **how: Any) -> Any:
+        if query.dtype == torch.bfloat16:
+            segments = Segments((segments.total,))
+        return right(query, key, value, segments, **how)
+
+    monkeypatch.setattr(decoder, "packed_attention", leaking)
+    assert verify().finding == ""
+    found = verify(*SHORT)
+    assert found.finding.startswith("backbone: what it makes of sample")
+    assert found.finding.endswith("; in bfloat16")

@@ -13,9 +13,16 @@ import pytest
 from PIL import Image, ImageFont
 
 from vitrail.contracts.errors import DataError
+from vitrail.contracts.messages import AudioPart
+from vitrail.data.dialects import to_conversation
+from vitrail.data.sources.config import JsonlConfig
+from vitrail.data.sources.jsonl import JsonlSource
+from vitrail.media import audio
 from vitrail.synthetic.config import DrawnConfig
 from vitrail.synthetic.export import MARK, export
 from vitrail.synthetic.source import DrawnSource
+from vitrail.synthetic.speech.config import SpokenConfig
+from vitrail.synthetic.speech.source import SpokenSource
 from vitrail.synthetic.typefaces import DOCUMENT_TYPEFACES, FOLDER, TYPEFACES, reading_typefaces, typefaces
 
 
@@ -113,3 +120,16 @@ def test_export_leaves_other_peoples_folders_alone(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="not a folder"):
         export(DrawnConfig(rows=1), tmp_path / "thesis.tex")
     assert [path.name for path in tmp_path.iterdir()] == ["thesis.tex"]
+
+
+def test_spoken_words_are_written_as_files_that_are_read(tmp_path: Path) -> None:
+    config = SpokenConfig(split="test", rows=3)
+    path = export(config, tmp_path / "out")
+    source, spoken = JsonlSource(JsonlConfig(path)), SpokenSource(config)
+    assert len(source) == 3
+    for index in range(3):
+        row, there = source.row(index), spoken.row(index)
+        assert {**row.fields, "audios": 0, "id": 0} == {**there.fields, "audios": 0, "id": 0}
+        (sound,) = to_conversation(row, "tags").media
+        assert isinstance(sound, AudioPart)
+        np.testing.assert_allclose(audio.load(sound, 16_000), there.fields["audios"][0].audio, atol=2**-14)

@@ -11,7 +11,7 @@ from vitrail.build.starting import unfilled
 from vitrail.models.config import VisionTransformerConfig
 from vitrail.models.encoders.vision_transformer import VisionTransformer
 from vitrail.models.projectors.mlp import MLPProjector
-from vitrail.systems import folder, internvl, internvl_1_5, nvlm
+from vitrail.systems import folder, internvl, internvl_1_5, mllama, nvlm
 from vitrail.systems.encoders import presets, qwen_vit
 from vitrail.systems.system import Official
 
@@ -138,6 +138,20 @@ def test_nvlm_d_has_the_official_number() -> None:
     assert shapes["vision_model.encoder.layers.0.attn.proj.weight"] == (3200, 4096)
     assert shapes["vision_model.encoder.layers.0.attn.q_norm.weight"] == (4096,)
     assert round(sum(shape.numel() for shape in shapes.values()) / 1e9, 2) == 79.38
+
+
+def test_llama_3_2_vision_has_its_number() -> None:
+    """transformers' own class at its defaults, with the tiles of 560 px that were released: 10.67 billion."""
+    from transformers import MllamaConfig, MllamaForConditionalGeneration
+
+    config = MllamaConfig(vision_config={"image_size": 560})
+    spec = mllama.read(Official({"config.json": config.to_dict()}, {}))
+    with torch.device("meta"):
+        ours = unfilled(spec.model, spec.backbone)
+        theirs = MllamaForConditionalGeneration(config)
+    assert parameters(ours) == parameters(theirs)
+    assert round(parameters(ours) / 1e9, 2) == 10.67
+    assert list(ours.fusion.layers) == [3, 7, 11, 15, 19, 23, 27, 31]
 
 
 def test_internvl_in_transformers_has_its_number() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ from vitrail.models.config import MLPProjectorConfig, PatchMergerConfig, VisionT
 from vitrail.prompts.config import PictureConfig, PromptConfig
 from vitrail.systems import folder, internvl, internvl_1_5, nvlm
 from vitrail.systems.encoders import clip, siglip
+from vitrail.systems.settings import ignored
 from vitrail.systems.system import ModelSpec, Official
 
 VISION = {"hidden_size": 16, "intermediate_size": 24, "num_hidden_layers": 2, "num_attention_heads": 2}
@@ -140,3 +142,23 @@ def test_a_whole_folder_of_two_towers_gives_the_one_for_pictures(layout: Any) ->
 def test_an_encoder_with_an_unknown_activation_is_refused(layout: Any) -> None:
     with pytest.raises(WeightsError, match="hidden_act is 'relu'"):
         layout.read(Official({"config.json": {"hidden_act": "relu"}}, {}))
+
+
+def test_settings_of_an_encoder_that_nothing_reads_are_named() -> None:
+    """Those of every published folder are read, or known to change nothing."""
+    files = {"config.json": {"vision_config": {"hidden_size": 16, "deepstack_visual_indexes": [5], "use_head": None}}}
+    assert ignored(files) == ["vision_config: deepstack_visual_indexes is not read"]
+    fixtures = sorted((Path(__file__).parents[1] / "golden" / "fixtures").glob("*/config.json"))
+    assert len(fixtures) > 8
+    for path in fixtures:
+        config = json.loads(path.read_text(encoding="utf-8"))
+        assert ignored({"config.json": config}) == [], path
+
+
+def test_settings_of_videos_that_are_not_ours_are_named() -> None:
+    ours = {"fps": 2.0, "min_frames": 4, "max_frames": 768, "do_sample_frames": False, "patch_size": 14}
+    pictures = {"patch_size": 14, "image_mean": [0.5]}
+    name = "video_preprocessor_config.json"
+    assert ignored({name: ours, "preprocessor_config.json": pictures}) == []
+    (said,) = ignored({name: {**ours, "fps": 4, "patch_size": 16}, "preprocessor_config.json": pictures})
+    assert said.startswith("video_preprocessor_config.json: fps 4, patch_size 16 not read: videos are looked at alike")

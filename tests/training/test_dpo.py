@@ -24,7 +24,7 @@ from vitrail.data.dialects.pairs import chosen_and_rejected
 from vitrail.data.encode import Encode
 from vitrail.data.ledger import Ledger
 from vitrail.data.loader import Cursor
-from vitrail.data.shown import spans
+from vitrail.data.spans import spans
 from vitrail.models.assembled import MultimodalModel
 from vitrail.models.config import LoraConfig
 from vitrail.prompts.config import PromptConfig

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import json
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -19,8 +20,12 @@ from vitrail.data.collate import collate
 from vitrail.data.config import JsonlConfig, PackConfig
 from vitrail.data.dialects import to_conversation
 from vitrail.data.encode import Encode
+from vitrail.data.ledger import Ledger
+from vitrail.data.loader import Cursor
 from vitrail.models.assembled import MultimodalModel
 from vitrail.models.config import CustomConfig
+from vitrail.models.weights import in_format
+from vitrail.recipe.read import read_recipe
 from vitrail.recipe.schema import Recipe
 from vitrail.training import runlog
 from vitrail.training.config import StageConfig
@@ -105,6 +110,29 @@ def test_a_step_over_packs_is_one_division_by_their_whole_count(
         )
 
 
+def test_a_step_of_many_packs_sums_short_gradients_in_float32(
+    tiny_model: Make, tiny_recipe: Recipe, tiny_encode: Encode, tmp_path: Path
+) -> None:
+    """The norm that is clipped by is that of the exact sum of what each pack gives in bfloat16."""
+    recipe = one_stage(tiny_recipe, EVERYTHING, steps=1, accumulate=64)
+    recipe = dataclasses.replace(recipe, data=dataclasses.replace(recipe.data, pack=PackConfig(280, 512, window=1)))
+    trained, model, exact = tiny_model(), tiny_model().train(), dict[str, torch.Tensor]()
+    for one in (trained, model):
+        in_format(one, torch.bfloat16)
+    trainer = trainer_of(trained, recipe, tiny_encode, tmp_path)
+    items = list(itertools.islice(trainer.stages[0].stream.items(Cursor(), Ledger()), 64))
+    total = sum(item.batch.label_weight for item in items)
+    for item in items:
+        model.zero_grad()
+        (NextToken()(model, item.batch)["next_token"].loss_sum / total).backward()
+        for name, gradient in gradients(model).items():
+            exact[name] = exact.get(name, torch.zeros(())) + gradient.double()
+    norm = float(torch.cat([gradient.flatten() for gradient in exact.values()]).norm())
+    trainer.run()
+    (record,) = runlog.read(tmp_path / "log.jsonl")
+    assert record["gradient_norm"] == pytest.approx(norm, rel=1e-4)
+
+
 @pytest.mark.parametrize("trained", [{"projector"}, {"encoder", "projector"}, {"backbone"}])
 def test_what_a_stage_does_not_train_stays_bit_for_bit(
     trained: set[str], tiny_model: Make, tiny_recipe: Recipe, tiny_encode: Encode, tmp_path: Path
@@ -150,6 +178,28 @@ def test_a_stage_whose_components_take_no_part_is_refused(
         trainer.run()
     assert "\n" not in str(caught.value)
     assert len(runlog.read(tmp_path / "run" / "log.jsonl")) == steps - 1
+
+
+@pytest.mark.parametrize("change", [(), ("model.fusion={kind: gated_cross_attention, every: 1}",)])
+def test_media_tokens_are_counted_in_the_text_and_beside_it(
+    change: tuple[str, ...], tiny_recipe_file: Path, tmp_path: Path
+) -> None:
+    """Cross-attention leaves no token of a picture in the text: the log's counter was 0 there."""
+    gates = ("stages.align.train.fusion=1.0e-3",) if change else ()
+    resolved = read_recipe(str(tiny_recipe_file), (*change, *gates)).value
+    tokenizer = build.build_tokenizer(resolved.model.backbone, resolved.prompt)
+    encode = build.build_encode(resolved.model, resolved.prompt, tokenizer)
+    recipe = one_stage(resolved, EVERYTHING | ({"fusion": 1e-3} if change else {}), steps=2)
+    model = build.build_model(recipe.model, tokenizer.vocabulary, seed=0)
+    trainer = trainer_of(model, recipe, encode, tmp_path / "run")
+    items = itertools.islice(trainer.stages[0].stream.items(Cursor(), Ledger()), 2)
+    batches = [item.batch for item in items]
+    state = trainer.run()
+    shown = sum(view.tokens for batch in batches for stream in batch.media.values() for view in stream.views)
+    assert state.counters["tokens: media"] == shown > 0
+    total = sum(batch.tokens for batch in batches)
+    assert state.counters["tokens: text"] == total - (0 if change else shown)
+    assert runlog.read(tmp_path / "run" / "log.jsonl")[-1]["tokens"] == total + (shown if change else 0)
 
 
 @pytest.mark.parametrize("accumulate", [1, 3])

@@ -126,6 +126,29 @@ def test_half_precision_moves_by_less_than_it_can_show() -> None:
     assert state["exp_avg.first.weight"].dtype == torch.float32
 
 
+def test_gradients_of_many_passes_are_summed_in_float32() -> None:
+    """In bfloat16, as autograd sums them, 256 gradients are 1 % off and more: what is added is rounded away."""
+    half = Two(torch.bfloat16)
+    optimizer, exact, rounded = made(half, clip=0.0), dict[str, Tensor](), dict[str, Tensor]()
+    for number in range(256):
+        give_gradients(half, number)
+        for name, parameter in half.named_parameters():
+            assert parameter.grad is not None
+            parameter.grad += 0.5
+            exact[name] = exact.get(name, torch.zeros(())) + parameter.grad.double()
+            rounded[name] = rounded.get(name, torch.zeros_like(parameter.grad)) + parameter.grad
+        optimizer.collect()
+        assert all(parameter.grad is None for parameter in half.parameters())
+    norm = float(torch.cat([value.flatten() for value in exact.values()]).norm())
+    for name, master in zip(optimizer.names, optimizer.masters, strict=True):
+        assert master.grad is not None
+        assert master.grad.dtype == torch.float32
+        torch.testing.assert_close(master.grad.double(), exact[name], rtol=1e-5, atol=1e-5 * norm)
+    off = torch.cat([(rounded[name].double() - value).flatten() for name, value in exact.items()]).norm() / norm
+    assert off > 0.01
+    assert optimizer.step(1.0) == pytest.approx(norm, rel=1e-5)
+
+
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 def test_a_state_goes_and_comes_back(dtype: torch.dtype) -> None:
     model = Two(dtype)

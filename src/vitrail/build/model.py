@@ -33,6 +33,7 @@ from vitrail.models.config import (
     HybridConfig,
     JoinedConfig,
     LinearProjectorConfig,
+    MllamaEncoderConfig,
     MLPProjectorConfig,
     ModelConfig,
     PatchMergerConfig,
@@ -45,6 +46,7 @@ from vitrail.models.config import (
     WhisperEncoderConfig,
     token_width,
 )
+from vitrail.models.encoders.mllama import MllamaEncoder
 from vitrail.models.encoders.text_lines import TextLinesEncoder
 from vitrail.models.encoders.vision_transformer import VisionTransformer
 from vitrail.models.encoders.whisper import WhisperEncoder
@@ -62,6 +64,7 @@ from vitrail.training.objectives import Objective
 
 ENCODERS: Mapping[type, Callable[..., Encoder]] = {
     VisionTransformerConfig: VisionTransformer,
+    MllamaEncoderConfig: MllamaEncoder,
     TextLinesEncoderConfig: TextLinesEncoder,
     WhisperEncoderConfig: WhisperEncoder,
 }

@@ -49,18 +49,28 @@ def with_heads(stages: Sequence[StageConfig]) -> tuple[ObjectiveConfig | CustomC
     return tuple(found)
 
 
-def build_stages(recipe: Recipe, encode: Encode, device: Device, opened: Opened | None = None) -> list[Stage]:
+def build_stages(
+    recipe: Recipe,
+    encode: Encode,
+    device: Device,
+    opened: Opened | None = None,
+    stages: Sequence[StageConfig] | None = None,
+) -> list[Stage]:
     """The stages with their streams; each draws its order from a seed of its own.
 
-    opened: sources that need not be opened again. Raises RecipeError for epochs of data that has no end.
+    opened: sources that need not be opened again. stages: some of the recipe's, changed in what they train, which draw
+    the same rows in the same order; None for all of them. Raises RecipeError for epochs of data that has no end.
     """
+    stages = recipe.stages if stages is None else stages
     data = {stage.name: stage.data or recipe.data.train for stage in recipe.stages}
     if opened is None:
-        opened = {source: open_source(source) for chosen in data.values() for source in sources_of(chosen)}
-    stages = []
-    for number, config in enumerate(recipe.stages):
+        read = {name for stage in stages for name in (stage.name, *stage.replay)}
+        opened = {source: open_source(source) for name in read for source in sources_of(data[name])}
+    numbers = {stage.name: number for number, stage in enumerate(recipe.stages)}
+    made = []
+    for config in stages:
         replays = tuple(Replay(earlier, data[earlier], share) for earlier, share in config.replay.items())
-        mixture = open_mixture(data[config.name], opened, recipe.seed * 1000 + number, replays)
+        mixture = open_mixture(data[config.name], opened, recipe.seed * 1000 + numbers[config.name], replays)
         if config.epochs is not None and mixture.rows is None:
             raise RecipeError(f"stages.{config.name}.epochs: streamed data has no epochs; give steps or tokens")
         pack = recipe.data.pack
@@ -83,5 +93,5 @@ def build_stages(recipe: Recipe, encode: Encode, device: Device, opened: Opened 
             pad_to=pack.length if device.compiled else 0,
             workers=recipe.data.workers,
         )
-        stages.append(Stage(config, stream, objective))
-    return stages
+        made.append(Stage(config, stream, objective))
+    return made

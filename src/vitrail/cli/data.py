@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -11,8 +11,12 @@ from vitrail.cli import data_check
 from vitrail.contracts.errors import DataError, nearest
 from vitrail.synthetic.config import KINDS, DrawnConfig, LinesConfig
 from vitrail.synthetic.documents.config import ASKS, DOCUMENTS, DocumentsConfig
+from vitrail.synthetic.speech.config import SpokenConfig
 
-WHAT = ("drawn", "lines", "documents")
+if TYPE_CHECKING:
+    from vitrail.synthetic.export import AnyDrawnConfig
+
+WHAT = ("drawn", "lines", "documents", "spoken")
 """What can be drawn: the names that a recipe has for it as `kind`."""
 
 app = typer.Typer(no_args_is_help=True, help="Draw data, begin with your own, or check what you have.")
@@ -26,14 +30,17 @@ def group() -> None:
 
 @app.command()
 def draw(
-    out: Annotated[Path, typer.Argument(help="Folder to write to: SPLIT.jsonl and images/.")],
-    rows: Annotated[int, typer.Option(help="Pictures.", min=1)] = 1000,
+    out: Annotated[Path, typer.Argument(help="Folder to write to: SPLIT.jsonl and images/, or audios/.")],
+    rows: Annotated[int, typer.Option(help="Pictures, or phrases.", min=1)] = 1000,
     split: Annotated[str, typer.Option(help="train or test: they share no value, layout or font.")] = "train",
     seed: Annotated[int, typer.Option(help="Other seeds draw other pictures.")] = 0,
     smallest: Annotated[int, typer.Option(help="Smallest side of drawn scenes, px: 64 to 128, a multiple of 16.")] = 64,
     largest: Annotated[int, typer.Option(help="Largest side of drawn scenes, px.")] = 64,
     what: Annotated[
-        str, typer.Option(help="What to draw: drawn (shapes, counts, words, bars), lines (of text), or documents.")
+        str,
+        typer.Option(
+            help="What to draw: drawn (shapes, counts, words, bars), lines (of text), documents, or spoken words."
+        ),
     ] = "drawn",
     kind: Annotated[
         list[str] | None,
@@ -45,7 +52,7 @@ def draw(
         list[str] | None, typer.Option(help=f"Only this kind of document (repeatable): {', '.join(DOCUMENTS)}.")
     ] = None,
 ) -> None:
-    """Draw pictures with questions, answers and boxes."""
+    """Draw pictures with questions, answers and boxes, or say words."""
     kinds, documents = tuple(kind or ()), tuple(document or ())
     config = _config(what, split, rows, seed, (smallest, largest), kinds, documents)
 
@@ -147,16 +154,18 @@ def _config(
     size: tuple[int, int],
     kinds: tuple[str, ...],
     documents: tuple[str, ...],
-) -> DrawnConfig | LinesConfig | DocumentsConfig:
+) -> AnyDrawnConfig:
     """The settings of what is to be drawn. Raises DataError for a choice that it does not have."""
     if documents and what != "documents":
         raise DataError(f"--document is given with --what {what}, allowed: only with --what documents")
     if what == "documents":
         return DocumentsConfig(split=split, rows=rows, seed=seed, documents=documents, ask=kinds)
-    if what == "lines":
+    if what in ("lines", "spoken"):
         if kinds:
-            raise DataError("--kind is given with --what lines, allowed: only with drawn or documents")
-        return LinesConfig(split=split, rows=rows, seed=seed, ask=True)
+            raise DataError(f"--kind is given with --what {what}, allowed: only with drawn or documents")
+        if what == "lines":
+            return LinesConfig(split=split, rows=rows, seed=seed, ask=True)
+        return SpokenConfig(split=split, rows=rows, seed=seed)
     if what != "drawn":
         raise DataError(f"--what is '{what}'{nearest(what, WHAT)}, allowed: {', '.join(WHAT)}")
     return DrawnConfig(split=split, rows=rows, seed=seed, size=size, kinds=kinds)

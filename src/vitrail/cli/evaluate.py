@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import re
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -15,11 +18,21 @@ from vitrail.contracts.errors import RecipeError
 if TYPE_CHECKING:
     from vitrail.data.config import SourceConfig
 
+HELD_OUT = "data.held_out"
+
 
 def evaluate(
     run: RunName,
+    overrides: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="[KEY=VALUE]...",
+            help="Changes to data.held_out of the run's recipe, e.g. data.held_out=my.jsonl",
+            show_default=False,
+        ),
+    ] = None,
     data: Annotated[
-        Path | None, typer.Option(help="A .jsonl of held-out rows; default: the recipe's data.held_out.")
+        Path | None, typer.Option(help="A file of held-out rows; default: the recipe's data.held_out.")
     ] = None,
     rows: Annotated[int, typer.Option(help="Only this many rows from the start; 0 for all.", min=0)] = 0,
     losses: Annotated[
@@ -35,7 +48,7 @@ def evaluate(
     ] = False,
 ) -> None:
     """Ask every held-out question and score the answers."""
-    source_config = held_out(Path(run), data, rows, allow_outside=allow_outside)
+    source_config = held_out(Path(run), overrides or (), data, rows, allow_outside=allow_outside)
 
     from vitrail import build
     from vitrail.cli.progress import Terminal
@@ -64,26 +77,47 @@ def evaluate(
         table(summary)
 
 
-def held_out(run: Path, data: Path | None, rows: int, *, allow_outside: bool = False) -> SourceConfig:
+def held_out(
+    run: Path, overrides: Sequence[str], data: Path | None, rows: int, *, allow_outside: bool = False
+) -> SourceConfig:
     """The rows to measure on. Raises RecipeError when neither the call nor the recipe names any.
 
-    allow_outside: of `data`; of the recipe's own rows the recipe says it.
+    overrides: of data.held_out alone: all else of a trained model is as it was trained. A run without a recipe, such as
+    an official folder, has none but those. allow_outside: of `data`; of the recipe's own rows the recipe says it.
     """
-    from vitrail.data.config import JsonlConfig
+    from vitrail.data.sources.config import kind_of
     from vitrail.recipe.schema import Recipe
     from vitrail.recipe.strict import read
+
+    other = next((text for text in overrides if not re.match(rf"{HELD_OUT}[.=]", text)), None)
+    if other is not None:
+        raise RecipeError(f"'{other}' changes what the model is, or nothing that eval reads; allowed: {HELD_OUT}=...")
+    if overrides and data is not None:
+        raise RecipeError(f"--data {data} and '{overrides[0]}' both name held-out rows: give one of them")
 
     if allow_outside and data is None:
         raise RecipeError("--allow-outside goes with --data; of the recipe's own rows, data.held_out says it")
     if data is not None:
-        return JsonlConfig(path=data, rows=rows, allow_outside=allow_outside)
+        return kind_of(data)(path=data, rows=rows, allow_outside=allow_outside)
     recipe = run / "recipe.yaml"
-    if not recipe.is_file():
-        raise RecipeError(f"'{run}' has no recipe.yaml that names held-out rows; name some with --data FILE")
-    overrides = [f"data.held_out.rows={rows}"] if rows else []
-    config = read(Recipe, recipe, overrides).value.data.held_out
+    if not recipe.is_file() and not overrides:
+        raise RecipeError(
+            f"'{run}' has no recipe.yaml that names held-out rows; name some with --data FILE or {HELD_OUT}=FILE"
+        )
+    config = read(Recipe, recipe, overrides).value.data.held_out if recipe.is_file() else _alone(overrides)
     if config is None:
-        raise RecipeError(f"'{recipe}' names no data.held_out; name rows with --data FILE")
+        raise RecipeError(f"'{recipe}' names no {HELD_OUT}; name rows with --data FILE or {HELD_OUT}=FILE")
+    return replace(config, rows=rows) if rows else config
+
+
+def _alone(overrides: Sequence[str]) -> SourceConfig:
+    """Held-out rows where there is no recipe to change: those of any other, changed."""
+    from vitrail.recipe.read import read_recipe
+
+    if not overrides[0].startswith(f"{HELD_OUT}="):
+        raise RecipeError(f"'{overrides[0]}' changes held-out rows, and none are named: give {HELD_OUT}=FILE first")
+    config = read_recipe("demo", overrides).value.data.held_out
+    assert config is not None, "the overrides name it"
     return config
 
 

@@ -73,7 +73,7 @@ def _print(made: Plan, tokens: dict[str, int], heard: list[str], device: Device,
         typer.echo(f"             ({missing}: packs of made-up media stand in)")
     typer.echo(f"device       {device.name}, {device.dtype}, {device.threads} threads")
     for stage in made.stages:
-        steps = "as many steps as its data makes" if stage.steps is None else f"{stage.steps:,.0f} steps"
+        steps = "as many steps as its data makes" if stage.steps is None else _steps(stage.steps, stage.known)
         estimates = [clock(stage.seconds)] if stage.seconds is not None else []
         estimates += [f"{stage.memory_gib:.1f} GiB"] if stage.memory_gib is not None else []
         cost = f", about {' and '.join(estimates)}" if estimates else ""
@@ -92,6 +92,10 @@ def _print(made: Plan, tokens: dict[str, int], heard: list[str], device: Device,
         typer.echo("training     how long is not known without the data")
     else:
         typer.echo("training     time and memory are not measured on a device this slow: plan on the one to train on")
+
+
+def _steps(steps: float, known: bool) -> str:
+    return f"{steps:,.0f} steps" if known else f"about {max(1, round(steps)):,} steps"
 
 
 def parse(text: str) -> tuple[int, int]:

@@ -71,8 +71,9 @@ class Terminal:
 
 def facts(record: dict[str, Any]) -> str:
     """What a step's record says, short."""
+    loss = "-" if record["loss"] is None else f"{record['loss']:.3f}"
     return (
-        f"step {record['step']}  loss {record['loss']:.3f}  "
+        f"step {record['step']}  loss {loss}  "
         f"{record['tokens_per_second']:,.0f} tokens/s  {record['memory_gib']:.1f} GiB"
     )
 

@@ -120,7 +120,7 @@ def _sample(console: Console, sample: Sample, tokenizer: Tokenizer) -> None:
     """Decoded tokens, what is learnt in green; media as their size and grid."""
     from rich.text import Text
 
-    from vitrail.data.shown import spans
+    from vitrail.data.spans import spans
 
     if sample.lengths:
         for number, part in enumerate(sample.apart()):

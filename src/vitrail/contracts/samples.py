@@ -156,6 +156,8 @@ class Sample:
     tag: what sort of task it is, as the row says; the losses of a stage are kept by it. "" for none.
     location: file and line. outcome, reason: how it was changed to fit, if it was. alter: what is done to its pictures
     once they are decoded, given uint8[H, W, 3] and the number of the medium; None for nothing. Their size stays.
+    withheld: the same row without its media, which stands in its place once packs are made; None where nothing is
+    withheld. So the blind baseline reads, in every step, the rows that the run has read in it.
     """
 
     id: str
@@ -174,6 +176,7 @@ class Sample:
     outcome: Outcome = "used"
     reason: str = ""
     alter: Callable[[NDArray[np.uint8], int], NDArray[np.uint8]] | None = None
+    withheld: Sample | None = None
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -313,7 +316,8 @@ Stream = TextStream | MediaStream
 class Batch:
     """One pack as tensors: streams by name. sample_ids, sources and tags: one per text segment (padding excluded).
 
-    label_weight: the loss weights summed. padding: tokens, of text and target. targets: by name, what the objective
+    label_weight: the loss weights summed. padding: tokens, of text and target. withheld: tokens that its rows have and
+    the batch has not, for the blind baseline. targets: by name, what the objective
     compares with; each is the targets of the samples, one after the other.
     """
 
@@ -322,6 +326,7 @@ class Batch:
     sources: tuple[str, ...]
     label_weight: float
     padding: int = 0
+    withheld: int = 0
     targets: Mapping[str, torch.Tensor] = field(default_factory=dict)
     tags: tuple[str, ...] = ()
 

@@ -30,7 +30,7 @@ from vitrail.data.config import DialectName, PackConfig
 from vitrail.data.dialects import to_conversation
 from vitrail.data.encode import Encode, fitted
 from vitrail.data.mixture import numbered
-from vitrail.data.shown import spans
+from vitrail.data.spans import spans
 from vitrail.media import audio, image, video
 
 SAMPLES, LONGEST, KINDS = 20, 10, 200

@@ -124,18 +124,25 @@ def normalised(batch: Batch, rules: Rules) -> Batch:
 
 
 def gather(pack: Pack, rules: Rules, pad_to: int = 0) -> tuple[Batch | None, list[Event]]:
-    """The same as `collate` but for one thing: patches are bytes yet, a quarter of what travels between processes."""
+    """The same as `collate` but for one thing: patches are bytes yet, a quarter of what travels between processes.
+
+    Media that are withheld are decoded all the same: a row that cannot be shown is lost to the blind baseline too.
+    """
     samples: list[Sample] = []
     decoded: list[Decoded] = []
     events: list[Event] = []
+    withheld = 0
     for sample in pack.samples:
         try:
-            decoded.append(decode(sample, rules))
+            shown = decode(sample, rules)
         except MediaError as error:
             reason = f"{sample.location or sample.id}: {error}"
             events.append(Event(sample.id, sample.source, "unreadable", reason))
             continue
-        samples.append(sample)
+        kept = sample.withheld or sample
+        samples.append(kept)
+        decoded.append(shown if kept is sample else [])
+        withheld += sample.tokens - kept.tokens
         events.append(Event(sample.id, sample.source, sample.outcome, sample.reason))
     if not samples:
         return None, events
@@ -157,6 +164,7 @@ def gather(pack: Pack, rules: Rules, pad_to: int = 0) -> tuple[Batch | None, lis
         tags=tuple(tag for _, _, tag in names),
         label_weight=float(sum(one.weights.sum() for one in targets)),
         padding=padding,
+        withheld=withheld,
         targets=_targets(samples),
     )
     return batch, events

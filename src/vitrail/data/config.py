@@ -122,7 +122,8 @@ class DataConfig:
     """What scores are measured on."""
     pack: PackConfig = field(default_factory=PackConfig)
     max_lost: float = 0.01
-    """Share of rows that may be lost (unreadable, too long ...) before the run fails; every loss is in the ledger."""
+    """Share of rows that may be lost (unreadable, too long ...) before the run fails, judged over enough rows to know
+    (`data.watch`); every loss is in the ledger."""
     workers: int = 0
     """Processes that prepare packs; 0 for a thread of the training process. Their number changes no batch."""
     fetch: FetchConfig | None = None

@@ -32,7 +32,8 @@ from vitrail.prompts.templates import Template
 class Encode:
     """Everything a conversation needs to become a sample.
 
-    media: the rule of each stream, by name. drop_media: leave media out, for the blind baseline. fetch: which hosts may
+    media: the rule of each stream, by name. drop_media: leave media out, where a blind model is asked. withhold: leave
+    them out once packs are made (`Sample.withheld`), where it is trained. fetch: which hosts may
     be asked for pictures; None for none. positions: of the tokens, as the model has them. needs: of the objective.
     spliced: which views have tokens in the text; the others the language model sees by cross-attention.
     start: the id that the decoder of an encoder-decoder begins with; None for a decoder alone.
@@ -49,6 +50,7 @@ class Encode:
     needs: Needs = field(default_factory=Needs)
     spliced: Spliced = "all"
     start: int | None = None
+    withhold: bool = False
     ends: frozenset[int] = frozenset()
 
     def __call__(self, conversation: Conversation, source: str = "", most_tokens: int | None = None) -> Sample:
@@ -57,6 +59,10 @@ class Encode:
         Raises DataError, with the row's location, for what cannot be used.
         """
         conversation = self._fetched(without_media(conversation) if self.drop_media else conversation)
+        if self.withhold:
+            both = replace(self, withhold=False)
+            blind = both(without_media(conversation), source, most_tokens)
+            return replace(both(conversation, source, most_tokens), withheld=blind)
         if self.start is not None:
             return self._encoder_decoder(conversation, source, most_tokens)
         if self.needs.variants is None:
@@ -278,7 +284,16 @@ def _with_shorter_text(
 
 def cut(sample: Sample, length: int) -> Sample | None:
     """The first `length` tokens of a sample; None where media do not lie within them, or nothing is learnt, or
-    it has several segments. Of an encoder-decoder's the question stays whole, and the answer is cut."""
+    it has several segments. Of an encoder-decoder's the question stays whole, and the answer is cut. What is withheld
+    loses as many at its end."""
+    short = _cut(sample, length)
+    if short is None or sample.withheld is None:
+        return short
+    withheld = _cut(sample.withheld, sample.withheld.tokens - (sample.tokens - length))
+    return replace(short, withheld=withheld or sample.withheld)
+
+
+def _cut(sample: Sample, length: int) -> Sample | None:
     if sample.target is not None:
         return None if sample.lengths else _target_cut(sample, sample.target, length - len(sample))
     labels = sample.labels[:length].copy()

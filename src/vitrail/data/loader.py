@@ -25,8 +25,9 @@ from vitrail.data.collate import gather, normalised, pack_window
 from vitrail.data.config import PackConfig, ResolutionConfig
 from vitrail.data.dialects import to_conversation
 from vitrail.data.encode import Encode, fitted
-from vitrail.data.ledger import LOST, Event, Ledger
+from vitrail.data.ledger import Event, Ledger
 from vitrail.data.mixture import Mixture, Part, Pick, SourceCursor, numbered
+from vitrail.data.watch import Watch
 from vitrail.data.workers import Workers
 from vitrail.media.augment import Augmentation, speaks_of_boxes
 
@@ -77,6 +78,18 @@ class Item:
 
 
 @dataclass(frozen=True)
+class End:
+    """Where an epoch ends, or a stage of so many: the step takes what is left, and no pack of the next one.
+
+    events: of rows lost since the last pack. The others as in Item.
+    """
+
+    after: Cursor
+    epochs: float
+    events: tuple[Event, ...]
+
+
+@dataclass(frozen=True)
 class Window:
     """What one window became. samples: drawn for it. after: the start of the next one."""
 
@@ -107,9 +120,11 @@ class Preparation:
     pad_to: int
     seed: int
 
-    def __call__(self, job: RowJob | Pack) -> Any:
-        """Sample | Event for a row; (Batch | None, events) for a pack."""
-        return self.sample(job) if isinstance(job, RowJob) else gather(job, self.encode.media, self.pad_to)
+    def __call__(self, job: RowJob | Pack | None) -> Any:
+        """Sample | Event for a row; (Batch | None, events) for a pack, and where an epoch ends, which is None."""
+        if isinstance(job, RowJob):
+            return self.sample(job)
+        return (None, []) if job is None else gather(job, self.encode.media, self.pad_to)
 
     def sample(self, job: RowJob) -> Sample | Event:
         """What cannot be used becomes an event."""
@@ -163,15 +178,25 @@ class Stream:
         return None if rows is None else -(-rows // self.config.window)
 
     def items(self, start: Cursor, ledger: Ledger) -> Generator[Item]:
-        """Items from `start` on. ledger: what was handed over before; it is read, not written.
+        """As `marked`, but for the marks."""
+        events: tuple[Event, ...] = ()
+        with closing(self.marked(start, ledger)) as marked:
+            for one in marked:
+                if isinstance(one, Item):
+                    yield replace(one, events=(*events, *one.events)) if events else one
+                events = (*events, *one.events) if isinstance(one, End) else ()
 
-        Raises DataError once a greater share than `max_lost` is lost, or when no row is usable at all.
+    def marked(self, start: Cursor, ledger: Ledger) -> Generator[Item | End]:
+        """Items from `start` on, and, where the stage is counted in epochs, the ends at which a step must end.
+
+        ledger: what was handed over before; it is read, not written. Raises DataError once a greater share than
+        `max_lost` is lost, or when no row is usable at all.
         """
-        watch = _Watch(ledger, self.max_lost)
+        watch = Watch(ledger, self.max_lost)
         workers = self._workers()
         under_way: deque[_Planned] = deque()
 
-        def packs() -> Iterator[Pack]:
+        def packs() -> Iterator[Pack | None]:
             for planned in self._planned(start, watch, workers):
                 under_way.append(planned)
                 yield planned.pack
@@ -182,9 +207,12 @@ class Stream:
                 planned = under_way.popleft()
                 watch.collated(outcomes)
                 carried = (*carried, *planned.events, *outcomes)
-                if batch is None and self.ranks > 1:
+                if planned.pack is None:
+                    yield End(planned.after, planned.epochs, carried)
+                    carried = ()
+                elif batch is None and self.ranks > 1:
                     raise DataError(f"a whole pack cannot be read, and ranks must keep step: {outcomes[0].reason}")
-                if batch is not None:
+                elif batch is not None:
                     watch.barren = 0
                     yield Item(normalised(batch, self.encode.media), planned.after, planned.epochs, carried)
                     carried = ()
@@ -193,15 +221,24 @@ class Stream:
 
     def first_window(self) -> Window:
         """The stream's first window, for those who want to look at it."""
+        with closing(self.windows_on()) as windows:
+            return next(windows)
+
+    def windows_on(self) -> Generator[Window]:
+        """Every window from the first on, for those who count what comes of them."""
+        cursor = Cursor()
         with closing(self._workers()) as workers:
-            return self._window(Cursor(), workers)
+            while True:
+                window = self._window(cursor, workers)
+                yield window
+                cursor = window.after
 
     def _workers(self) -> Workers[Any, Any]:
         work = Preparation(tuple(self.mixture.parts), self.encode, self.config, self.pad_to, self.mixture.seed)
         return Workers(work, self.workers)
 
-    def _planned(self, start: Cursor, watch: _Watch, workers: Workers[Any, Any]) -> Iterator[_Planned]:
-        """This rank's packs, each with what became of the rows that were lost on the way to it."""
+    def _planned(self, start: Cursor, watch: Watch, workers: Workers[Any, Any]) -> Iterator[_Planned]:
+        """This rank's packs, each with what became of the rows that were lost on the way to it; and the ends."""
         cursor, events, rank = start, [], 0
         while True:
             window = self._window(cursor, workers)
@@ -209,20 +246,42 @@ class Stream:
             # What was lost before a pack of this window was handed over is in the ledger already.
             fresh = [] if cursor.pack else window.events
             events += fresh
-            watch.planned(sum(len(pack.samples) for pack in window.packs[skip:]), fresh)
+            every = self.mixture.rows is not None and window.after.samples >= self.mixture.rows
+            watch.planned(sum(len(pack.samples) for pack in window.packs[skip:]), fresh, every=every)
             # So many windows in a row hold a whole epoch, whatever is under way.
             if watch.barren > 2 * (self.windows or BARREN) + AHEAD:
                 names = ", ".join(part.name for part in self.mixture.parts)
                 raise DataError(f"{names}: no usable row; the last: {watch.ledger.rows[-1].reason}")
+            done = self._epochs(cursor.samples + window.samples * skip / max(1, len(window.packs)))
             for number in range(skip, len(window.packs)):
+                epochs = self._epochs(cursor.samples + window.samples * (number + 1) / len(window.packs))
                 if rank == self.rank:
                     after = self._after(cursor, window, number + self.ranks - self.rank)
-                    epochs = self._epochs(cursor.samples + window.samples * (number + 1) / len(window.packs))
                     yield _Planned(window.packs[number], after, epochs, tuple(events))
                 # What was lost before another rank's pack is that rank's to tell.
                 events = []
                 rank = (rank + 1) % self.ranks
+                if self._ends_within(done, epochs):
+                    yield _Planned(None, self._after(cursor, window, number + 1), epochs, ())
+                done = epochs
+            if self._ends_epoch(window):
+                # One rank tells what was lost on the way, and the next epoch's first pack is the first one's.
+                lost = tuple(events) if self.rank == 0 else ()
+                yield _Planned(None, window.after, self._epochs(window.after.samples), lost)
+                cursor, events, rank = window.after, [], 0
+                continue
             cursor = self._after(cursor, window, max(cursor.pack, len(window.packs)))
+
+    def _ends_epoch(self, window: Window) -> bool:
+        """Whether a stage counted in epochs has come to the end of one with this window."""
+        counted = self.lasts is not None and self.lasts[0] == "epochs" and self.mixture.rows
+        return bool(counted) and not window.after.samples % (self.mixture.rows or 1)
+
+    def _ends_within(self, before: float, now: float) -> bool:
+        """Whether a stage of a part of an epoch ends between these two, both in epochs."""
+        if self.lasts is None or self.lasts[0] != "epochs" or not self.lasts[1] % 1:
+            return False
+        return before < self.lasts[1] <= now
 
     def _window(self, cursor: Cursor, workers: Workers[Any, Any]) -> Window:
         """Draws, encodes and packs the window that the cursor stands in."""
@@ -281,37 +340,12 @@ class Stream:
 
 @dataclass(frozen=True)
 class _Planned:
-    """A pack to be collated; after and epochs: as in Item; events: of rows lost before it."""
+    """A pack to be collated, None for an end; after and epochs: as in Item; events: of rows lost before it."""
 
-    pack: Pack
+    pack: Pack | None
     after: Cursor
     epochs: float
     events: tuple[Event, ...]
-
-
-class _Watch:
-    """The share of rows lost so far, over all rows planned so far. barren: windows planned since the last batch."""
-
-    def __init__(self, ledger: Ledger, max_lost: float) -> None:
-        self.ledger = Ledger.from_json(ledger.to_json())
-        self.max_lost = max_lost
-        self.rows, self.barren = ledger.total(), 0
-
-    def planned(self, packed: int, lost: list[Event]) -> None:
-        self.rows, self.barren = self.rows + packed + len(lost), self.barren + 1
-        self._check(lost)
-
-    def collated(self, outcomes: list[Event]) -> None:
-        self._check([event for event in outcomes if event.outcome in LOST])
-
-    def _check(self, lost: list[Event]) -> None:
-        self.ledger.record(lost)
-        count = self.ledger.total(*LOST)
-        if count > self.max_lost * self.rows:
-            first = next(event for event in self.ledger.rows if event.outcome in LOST)
-            raise DataError(
-                f"{count} of {self.rows} rows lost, data.max_lost allows {self.max_lost:.1%}; the first: {first.reason}"
-            )
 
 
 def prefetched(items: Generator[T], ahead: int = AHEAD) -> Generator[T]:

@@ -5,6 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
+from vitrail.media.sound_config import FRAMES_A_SECOND as FRAMES_A_SECOND
+from vitrail.media.sound_config import SOUND_SUFFIXES as SOUND_SUFFIXES
+from vitrail.media.sound_config import LogMelConfig as LogMelConfig
+
 
 class _InPatches:
     """What all rules say that cut pictures into patches."""
@@ -185,7 +189,55 @@ class PaddedConfig(_InPatches):
         return (self.side // (self.patch * self.merge)) ** 2
 
 
-PictureMediaConfig = NativeResolutionConfig | TilesConfig | PaddedConfig
+@dataclass(frozen=True)
+class CanvasConfig:
+    """Llama 3.2 Vision's tiles: a picture keeps its shape on a canvas of whole tiles, whose rest is black.
+
+    The encoder sees the canvas as one view. patch, tile: sides, px. max_tiles: of a canvas; a view has as many tokens
+    as if it had all of them, and a class token in each. mean, std: per channel, applied to values in [0, 1].
+    Source: transformers 5.23, `models/mllama/image_processing_pil_mllama.py`.
+    """
+
+    merge: ClassVar[int] = 1
+    patches_per_token: ClassVar[int] = 1
+    max_views: ClassVar[int] = 1
+
+    kind: Literal["canvas"] = "canvas"
+    patch: int = 14
+    tile: int = 560
+    max_tiles: int = 4
+    mean: tuple[float, float, float] = (0.48145466, 0.4578275, 0.40821073)
+    std: tuple[float, float, float] = (0.26862954, 0.26130258, 0.27577711)
+
+    def __post_init__(self) -> None:
+        if self.patch < 1 or self.tile < 1 or self.tile % self.patch or self.max_tiles < 1:
+            raise ValueError(
+                f"tile ({self.tile}) must be patch ({self.patch}) times a whole number, max_tiles at least 1"
+            )
+
+    @property
+    def grids(self) -> tuple[tuple[int, int], ...]:
+        """Rows and columns of the canvases there are, in the order of the official ids."""
+        counts = range(1, self.max_tiles + 1)
+        return tuple((rows, columns) for rows in counts for columns in counts if rows * columns <= self.max_tiles)
+
+    @property
+    def patch_values(self) -> int:
+        """Numbers in one patch of one frame: three channels."""
+        return 3 * self.patch**2
+
+    @property
+    def tile_tokens(self) -> int:
+        """Tokens of one tile: its patches and a class token."""
+        return (self.tile // self.patch) ** 2 + 1
+
+    @property
+    def max_tokens(self) -> int:
+        """Of every picture."""
+        return self.max_tiles * self.tile_tokens
+
+
+PictureMediaConfig = NativeResolutionConfig | TilesConfig | PaddedConfig | CanvasConfig
 """What pictures may become."""
 
 VIDEO_SUFFIXES = (".mp4", ".m4v", ".mov", ".mkv", ".webm", ".avi")
@@ -237,59 +289,6 @@ class TextLinesConfig:
     def patch_values(self) -> int:
         """Numbers of one token: the features, the confidence, and the box's four edges."""
         return self.features + 5
-
-
-SOUND_SUFFIXES = (".wav", ".flac", ".ogg", ".oga", ".opus", ".mp3")
-"""By which a file is taken for a sound where nothing else says so."""
-
-FRAMES_A_SECOND = 100
-"""Frames of a log-mel spectrogram: one every 160 samples of 16,000 a second."""
-
-
-@dataclass(frozen=True)
-class LogMelConfig:
-    """Sounds as Whisper hears them: mono, 16 kHz, a hundred frames a second, each `bands` numbers of a spectrogram.
-
-    seconds: of one view; a longer sound is several of them. padded: every view is filled up with silence to `seconds`,
-    which is all that official Whisper weights know; false takes a sound as long as it is, for encoders that learn so.
-    stride: frames of which the encoder makes one feature. merge: features that become one token.
-
-    Source: Whisper, arXiv 2212.04356, section 2.2; 128 bands since its large-v3.
-    """
-
-    kind: Literal["log_mel"] = "log_mel"
-    bands: int = 80
-    seconds: float = 30.0
-    padded: bool = True
-    stride: int = 2
-    merge: int = 1
-
-    def __post_init__(self) -> None:
-        if not 1 <= self.bands <= 200 or self.stride < 1 or self.merge < 1:
-            raise ValueError("bands must be from 1 to 200, stride and merge at least 1")
-        if not 0 < self.seconds <= 600:
-            raise ValueError(f"seconds ({self.seconds:g}) must be more than 0 and at most 600")
-        frames, unit = self.seconds * FRAMES_A_SECOND, self.stride * self.merge
-        if abs(frames - self.view_frames) > 1e-6 or self.view_frames % unit or self.view_frames < 2:
-            raise ValueError(
-                f"seconds ({self.seconds:g}) are {frames:g} frames, must be stride x merge ({unit}) times a whole "
-                "number, and 2 at least"
-            )
-
-    @property
-    def view_frames(self) -> int:
-        """Frames of the longest view."""
-        return round(self.seconds * FRAMES_A_SECOND)
-
-    @property
-    def patch_values(self) -> int:
-        """Numbers in one frame."""
-        return self.bands
-
-    @property
-    def patches_per_token(self) -> int:
-        """Features that become one token: of sound there is one row of them."""
-        return self.merge
 
 
 @dataclass(frozen=True)

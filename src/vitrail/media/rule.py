@@ -12,7 +12,15 @@ from vitrail.contracts.messages import AudioPart, ImagePart, MediaPart, VideoPar
 from vitrail.contracts.protocols import MediaRule, PictureRule
 from vitrail.contracts.samples import VISION, View
 from vitrail.media.audio import is_audio
-from vitrail.media.config import LogMelConfig, NativeResolutionConfig, PaddedConfig, PictureMediaConfig, TilesConfig
+from vitrail.media.canvas import Canvas
+from vitrail.media.config import (
+    CanvasConfig,
+    LogMelConfig,
+    NativeResolutionConfig,
+    PaddedConfig,
+    PictureMediaConfig,
+    TilesConfig,
+)
 from vitrail.media.native import NativeResolution
 from vitrail.media.padded import Padded
 from vitrail.media.sound import Sound
@@ -25,6 +33,8 @@ def picture_rule(config: PictureMediaConfig) -> PictureRule:
     """The rule of that kind."""
     if isinstance(config, PaddedConfig):
         return Padded(config)
+    if isinstance(config, CanvasConfig):
+        return Canvas(config)
     return Tiling(config) if isinstance(config, TilesConfig) else NativeResolution(config)
 
 

@@ -8,10 +8,11 @@ from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
 from vitrail.contracts.samples import TARGET, TEXT, VISION, Spliced, component
-from vitrail.media.config import LogMelConfig, NativeResolutionConfig, PictureMediaConfig, TextLinesConfig
+from vitrail.media.config import CanvasConfig, LogMelConfig, NativeResolutionConfig, PictureMediaConfig, TextLinesConfig
 from vitrail.models.backbones.config import DecoderConfig as DecoderConfig
 from vitrail.models.backbones.config import EncoderDecoderConfig as EncoderDecoderConfig
 from vitrail.models.backbones.config import LoraConfig as LoraConfig
+from vitrail.models.encoders.config import MllamaEncoderConfig as MllamaEncoderConfig
 from vitrail.models.encoders.config import TextLinesEncoderConfig as TextLinesEncoderConfig
 from vitrail.models.encoders.config import VisionTransformerConfig as VisionTransformerConfig
 from vitrail.models.encoders.config import WhisperEncoderConfig as WhisperEncoderConfig
@@ -44,7 +45,7 @@ BackboneConfig = DecoderConfig | EncoderDecoderConfig
 MediaConfig = PictureMediaConfig | TextLinesConfig | LogMelConfig
 StackedConfig = VisionTransformerConfig | WhisperEncoderConfig
 """Encoders that are a stack of blocks, `depth` of them."""
-EncoderConfig = StackedConfig | TextLinesEncoderConfig | CustomConfig
+EncoderConfig = StackedConfig | MllamaEncoderConfig | TextLinesEncoderConfig | CustomConfig
 ProjectorConfig = (
     MLPProjectorConfig
     | LinearProjectorConfig
@@ -153,6 +154,7 @@ class ModelConfig:
 
 READS: Mapping[type, tuple[str, ...]] = {
     VisionTransformerConfig: ("native", "tiles", "padded"),
+    MllamaEncoderConfig: ("canvas",),
     TextLinesEncoderConfig: ("text_lines",),
     WhisperEncoderConfig: ("log_mel",),
 }
@@ -168,6 +170,13 @@ def check_encoder(encoder: EncoderConfig, media: MediaConfig) -> None:
         raise ValueError(
             f"encoder.kind is {encoder.kind}, which reads media.kind: {' or '.join(kinds)}; got {media.kind}"
         )
+    if isinstance(encoder, MllamaEncoderConfig) and isinstance(media, CanvasConfig):
+        found = media.tile // media.patch, media.max_tiles
+        if found != (encoder.side, encoder.max_tiles):
+            raise ValueError(
+                f"media has tiles of {found[0]} patches a side and up to {found[1]} of them, encoder.side is "
+                f"{encoder.side} and encoder.max_tiles {encoder.max_tiles}"
+            )
     if not isinstance(media, LogMelConfig) or not isinstance(encoder, WhisperEncoderConfig):
         return
     if media.stride != encoder.stride:

@@ -104,6 +104,8 @@ PICTURES: Mapping[str, PictureConfig] = {
     "minicpmv": PictureConfig(
         token="<unk>", start="<image>", end="</image>", each_view=True, tiles_start="<slice>", tiles_end="</slice>"
     ),
+    # Source: transformers 5.23, `processing_mllama.py`: text sees a picture from its token on.
+    "llama3_vision": PictureConfig(start="<|image|>", each_view=True),
     # `<Image>`, `</Image>` and tile tags are ordinary text. Source: the hub's NVLM-D-72B, modeling_nvlm_d.py.
     "nvlm": PictureConfig(token="<|vision_pad|>", label="<Image>", after="</Image>"),
 }

@@ -37,8 +37,8 @@ class Report:
     summary: facts in one line each, name → text, in the order in which they are shown.
     steps, blind_steps: run-log records of the run and of the blind baseline, oldest first. Read where present: stage,
     step (counted from the start of the run or of the stage), loss, loss_by_source, loss_by_tag, figures (name → value,
-    what an objective reports beside its loss), lr (group → rate), tokens_per_second, gradient_norm, seconds and tokens
-    (since the run began), memory_gib.
+    what an objective reports beside its loss), lr (group → rate), tokens_per_second, gradient_norm, seconds, tokens
+    and rows (outcome → rows; since the run began), memory_gib.
     results: `metrics.scoring.summarise` of the "before", "blind" and "after" models, and of the last with the media
     "swapped", which has besides the share of answers "changed" by that; any may be missing.
     recipe_yaml: the resolved recipe; comments (the origin of each value) are set apart from the values.
@@ -50,6 +50,7 @@ class Report:
     captions: held-out loss (nats a token) as `Score.to_json` with the "right", a "shuffled" and a "withheld" picture.
     pairs: stage -> share of held-out preference pairs ranked right after it, as `Score.to_json` with the "right" media
     and with them "withheld" (`evaluation.pairs`).
+    units: what the loss of each stage is counted in, "" for what has no name (`Objective.unit`).
     text: loss on plain text "before" and "after" training (`plain_text.text_loss`) and its "change" (`text_change`).
     """
 
@@ -66,3 +67,4 @@ class Report:
     captions: Mapping[str, Any] | None = None
     pairs: Mapping[str, Any] | None = None
     text: Mapping[str, Any] | None = None
+    units: Mapping[str, str] | None = None

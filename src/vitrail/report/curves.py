@@ -7,12 +7,15 @@ from collections.abc import Callable, Mapping, Sequence
 from itertools import accumulate
 from typing import Any
 
+from vitrail.data.ledger import LOST
 from vitrail.report.charts import Band, Line, Point, both_widths, line_chart
 from vitrail.report.text import DASH, compact, duration, escape, legend, number, table
 
 Records = Sequence[Mapping[str, Any]]
 
 _MOST_POINTS = 2000  # more than any screen shows; keeps the page small after a long run
+UNUSED = (*LOST, "over_share")
+"""What becomes of rows that nothing is learnt from."""
 _SMALL = (440, 210)
 _COLOURS = 7  # c0 ... c6 of the style sheet
 
@@ -106,8 +109,11 @@ def _sparse(points: Sequence[Point]) -> Sequence[Point]:
     return points if every <= 1 else [*points[:-1:every], points[-1]]
 
 
-def loss(steps: Records, blind_steps: Records) -> str:
-    """The loss curve of the run over that of the blind baseline, with the stages behind, and a table of stages."""
+def loss(steps: Records, blind_steps: Records, units: Mapping[str, str] | None = None) -> str:
+    """The loss curve of the run over that of the blind baseline, with the stages behind, and a table of stages.
+
+    units: what the loss of each stage is counted in, "" for what has no name.
+    """
     lines = []
     bands: list[Band] = []
     for records, name, style in ((steps, "with pictures", "after"), (blind_steps, "blind baseline", "blind")):
@@ -133,18 +139,29 @@ def loss(steps: Records, blind_steps: Records) -> str:
         )
     )
     keys = legend((f"stroke {line.style}", line.name) for line in lines)
-    unit = "nats a token, log scale" if log else "nats a token"
-    note = f'<h3>Training loss <span class="soft">{unit}; bold: moving average, faint: every step</span></h3>'
-    return f"<figure><figcaption>{note}{keys}</figcaption>{chart}</figure>{_stage_table(steps, lines)}"
+    said = [*_said(units or {}), *(["log scale"] if log else []), "bold: moving average, faint: every step"]
+    note = f'<h3>Training loss <span class="soft">{escape("; ".join(said))}</span></h3>'
+    return f"<figure><figcaption>{note}{keys}</figcaption>{chart}</figure>{_stage_table(steps, blind_steps, lines)}"
 
 
-def _stage_table(records: Records, lines: Sequence[Line]) -> str:
-    """Stage by stage: steps, tokens, time, and the smoothed loss at both ends."""
+def _said(units: Mapping[str, str]) -> list[str]:
+    """What losses are counted in, and in which stages, where they differ."""
+    stages_of: dict[str, list[str]] = {}
+    for stage, unit in units.items():
+        stages_of.setdefault(unit or "the objective's own sum", []).append(stage)
+    if len(stages_of) == 1:
+        return list(stages_of)
+    return [f"{', '.join(names)}: {unit}" for unit, names in stages_of.items()]
+
+
+def _stage_table(records: Records, blind: Records, lines: Sequence[Line]) -> str:
+    """Stage by stage: steps, rows, tokens, time, and the smoothed loss at both ends; steps and rows of both runs."""
     positions = timeline(records)
     bands = stages(records, positions)
     if not bands:
         return ""
     rows = []
+    budgets = _budgets(blind)
     for index, band in enumerate(bands):
         last = index == len(bands) - 1
         inside = [
@@ -154,15 +171,43 @@ def _stage_table(records: Records, lines: Sequence[Line]) -> str:
         ]
         # Counted from 0, the first stage has one step more than its last number says.
         count = band.end - (band.start if index else min(band.start, 1) - 1)
-        cells = [escape(band.name), f"{count:,.0f}"]
+        cells = [escape(band.name), f"{count:,.0f}", _or_dash(_rows_used(records, inside), _whole)]
         cells.append(_or_dash(_spent(records, inside, "tokens"), compact))
         cells.append(_or_dash(_spent(records, inside, "seconds"), duration))
         for style in ("after", "blind"):
             line = next((line for line in lines if line.style == style), None)
             curve = [] if line is None else [p[1] for p in line.points if _within(p[0], band, first=index == 0)]
             cells.append(f"{number(curve[0])}\u00a0\u2192\u00a0{number(curve[-1])}" if curve else DASH)
+        if budgets:
+            cells += [_or_dash(value, _whole) for value in budgets.get(band.name, (0.0, 0.0))]
         rows.append(cells)
-    return table(["Stage", "Steps", "Tokens", "Time", "Loss", "Blind loss"], rows)
+    head = ["Stage", "Steps", "Rows", "Tokens", "Time", "Loss", "Blind loss"]
+    return table([*head, *(["Blind steps", "Blind rows"] if budgets else [])], rows)
+
+
+def _budgets(records: Records) -> dict[str, tuple[float, float]]:
+    """Steps and rows of each stage of a run, by its name."""
+    found: dict[str, list[int]] = {}
+    for index, record in enumerate(records):
+        found.setdefault(str(record.get("stage") or ""), []).append(index)
+    return {
+        name: (max(_finite(records[i].get("step")) or 0.0 for i in inside), _rows_used(records, inside))
+        for name, inside in found.items()
+    }
+
+
+def _rows_used(records: Records, inside: Sequence[int]) -> float:
+    """Rows that were learnt from within these records, which count them from the run's start."""
+
+    def so_far(index: int) -> int:
+        outcomes = records[index].get("rows") if index >= 0 else None
+        return sum(count for name, count in (outcomes or {}).items() if name not in UNUSED)
+
+    return float(so_far(inside[-1]) - so_far(inside[0] - 1)) if inside else 0.0
+
+
+def _whole(value: float) -> str:
+    return f"{value:,.0f}"
 
 
 def _spans_decades(lines: Sequence[Line]) -> bool:

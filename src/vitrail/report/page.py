@@ -28,7 +28,7 @@ HOW_TO_READ = (
     "Exact match compares answers after folding case, white space, quotes and a final period. ANLS gives credit for "
     "nearly right spelling. Box IoU is the overlap of the answered box with the true one. Intervals are 95 %: Wilson's "
     "for exact match, a percentile bootstrap for means. The blind baseline is trained by the same recipe without "
-    "pictures: what it gets right can be guessed from the question."
+    "pictures, on the same rows in every step: what it gets right can be guessed from the question."
 )
 
 
@@ -41,7 +41,7 @@ def render(report: Report) -> str:
         ("language", "Did the language suffer?", language(report.text)),
         ("pictures", "Does the picture matter?", captions(report.captions)),
         ("pairs", "Are answers ranked as people rank them?", pairs(report.pairs)),
-        ("loss", "Loss", loss(steps, report.blind_steps)),
+        ("loss", "Loss", loss(steps, report.blind_steps, report.units)),
         ("training", "Rates and speed", small_charts(steps)),
         ("examples", "Examples", examples(report.examples)),
         ("costs", "Where tokens and time went", where_it_went(report.tokens, report.time, peak_memory(steps))),

@@ -54,6 +54,7 @@ def write(resolved: Resolved[Recipe], folder: RunFolder) -> None:
         },
         captions=results.get("losses"),
         pairs=results.get("pairs"),
+        units={name: objective.unit for name, objective in build.objectives_of(resolved.value.stages).items()},
         text={name: results[f"text_{name}"] for name in ("before", "after", "change") if f"text_{name}" in results},
     )
     page.write(report, folder.report)

@@ -127,13 +127,19 @@ def check_sources(recipe: Recipe, sources: Opened, screen: Screen) -> None:
 
 def _go_on(run: Run) -> None:
     """Every part of the run that is not done yet."""
+    _sighted(run)
+    measures = run.recipe.evaluate
+    if run.recipe.data.held_out and measures.answers and measures.blind:
+        # The model that has been trained is let go of: two of them would take twice the memory.
+        blind_baseline(run)
+
+
+def _sighted(run: Run) -> None:
+    """The model with its media: before, training, after."""
     model = run.fresh_model()
     run.parallel.alone(lambda: _before(run, model))
     seconds = train_stages(run, run.folder, model, run.recipe.stages)
     run.parallel.alone(lambda: _after(run, run.trained(model, run.folder), seconds))
-    measures = run.recipe.evaluate
-    if run.recipe.data.held_out and measures.answers and measures.blind:
-        blind_baseline(run)
 
 
 def _before(run: Run, model: MultimodalModel) -> None:
@@ -190,13 +196,13 @@ def train_stages(
     run: Run, folder: RunFolder, model: MultimodalModel, stages: Sequence[StageConfig], *, blind: bool = False
 ) -> float:
     """Trains, or goes on training, in `folder`; returns the seconds its steps took in all."""
-    recipe = dataclasses.replace(run.recipe, stages=tuple(stages))
-    encode = dataclasses.replace(run.encode, drop_media=blind)
+    recipe = run.recipe
+    encode = dataclasses.replace(run.encode, withhold=blind)
     label = "blind baseline" if blind else "training"
     with run.screen.training(label) as on_step:
         trainer = Trainer(
             model.train(),
-            build.build_stages(recipe, encode, run.device, run.sources),
+            build.build_stages(recipe, encode, run.device, run.sources, stages),
             folder.path,
             run.device,
             recipe.training.checkpoint_every,
@@ -286,17 +292,19 @@ def measure_text(run: Run, model: ChatModel, which: str) -> None:
 
 
 def blind_baseline(run: Run) -> None:
-    """The same recipe with every picture withheld; stages that freeze the backbone have nothing to learn then."""
+    """The same recipe with every medium withheld, the same rows in every step.
+
+    Stages that freeze the backbone, or learn from media alone, have nothing to learn then.
+    """
     if run.parallel.alone(lambda: "blind" in run.folder.results()):
         return
-    stages = [stage for stage in run.recipe.stages if "backbone" in stage.train]
+    stages = blind_stages(run.recipe.stages)
     if not stages:
-        run.screen.say("no stage trains the backbone: the blind baseline is the model before training")
+        run.screen.say("no stage trains the backbone on text: the blind baseline is the model before training")
     model = run.fresh_model()
     if stages:
         run.parallel.alone(lambda: run.folder.blind.path.mkdir(exist_ok=True))
-        only = [_blind(stage) for stage in stages]
-        seconds = train_stages(run, run.folder.blind, model, only, blind=True)
+        seconds = train_stages(run, run.folder.blind, model, stages, blind=True)
         run.parallel.alone(lambda: run.folder.add_result("blind_training_seconds", seconds))
 
     def scored() -> None:
@@ -306,10 +314,15 @@ def blind_baseline(run: Run) -> None:
     run.parallel.alone(scored)
 
 
-def _blind(stage: StageConfig) -> StageConfig:
-    """What is left of a stage without media: the backbone, and the blind form of its objective."""
-    objective = cast(ObjectiveConfig, build.objectives_of([stage])[stage.name].blind())
-    return dataclasses.replace(stage, train={"backbone": stage.train["backbone"]}, objective=objective)
+def blind_stages(stages: Sequence[StageConfig]) -> list[StageConfig]:
+    """What is left of stages without media: the backbone, and the blind form of their objectives."""
+    found = []
+    for stage in stages:
+        objective = build.objectives_of([stage])[stage.name].blind()
+        if "backbone" in stage.train and objective is not None:
+            train = {"backbone": stage.train["backbone"]}
+            found.append(dataclasses.replace(stage, train=train, objective=cast(ObjectiveConfig, objective)))
+    return found
 
 
 def headline(summary: dict[str, Any]) -> str:

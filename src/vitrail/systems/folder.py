@@ -23,6 +23,7 @@ from vitrail.systems import (
     internvl,
     internvl_1_5,
     mistral3,
+    mllama,
     nvlm,
     qwen2_5_vl,
     qwen2_vl,
@@ -34,6 +35,7 @@ from vitrail.systems.system import AnySpec, EncoderSpec, Layout, ModelSpec, Offi
 
 SYSTEMS: dict[str, System] = {
     "mistral3": mistral3,
+    "mllama": mllama,
     "internvl": internvl,
     "internvl_chat": internvl_1_5,
     "NVLM_D": nvlm,
@@ -58,7 +60,7 @@ DESCRIPTION = "vitrail.yaml"
 """What a finished model of our own says about itself."""
 FILES = (
     *(CONFIG, "processor_config.json", "preprocessor_config.json", "generation_config.json"),
-    "adapter_config.json",
+    *("adapter_config.json", "video_preprocessor_config.json"),
 )
 
 

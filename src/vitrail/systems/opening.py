@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from vitrail.contracts.errors import RecipeError, WeightsError
 from vitrail.contracts.protocols import Encoder
 from vitrail.models.assembled import MultimodalModel
+from vitrail.models.backbones.checks import readable
 from vitrail.models.backbones.construct import transformers_config
 from vitrail.models.backbones.generation import generation_of
 from vitrail.models.backbones.tokenizer import HFTokenizer, NoTokenizer, load_tokenizer
@@ -140,7 +141,7 @@ def _prompt(folder: Path, spec: ModelSpec) -> tuple[HFTokenizer | NoTokenizer, P
     if not any((folder / name).is_file() for name in ("tokenizer.json", "tokenizer.model")):
         return NoTokenizer(f"'{folder}' holds no tokenizer: its model runs on ids, but cannot be asked"), PromptConfig()
     tokenizer = load_tokenizer(str(folder))
-    rows = transformers_config(spec.backbone).vocab_size
+    rows = readable(transformers_config(spec.backbone))
     if tokenizer.vocabulary > rows:
         raise WeightsError(
             f"'{folder}' has a tokenizer whose ids go up to {tokenizer.vocabulary - 1}, and vocab_size {rows}: the "

@@ -91,9 +91,9 @@ class StageConfig:
     steps: int | None = None
     epochs: float | None = None
     tokens: int | None = None
-    """Real tokens, padding not counted."""
+    """Real tokens of packs: no padding, and no media beside the text."""
     accumulate: int = 1
-    """Packs a step."""
+    """Packs a step; of a stage counted in epochs, the last step of each takes those that are left."""
     schedule: ScheduleConfig = field(default_factory=CosineConfig)
     optimizer: AdamWConfig = field(default_factory=AdamWConfig)
     objective: ObjectiveConfig | CustomConfig = field(default_factory=NextToken)

@@ -1,7 +1,8 @@
 """The training loop. There is one: stages, objectives and data change, the loop does not.
 
-A step takes `accumulate` packs from the stream, divides each term once by its count over all of them, and moves the
-stage's components; several processes may share its packs (`training.parallel`). After any step the run can be stopped
+A step takes `accumulate` packs from the stream, the last one of an epoch those that are left, divides each term once by
+its count over all of them, and moves the stage's components; several processes may share its packs
+(`training.parallel`). After any step the run can be stopped
 and resumed bit for bit, given the same device, number format, thread count and number of processes.
 """
 
@@ -16,12 +17,13 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from vitrail.contracts.errors import RecipeError, TrainingError
 from vitrail.contracts.samples import Batch
-from vitrail.data.ledger import Event, Ledger
-from vitrail.data.loader import Cursor, Item, Stream, prefetched
+from vitrail.data.ledger import Ledger
+from vitrail.data.loader import Cursor, End, Item, Stream, prefetched
 from vitrail.models.assembled import MultimodalModel
 from vitrail.models.weights import load_model, load_tensors, today, unshared
 from vitrail.training import checkpoint
@@ -36,6 +38,7 @@ from vitrail.training.parallel.single import Parallel
 from vitrail.training.runlog import RunLog
 from vitrail.training.schedule import factor
 from vitrail.training.stopping import Stopped, stop_request
+from vitrail.training.taking import Taken, take
 
 Record = dict[str, Any]
 
@@ -52,16 +55,6 @@ class Stage:
     config: StageConfig
     stream: Stream
     objective: Objective
-
-
-@dataclass(frozen=True)
-class _Handed:
-    """What a rank tells the others of an item: all of it but the batch, of which the tokens by kind."""
-
-    after: Cursor
-    epochs: float
-    events: tuple[Event, ...]
-    tokens: dict[str, int]
 
 
 @dataclass
@@ -83,6 +76,7 @@ class Trainer:
     state: State = field(default_factory=State)
     _moments: dict[str, Tensor] = field(default_factory=dict)
     _idle: int = 0
+    _taught: bool = True
     _skipped: int = 0
 
     @property
@@ -143,7 +137,7 @@ class Trainer:
         self._moments, self._idle, self._skipped = {}, 0, 0
         ledger = Ledger.from_json(state.ledger)
         stream = self.parallel.dealt(stage.stream)
-        items = prefetched(stream.items(Cursor.from_json(state.cursor), ledger))
+        items = prefetched(stream.marked(Cursor.from_json(state.cursor), ledger))
         try:
             with stop_request(repeated=self.parallel.ranks > 1) as request:
                 while (done := progress(stage.config, state)) < 1:
@@ -158,39 +152,38 @@ class Trainer:
                         path = self._save("step", optimizer.state(), ledger)
                     if number:
                         raise Stopped(number, f"stage {stage.config.name}, step {state.step}; checkpoint {path}")
+            if state.step and self._idle == state.step:
+                # All of a short stage.
+                raise self._nothing_learnt(stage)
         finally:
             items.close()
         state.stage, state.step, state.tokens, state.epochs = state.stage + 1, 0, 0, 0.0
         state.cursor, state.objective = {}, {}
         self._save(stage.config.name, {}, ledger)
 
-    def _step(self, stage: Stage, optimizer: Optimizer, items: Generator[Item], ledger: Ledger, done: float) -> Record:
-        """One move of the optimizer; returns its record, an empty one where it is left out.
+    def _step(
+        self, stage: Stage, optimizer: Optimizer, items: Generator[Item | End], ledger: Ledger, done: float
+    ) -> Record:
+        """One move of the optimizer; returns its record, an empty one where it is left out, or an epoch has no packs
+        left for one.
 
         Raises TrainingError for a loss or gradient that is not finite, where no more steps may be left out.
         """
         state, started = self.state, time.perf_counter()
         with self._timed("data"):
-            packs = range(self.parallel.share(stage.config.accumulate))
-            taken = self.parallel.agreed(lambda: [next(items) for _ in packs])
+            taken = take(items, self.parallel.share(stage.config.accumulate), self.parallel, stage.stream.encode)
+        if not taken.handed:
+            self._at(taken, ledger)
+            return {}
         with self._timed("forward and backward"):
-            values, figures, sources, tags = self._backward(stage, [item.batch for item in taken])
+            values, figures, sources, tags = self._backward(stage, taken.batches, optimizer.collect)
         rate_factor = factor(stage.config.schedule, done)
         with self._timed("optimizer"):
             value = sum(values.values())
             norm = optimizer.step(rate_factor, moves=math.isfinite(value))
             left_out = self._left_out(stage, value, norm)
-        by_rank = self.parallel.exchanged(lambda: [_handed(item) for item in taken])
-        # In the order of the stream: ranks take packs in turn.
-        handed = [one for in_turn in zip(*by_rank, strict=True) for one in in_turn]
-        for one in handed:
-            ledger.record(one.events)
-            self._count(one.tokens)
-        tokens = sum(one.tokens["text"] + one.tokens["media"] for one in handed)
-        last = handed[-1]
-        state.cursor = last.after.to_json()
+        tokens = self._at(taken, ledger)
         state.step, state.total_steps = state.step + 1, state.total_steps + 1
-        state.tokens, state.epochs = state.tokens + tokens, last.epochs
         seconds = time.perf_counter() - started
         state.counters["seconds"] = state.counters.get("seconds", 0.0) + seconds
         if left_out:
@@ -201,7 +194,7 @@ class Trainer:
             "step": state.step,
             "total_steps": state.total_steps,
             "progress": progress(stage.config, state),
-            "loss": value,
+            "loss": value if values else None,
             "terms": values,
             **({"figures": figures} if figures else {}),
             **({"loss_by_source": sources.means()} if len(stage.stream.mixture.parts) > 1 else {}),
@@ -216,11 +209,14 @@ class Trainer:
         }
 
     def _backward(
-        self, stage: Stage, batches: Sequence[Batch]
+        self, stage: Stage, batches: Sequence[Batch], collect: Callable[[], None] = lambda: None
     ) -> tuple[dict[str, float], dict[str, float], NamedLosses, NamedLosses]:
         """Accumulates gradients over the packs of one step; each term is divided once, by its count over all.
 
-        Returns each term's share of the loss, the figures beside them, and the losses of the tokens by source and tag.
+        collect: called after each pass, to sum what it left in the parameters' gradients elsewhere.
+
+        Returns each term's share of the loss, but for those that the step has nothing for; the figures beside them;
+        and the losses of the tokens by source and tag.
 
         Raises RecipeError when nothing has moved for too long.
         """
@@ -234,10 +230,10 @@ class Trainer:
         for batch in batches:
             terms = self.parallel.forward(partial(stage.objective, self.model, batch.to(self.device.name)))
             shares = {name: term.weight * term.loss_sum / max(totals[name], 1e-9) for name, term in terms.items()}
-            loss = sum(shares.values())
-            assert isinstance(loss, Tensor), "an objective returns at least one term"
+            loss = sum(shares.values(), torch.zeros((), device=self.device.name))
             self.parallel.backward(loss)
-            idle = idle and not loss.requires_grad
+            collect()
+            idle = idle and not (loss.requires_grad and any(totals.values()))
             for name, share in shares.items():
                 values[name] += float(share.detach())
                 for figure, value in terms[name].figures.items():
@@ -247,18 +243,40 @@ class Trainer:
                 sources.add(batch.sources, parts)
                 tags.add(batch.tags, parts)
         found = self.parallel.exchanged(lambda: (values, figures, sources, idle, tags))
-        values = {name: sum(rank[0][name] for rank in found) for name in totals}
+        values = {name: sum(rank[0][name] for rank in found) for name, total in totals.items() if total}
         named = sorted({name for rank in found for name in rank[1]})
         figures = {name: sum(rank[1].get(name, 0.0) for rank in found) for name in named}
         sources, tags = NamedLosses.of(rank[2] for rank in found), NamedLosses.of(rank[4] for rank in found)
         idle = all(rank[3] for rank in found)
         self._idle = self._idle + 1 if idle else 0
+        self._taught = any(totals.values())
         if self._idle == min(IDLE_STEPS, stage.config.steps or IDLE_STEPS):
-            trained = ", ".join(stage.config.train)
-            raise self.parallel.everywhere(
-                RecipeError(f"stages.{stage.config.name}.train: {trained} take no part in the loss of this data")
-            )
+            raise self._nothing_learnt(stage)
         return values, figures, sources, tags
+
+    def _nothing_learnt(self, stage: Stage) -> Exception:
+        """What to raise for a stage that moves nothing: its components, or its data, have nothing for the objective."""
+        config = stage.config
+        if self._taught:
+            why = f"train: {', '.join(config.train)} take no part in the loss of this data"
+        else:
+            why = f"objective: '{config.objective.kind}' needs {stage.objective.learns_from}; this data has none"
+        return self.parallel.everywhere(RecipeError(f"stages.{config.name}.{why}"))
+
+    def _at(self, taken: Taken, ledger: Ledger) -> int:
+        """Counts what was taken; the state stands behind it. Returns its tokens."""
+        state, before = self.state, self.state.epochs
+        for one in taken.handed:
+            ledger.record(one.events)
+            self._count(one.tokens)
+            state.epochs = one.epochs
+        ledger.record(taken.events)
+        state.cursor = taken.after.to_json()
+        state.tokens += sum(one.taken for one in taken.handed)
+        if taken.handed or before > taken.epochs - 1:
+            # An epoch without a single pack is none; the stream says so, if it goes on like that.
+            state.epochs = taken.epochs
+        return sum(one.tokens["text"] + one.tokens["media"] for one in taken.handed)
 
     def _left_out(self, stage: Stage, loss: float, norm: float) -> bool:
         """Whether the optimizer has not moved. Raises TrainingError where it must."""
@@ -298,18 +316,6 @@ class Trainer:
             path = self.parallel.alone(lambda: checkpoint.write(self.checkpoints, file, tensors, optimizer, self.state))
             self.parallel.alone(lambda: checkpoint.prune(self.checkpoints, keep=path))
         return path
-
-
-def _handed(item: Item) -> _Handed:
-    batch = item.batch
-    media = sum(len(stream.token_index) for stream in batch.media.values())
-    tokens = {
-        "text": batch.tokens - media,
-        "media": media,
-        "labelled": int(batch.learnt.weights.count_nonzero()),
-        "padding": batch.padding,
-    }
-    return _Handed(item.after, item.epochs, item.events, tokens)
 
 
 def progress(stage: StageConfig, state: State) -> float:

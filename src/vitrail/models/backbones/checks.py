@@ -11,6 +11,14 @@ THETA = "rope_theta"
 KIND = ("type", "rope_type")
 """Names of the kind of rotary positions, which old files and new ones call differently."""
 
+EXTRA = "extra_embeddings"
+"""A setting of ours: rows of the embedding table beyond vocab_size, for ids that are read and never said."""
+
+
+def readable(config: Any) -> int:
+    """Ids that the language model of transformers' settings has embeddings for."""
+    return int(config.vocab_size) + int(getattr(config, EXTRA, 0))
+
 
 def unread_settings(settings: Mapping[str, Any], where: str = "") -> list[str]:
     """Why a component of such settings is not built, each in a few words. where: what stands before their names."""

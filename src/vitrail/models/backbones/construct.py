@@ -13,7 +13,7 @@ from transformers.utils import logging as transformers_logging
 from vitrail.contracts.errors import RecipeError, WeightsError
 from vitrail.contracts.samples import TARGET, TEXT
 from vitrail.models.backbones import decoder, encoder_decoder
-from vitrail.models.backbones.checks import unread_settings
+from vitrail.models.backbones.checks import readable, unread_settings
 from vitrail.models.backbones.config import LanguageModelConfig
 from vitrail.models.backbones.decoder import decoder_from_config, decoder_from_pretrained
 from vitrail.models.backbones.encoder_decoder import start_id, t5_from_config, t5_from_pretrained
@@ -119,7 +119,7 @@ def backbone_config(config: BackboneConfig, vocabulary: int) -> Any:
         settings = _trained_config(config.id, vocabulary)
     else:
         settings = transformers_config({"vocab_size": vocabulary, **config.config})
-        if settings.vocab_size < vocabulary:
+        if readable(settings) < vocabulary:
             raise RecipeError(
                 f"model.backbone.config.vocab_size is {settings.vocab_size}, the tokenizer has {vocabulary} pieces; "
                 "leave it out to have it set"

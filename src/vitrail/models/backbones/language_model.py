@@ -23,6 +23,7 @@ from vitrail.contracts.errors import WeightsError
 from vitrail.contracts.protocols import Cache, Context
 from vitrail.contracts.samples import Segments
 from vitrail.models.backbones import adapters
+from vitrail.models.backbones.checks import EXTRA, readable
 from vitrail.models.backbones.config import LoraConfig
 from vitrail.models.ops import nf4
 
@@ -118,6 +119,12 @@ def untrained(auto: Any, config: PretrainedConfig, attention: str, *, initialise
     with nullcontext() if initialise else no_init_weights():
         lm: PreTrainedModel = auto.from_config(config, attn_implementation=attention, trust_remote_code=False)
     lm.tie_weights()
+    if getattr(config, EXTRA, 0):
+        assert not config.tie_word_embeddings, "what is never said has no row in the head"
+        table = nn.Embedding(readable(config), config.hidden_size)
+        if initialise:
+            nn.init.normal_(table.weight, std=config.initializer_range)
+        lm.set_input_embeddings(table)
     return lm
 
 

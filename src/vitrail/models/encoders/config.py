@@ -95,6 +95,37 @@ class VisionTransformerConfig:
 
 
 @dataclass(frozen=True)
+class MllamaEncoderConfig:
+    """Llama 3.2 Vision's two encoders over the tiles of a canvas (`media.kind: canvas`): local blocks, then gated ones.
+
+    Learnt positions of patches, and of tiles within each shape of canvas. Features are those of the last gated block
+    beside those of some of the blocks before. Sizes unless said otherwise are those of the 11B and 90B.
+    Source: transformers 5.23, `MllamaVisionModel`.
+    """
+
+    kind: Literal["mllama"] = "mllama"
+    width: int = 1280
+    depth: int = 32
+    """Blocks before the gated ones."""
+    global_depth: int = 8
+    heads: int = 16
+    mlp_width: int = 5120
+    norm_eps: float = 1e-5
+    """Of the blocks."""
+    kept: tuple[int, ...] = (3, 7, 15, 23, 30)
+    """The blocks, counted from 0, whose outputs stand beside the last."""
+    side: int = 40
+    """Patches along a side of a tile."""
+    max_tiles: int = 4
+
+    def __post_init__(self) -> None:
+        if self.width % self.heads:
+            raise ValueError(f"width ({self.width}) must be heads ({self.heads}) times a whole number")
+        if self.side < 1 or self.max_tiles < 1 or any(not 0 <= number < self.depth for number in self.kept):
+            raise ValueError("side and max_tiles must be at least 1, kept numbers of blocks")
+
+
+@dataclass(frozen=True)
 class TextLinesEncoderConfig:
     """What a reader saw of each token of a page's text, as a projector may use it. It has no weights: the reader's are
     frozen, and belong to the media rule."""

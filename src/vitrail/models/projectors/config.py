@@ -39,6 +39,9 @@ class LinearProjectorConfig:
 
     kind: Literal["linear"] = "linear"
     bias: bool = True
+    norm: Literal["rms", "layer", "none"] = "none"
+    """Of the merged patches, before the layer."""
+    norm_eps: float = 1e-5
     zero: bool = False
     """It begins at nothing, as above."""
 

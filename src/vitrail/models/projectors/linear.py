@@ -6,6 +6,7 @@ from torch import Tensor, nn
 
 from vitrail.contracts.samples import MediaStream
 from vitrail.models.config import LinearProjectorConfig
+from vitrail.models.ops.norms import norm
 
 
 def begin_at_nothing(layer: nn.Linear) -> None:
@@ -25,6 +26,9 @@ class LinearProjector(nn.Module):
     ) -> None:
         super().__init__()
         self.shuffled = encoder_width * patches_per_token
+        self.norm: nn.Module = nn.Identity()
+        if config.norm != "none":
+            self.norm = norm(config.norm, self.shuffled, config.norm_eps)
         self.linear = nn.Linear(self.shuffled, backbone_width, bias=config.bias)
         if config.zero:
             begin_at_nothing(self.linear)
@@ -32,5 +36,6 @@ class LinearProjector(nn.Module):
     def forward(self, features: Tensor, stream: MediaStream) -> Tensor:
         """Tokens in the order of `stream.token_index`."""
         # Features without weights of their own are float32, whatever the model is in.
-        tokens: Tensor = self.linear(features.to(self.linear.weight.dtype).reshape(-1, self.shuffled))
+        merged = features.to(self.linear.weight.dtype).reshape(-1, self.shuffled)
+        tokens: Tensor = self.linear(self.norm(merged))
         return tokens

@@ -43,6 +43,7 @@ class ContrastiveCaption(Objective):
     """
 
     compares_samples: ClassVar[bool] = True
+    learns_from: ClassVar[str] = "pictures that something is said about"
 
     kind: Literal["contrastive_caption"] = "contrastive_caption"
     contrastive: float = 1.0
@@ -72,6 +73,10 @@ class ContrastiveCaption(Objective):
         if self.characters:
             check_whole_pictures(stage.name, model)
 
+    def blind(self) -> Objective | None:
+        """Without pictures there are captions alone."""
+        return self if self.caption else None
+
     @property
     def head_names(self) -> tuple[str, ...]:
         """`contrast` where there is such a term, `char_head` where there is that one."""
@@ -90,8 +95,12 @@ class ContrastiveCaption(Objective):
         return {name: made[name] for name in self.head_names}
 
     def counts(self, batch: Batch) -> Mapping[str, float]:
-        """Samples with a picture, summed loss weights, and patches whose character is known."""
-        counts = {"contrastive": float(len(_pictured(batch))), "caption": batch.label_weight, "characters": 0.0}
+        """Samples with a picture, summed loss weights, patches whose character is known; 0 for a term of no weight."""
+        counts = dict.fromkeys(("contrastive", "caption", "characters"), 0.0)
+        if self.contrastive:
+            counts["contrastive"] = float(len(_pictured(batch)))
+        if self.caption:
+            counts["caption"] = batch.label_weight
         if self.characters and batch.vision is not None:
             counts["characters"] = float(batch.targets[TARGETS].ne(IGNORE).sum())
         return counts
@@ -114,7 +123,7 @@ class ContrastiveCaption(Objective):
         if self.caption:
             loss, each = model.losses(batch, media)
             terms["caption"] = Term(loss, counts["caption"], self.caption, each)
-        if self.contrastive and vision is not None:
+        if vision is not None and counts["contrastive"]:
             contrast = model.head(CONTRAST)
             assert isinstance(contrast, Contrast), "a model with this objective has its head"
             seen = mean_tokens(media[VISION], vision, len(batch.text.segments.lengths))[_pictured(batch)]

@@ -41,6 +41,7 @@ class DPO(Objective):
     """
 
     remembers_start: ClassVar[bool] = True
+    unit: ClassVar[str] = "nats a pair"
 
     kind: Literal["dpo"] = "dpo"
     beta: float = 0.1

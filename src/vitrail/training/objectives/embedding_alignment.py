@@ -9,13 +9,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
-from vitrail.contracts.errors import DataError, RecipeError
+from vitrail.contracts.errors import RecipeError
 from vitrail.contracts.messages import Character, ImagePart, MediaPart
 from vitrail.contracts.protocols import MediaRule, Needs, Tokenizer
 from vitrail.contracts.samples import IGNORE, VISION, Batch, MediaSlot, View
-from vitrail.media.config import PaddedConfig, TilesConfig
+from vitrail.media.config import CanvasConfig, PaddedConfig, TilesConfig
 from vitrail.training.objectives.objective import Objective, Term, Terms
 
 if TYPE_CHECKING:
@@ -37,6 +37,8 @@ class Mixture(Objective):
     tokens: of so many that begin there. fade: share of each in the mixture, of that of the token before it; it is how
     their order is told.
     """
+
+    learns_from: ClassVar[str] = "pictures whose characters are known"
 
     tokens: int = 4
     fade: float = 0.6
@@ -64,23 +66,14 @@ class Mixture(Objective):
     def _rule(self) -> tuple[int, float]:
         return self.tokens, self.fade
 
-    def targets(self, batch: Batch) -> Tensor:
-        """int64[M, tokens]. Raises DataError where no picture says what stands in it: there is nothing to learn."""
-        found = batch.targets.get(TARGETS)
-        if found is None or not bool(found.ne(IGNORE).any()):
-            names = ", ".join(dict.fromkeys(batch.sources)) or "this data"
-            kind = self.kind  # type: ignore[attr-defined]
-            raise DataError(f"{names}: the objective '{kind}' needs pictures whose characters are known")
-        return found
-
     def shares(self, targets: Tensor, model: MultimodalModel) -> Tensor:
         """What each token adds to its mixture, float[M, tokens, D]; zeros for IGNORE."""
         import torch
 
-        known = targets.ne(IGNORE)
-        directions = torch.nn.functional.normalize(model.backbone.embed(torch.where(known, targets, 0)), dim=2)
+        there = targets.ne(IGNORE)
+        directions = torch.nn.functional.normalize(model.backbone.embed(torch.where(there, targets, 0)), dim=2)
         faded = self.fade ** torch.arange(targets.shape[1], device=targets.device)
-        return directions * (faded * known)[:, :, None]
+        return directions * (faded * there)[:, :, None]
 
 
 @dataclass(frozen=True)
@@ -106,20 +99,27 @@ class EmbeddingAlignment(Mixture):
         if self.among < 1 or self.sharpness <= 0 or self.length < 0:
             raise ValueError("among must be 1 or more, sharpness above 0, length 0 or more")
 
+    def blind(self) -> Objective | None:
+        """Nothing is left without pictures."""
+        return None
+
     def counts(self, batch: Batch) -> Mapping[str, float]:
         """Tokens that are known, and media tokens with any."""
-        known = self.targets(batch).ne(IGNORE)
-        return {"embedding_alignment": float(known.sum()), "length": float(known[:, 0].sum())}
+        tokens = known(batch)
+        return {"embedding_alignment": float(tokens.sum()), "length": float(tokens[:, :1].sum())}
 
     def __call__(self, model: MultimodalModel, batch: Batch) -> Terms:
-        """Encoder and projector alone."""
+        """Encoder and projector alone; a pack without pictures adds nothing.
+
+        Pictures of which nothing is known are encoded all the same, for nothing: ranks must run the same passes.
+        """
         import torch
         from torch.nn.functional import normalize
 
-        targets, counts = self.targets(batch), self.counts(batch)
-        assert batch.vision is not None, "what is known stands in pictures"
-        known = targets[:, 0].ne(IGNORE)
-        tokens, targets = model.tokens(VISION, batch.media)[known], targets[known]
+        if batch.vision is None or TARGETS not in batch.targets:
+            return {}
+        counts, some = self.counts(batch), known(batch)[:, 0]
+        tokens, targets = model.tokens(VISION, batch.media)[some], batch.targets[TARGETS][some]
         with torch.no_grad():
             shares = self.shares(targets, model)
             embeddings, labels = self._candidates(targets, model)
@@ -144,12 +144,20 @@ class EmbeddingAlignment(Mixture):
         import torch
 
         labels = targets.flatten()
-        known = labels.ne(IGNORE)
-        first = int(labels[known].sum()) % self.among
+        there = labels.ne(IGNORE)
+        first = int(labels[there].sum()) % self.among
         others = torch.arange(first, model.backbone.vocabulary, self.among, device=labels.device)
-        candidates = torch.cat([labels[known], others]).unique()
+        candidates = torch.cat([labels[there], others]).unique()
         directions = torch.nn.functional.normalize(model.backbone.embed(candidates), dim=1)
-        return directions, torch.where(known, torch.searchsorted(candidates, labels), IGNORE)
+        return directions, torch.where(there, torch.searchsorted(candidates, labels), IGNORE)
+
+
+def known(batch: Batch) -> Tensor:
+    """bool[M, tokens]: which tokens of media tokens are known; of nothing where the batch has no such targets."""
+    import torch
+
+    targets = batch.targets.get(TARGETS)
+    return torch.zeros((0, 1), dtype=torch.bool) if targets is None else targets.ne(IGNORE)
 
 
 def mean_length(model: MultimodalModel) -> Tensor:
@@ -166,7 +174,7 @@ def check_whole_pictures(stage: str, model: ModelConfig) -> None:
     """Raises RecipeError for media rules that cut or pad pictures: where characters stand is known of whole ones."""
     media = model.media
     cut = isinstance(media, TilesConfig) and (media.max_tiles > 1 or media.fit == "crop")
-    if cut or isinstance(media, PaddedConfig):
+    if cut or isinstance(media, PaddedConfig | CanvasConfig):
         raise RecipeError(
             f"stages.{stage}.objective: where characters stand is known of whole pictures, and model.media "
             f"{'cuts' if cut else 'pads'} them; allowed: kind native, or one squashed tile"

@@ -10,8 +10,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar, Literal
 
+from vitrail.contracts.errors import DataError
 from vitrail.contracts.samples import VISION, Batch
-from vitrail.training.objectives.embedding_alignment import Mixture, mean_length
+from vitrail.training.objectives.embedding_alignment import TARGETS, Mixture, known, mean_length
 from vitrail.training.objectives.next_token import NextToken
 from vitrail.training.objectives.objective import Objective, Term, Terms
 
@@ -29,6 +30,7 @@ class IdealFeatures(Mixture):
     """
 
     encodes: ClassVar[bool] = False
+    unit: ClassVar[str] = "nats a token"
 
     kind: Literal["ideal_features"] = "ideal_features"
 
@@ -41,8 +43,16 @@ class IdealFeatures(Mixture):
         return {"next_token": batch.label_weight}
 
     def __call__(self, model: MultimodalModel, batch: Batch) -> Terms:
-        """One pass of the backbone; text without pictures is learnt as it is."""
-        media = {} if batch.vision is None else {VISION: self.mixtures(self.targets(batch), model)}
+        """One pass of the backbone; text without pictures is learnt as it is.
+
+        Raises DataError for pictures of which nothing is known: they would be taught to mean nothing.
+        """
+        media = {}
+        if batch.vision is not None:
+            if not known(batch).any():
+                names = ", ".join(dict.fromkeys(batch.sources)) or "this data"
+                raise DataError(f"{names}: the objective '{self.kind}' needs {self.learns_from}")
+            media[VISION] = self.mixtures(batch.targets[TARGETS], model)
         loss, each = model.losses(batch, media)
         return {"next_token": Term(loss, batch.label_weight, each=each)}
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, ClassVar, Literal
 
 from vitrail.training.objectives.objective import Objective, Term, Terms
 
@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 @dataclass(frozen=True)
 class NextToken(Objective):
     """Weighted cross-entropy of the labelled tokens."""
+
+    unit: ClassVar[str] = "nats a token"
 
     kind: Literal["next_token"] = "next_token"
 

@@ -53,6 +53,12 @@ class Objective:
     remembers_start: ClassVar[bool] = False
     """Whether `prepare` keeps something of the model as the stage found it, which a resumed run must show it again."""
 
+    unit: ClassVar[str] = ""
+    """What the loss is counted in, for the chart of it; "" where that has no name."""
+
+    learns_from: ClassVar[str] = "rows"
+    """What rows must have to teach anything: packs of others add nothing, and a stage without any is a mistake."""
+
     @property
     def needs(self) -> Needs:
         """What is asked of the data."""
@@ -73,8 +79,8 @@ class Objective:
         """
         return {}
 
-    def blind(self) -> Objective:
-        """What the blind baseline minimises in a stage of this objective."""
+    def blind(self) -> Objective | None:
+        """What the blind baseline minimises in a stage of this objective; None where nothing is left without media."""
         return self
 
     def live(self) -> Objective:
@@ -93,9 +99,9 @@ class Objective:
 
     def counts(self, batch: Batch) -> Mapping[str, float]:
         """Each term's count for this batch, without running the model: the step's totals are known before its first
-        pass."""
+        pass. 0 for a term that the batch has nothing for."""
         raise AssertionError(f"{type(self).__name__} says what its terms are divided by")
 
     def __call__(self, model: MultimodalModel, batch: Batch) -> Terms:
-        """Runs the model as often as it needs."""
+        """Runs the model as often as it needs. Terms whose count is 0 may be left out, all of them too."""
         raise AssertionError(f"{type(self).__name__} says what its terms are")

@@ -55,14 +55,21 @@ def with_blanks(batch: Batch, streams: Collection[str], encode: Encode) -> Batch
         provided |= {name for name, rule in encode.media.items() if rule.reads(part)}
     if not parts:
         return batch
-    blank, events = collate(Pack(tuple(_sample(part, encode) for part in parts)), encode.media)
+    blank, events = collate(Pack(tuple(_sample((part,), encode) for part in parts)), encode.media)
     assert blank is not None, f"a blank can be decoded: {events[0].reason}"
     return joined(batch, blank)
 
 
-def _sample(part: MediaPart, encode: Encode) -> Sample:
-    """A conversation about a blank, of which nothing is learnt."""
-    asked, said = Message("user", (part, TextPart("."))), Message("assistant", (TextPart("."),))
+def nothing(encode: Encode) -> Batch:
+    """A pack of one word, of which nothing is learnt, for a rank that has no pack left; counted as padding."""
+    word, _ = collate(Pack((_sample((), encode),)), encode.media)
+    assert word is not None, "text can be read"
+    return replace(word, sample_ids=(), sources=(), padding=word.tokens + word.padding)
+
+
+def _sample(parts: Sequence[MediaPart], encode: Encode) -> Sample:
+    """A conversation about blanks, or nothing, of which nothing is learnt."""
+    asked, said = Message("user", (*parts, TextPart("."))), Message("assistant", (TextPart("."),))
     # What an objective compares goes by samples of the data; targets lie beside the media, blanks included.
     encode = replace(encode, needs=Needs(targets=encode.needs.targets))
     sample = encode(Conversation("blank", (asked, said)))

@@ -210,17 +210,18 @@ class Sharded(Parallel):
         every = sharded.full_tensor()
         return every.cpu() if self.first else local
 
-    def reduce(self, parameters: Sequence[nn.Parameter]) -> None:
+    def reduce(self, parameters: Sequence[nn.Parameter], masters: Sequence[Tensor]) -> None:
         """As in `Parallel`: what FSDP2 does not do for parameters that every rank keeps."""
-        kept = [one for one in parameters if not isinstance(one, DTensor)]
+        pairs = zip(parameters, masters, strict=True)
+        kept = [master for parameter, master in pairs if not isinstance(parameter, DTensor)]
         if not kept:
             return
         values = [torch.zeros_like(one) if one.grad is None else one.grad for one in kept]
         known = [float(one.grad is not None) for one in kept]
-        both = torch.stack([torch.stack(values).float(), torch.tensor(known, device=self.device)])
+        both = torch.stack([torch.stack(values), torch.tensor(known, device=self.device)])
         dist.all_reduce(both)
-        for parameter, value, ranks in zip(kept, both[0], both[1], strict=True):
-            parameter.grad = (value / self.ranks).to(parameter.dtype) if ranks else None
+        for master, value, ranks in zip(kept, both[0], both[1], strict=True):
+            master.grad = value / self.ranks if ranks else None
 
     def clip(self, parameters: Sequence[nn.Parameter], masters: Sequence[Tensor], limit: float) -> float:
         """As in `Parallel`."""

@@ -99,8 +99,11 @@ class Parallel:
         """The inverse, on rank 0; what the others get is not to be used."""
         return local
 
-    def reduce(self, parameters: Sequence[nn.Parameter]) -> None:
-        """Brings the gradients of a step to their end, once all passes are done."""
+    def reduce(self, parameters: Sequence[nn.Parameter], masters: Sequence[Tensor]) -> None:
+        """Brings the gradients of `masters` to their end, once all passes of a step are done.
+
+        masters: of each parameter, what `local` gave, or a copy.
+        """
 
     def clip(self, parameters: Sequence[nn.Parameter], masters: Sequence[Tensor], limit: float) -> float:
         """Scales the gradients of `masters` down to the norm `limit`, over all ranks; returns their norm before.

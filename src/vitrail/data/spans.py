@@ -1,4 +1,4 @@
-"""A sample as text, in pieces, for those who look at one: what is only read, what is learnt, and where media stand."""
+"""A sample as text again, for people: what is read, what is learnt, and where media stand."""
 
 from __future__ import annotations
 
