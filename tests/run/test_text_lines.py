@@ -115,6 +115,11 @@ def test_it_trains_is_opened_and_answers(tmp_path: Path) -> None:
         ("model.media={kind: native}", "encoder.kind is text_lines, which reads media.kind: text_lines"),
         ("model.fusion={kind: gated_cross_attention}", "fusion.kind: splice"),
         ("model.projector={kind: resampler}", "every token of the text has one"),
+        ("stages.0.objective={kind: embedding_alignment}", "there are none: leave the stage out"),
+        (
+            "data.train={kind: mixture, parts: [{name: a, source: {kind: documents}, augment: {}}]}",
+            "part 'a' has augment, which changes no page",
+        ),
     ],
 )
 def test_what_does_not_fit_is_said(override: str, says: str) -> None:

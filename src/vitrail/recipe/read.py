@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from vitrail.contracts.errors import RecipeError, nearest
-from vitrail.data.config import PackConfig
+from vitrail.data.config import MixtureConfig, PackConfig
 from vitrail.media.config import LogMelConfig, TextLinesConfig
 from vitrail.models.config import CrossAttentionConfig, ModelConfig, spliced, token_grid
 from vitrail.prompts.templates import known
@@ -60,9 +60,22 @@ def check(recipe: Recipe) -> None:
     _gates_open(recipe)
     if recipe.model.encoder is not None and not isinstance(recipe.model.media, TextLinesConfig):
         _room_for_pictures(recipe.model, recipe.data.pack)
+    if recipe.model.encoder is not None and isinstance(recipe.model.media, TextLinesConfig):
+        _no_augmentation(recipe)
     for name, stream in recipe.model.streams.items():
         if isinstance(stream.media, LogMelConfig):
             _room_for_sound(name, stream.media, recipe.data.pack)
+
+
+def _no_augmentation(recipe: Recipe) -> None:
+    """Raises RecipeError for pictures that are to be seen differently each time, of pages that are read once."""
+    for data in (recipe.data.train, *(stage.data for stage in recipe.stages)):
+        for part in data.parts if isinstance(data, MixtureConfig) else ():
+            if part.augment is not None:
+                raise RecipeError(
+                    f"data: part '{part.name}' has augment, which changes no page that is read "
+                    "(model.media.kind: text_lines): leave it out"
+                )
 
 
 def _gates_open(recipe: Recipe) -> None:

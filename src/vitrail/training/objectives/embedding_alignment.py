@@ -15,7 +15,7 @@ from vitrail.contracts.errors import RecipeError
 from vitrail.contracts.messages import Character, ImagePart, MediaPart
 from vitrail.contracts.protocols import MediaRule, Needs, Tokenizer
 from vitrail.contracts.samples import IGNORE, VISION, Batch, MediaSlot, View
-from vitrail.media.config import CanvasConfig, PaddedConfig, TilesConfig
+from vitrail.media.config import CanvasConfig, PaddedConfig, TextLinesConfig, TilesConfig
 from vitrail.training.objectives.objective import Objective, Term, Terms
 
 if TYPE_CHECKING:
@@ -173,6 +173,11 @@ def mean_length(model: MultimodalModel) -> Tensor:
 def check_whole_pictures(stage: str, model: ModelConfig) -> None:
     """Raises RecipeError for media rules that cut or pad pictures: where characters stand is known of whole ones."""
     media = model.media
+    if isinstance(media, TextLinesConfig):
+        raise RecipeError(
+            f"stages.{stage}.objective: patches learn what stands on them, and with model.media.kind: text_lines there "
+            "are none: leave the stage out"
+        )
     cut = isinstance(media, TilesConfig) and (media.max_tiles > 1 or media.fit == "crop")
     if cut or isinstance(media, PaddedConfig | CanvasConfig):
         raise RecipeError(
