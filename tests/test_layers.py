@@ -15,7 +15,7 @@ import vitrail
 
 PACKAGE = Path(vitrail.__file__).parent
 LEVELS = {
-    **dict.fromkeys(("contracts",), 0),
+    **dict.fromkeys(("contracts", "disk"), 0),
     **dict.fromkeys(("media", "prompts", "metrics"), 1),
     **dict.fromkeys(("models", "synthetic"), 2),
     **dict.fromkeys(("data",), 3),

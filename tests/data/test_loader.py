@@ -23,7 +23,7 @@ from vitrail.contracts.errors import DataError, VitrailError
 from vitrail.contracts.samples import Batch
 from vitrail.data.config import PackConfig, ResolutionConfig
 from vitrail.data.encode import Encode
-from vitrail.data.ledger import Event, Ledger
+from vitrail.data.ledger import Event, Ledger, LedgerFile, damage, rows_of, write
 from vitrail.data.loader import AHEAD, Cursor, Item, Stream, prefetched
 from vitrail.data.mixture import Mixture, Part, SourceCursor
 from vitrail.data.sources.jsonl import JsonlSource
@@ -189,7 +189,8 @@ def test_the_ledger_is_right_to_the_row(poisoned: JsonlSource, encode: Encode, t
         assert f"poisoned.jsonl:{line}: " in event.reason
         assert reason in event.reason
         assert len(event.reason.splitlines()) == 1
-    ledger.write(tmp_path / "ledger.jsonl")
+    kept = filed(ledger, tmp_path / "beside.jsonl")
+    write(tmp_path / "ledger.jsonl", tmp_path / "beside.jsonl", kept)
     totals, *rows = [json.loads(line) for line in (tmp_path / "ledger.jsonl").read_text().splitlines()]
     assert totals == {"counts": ledger.counts}
     assert [Event(**row) for row in rows] == ledger.rows
@@ -233,6 +234,15 @@ def test_more_lost_than_allowed_fails_in_one_line(
     assert len(message.splitlines()) == 1
 
 
+def filed(ledger: Ledger, path: Path) -> dict[str, Any]:
+    """Writes the rows as a run does; what a checkpoint holds then."""
+    file = LedgerFile(path, {"counts": {}})
+    file.add(ledger.rows)
+    kept = {**ledger.to_json(), **file.mark()}
+    file.close()
+    return kept
+
+
 def test_as_much_lost_as_allowed_goes_on(poisoned: JsonlSource, encode: Encode) -> None:
     assert len(order(one_epoch(stream_of(poisoned, encode, max_lost=0.19)))) == 30
 
@@ -242,22 +252,51 @@ def test_ledgers_survive_json_and_share_nothing() -> None:
     ledger.record([Event("a", "one", "used"), Event("b", "one", "too_long", "why"), Event("c", "two", "text_cut", "é")])
     plain = ledger.to_json()
     copy = Ledger.from_json(json.loads(json.dumps(plain)))
+    assert ledger.rows.pop().id == "c"
+    assert ledger.rows.pop() == copy.first_lost == Event("b", "one", "too_long", "why")
     assert copy == ledger
     ledger.record([Event("d", "one", "used")])
     assert Ledger.from_json(plain) == copy
     assert copy != ledger
-    # Checkpoints of before called a row's outcome its fate.
-    before = [{"fate" if key == "outcome" else key: value for key, value in row.items()} for row in plain["rows"]]
-    assert before != plain["rows"]
-    assert Ledger.from_json({**plain, "rows": before}) == copy
+    # Checkpoints of before held the rows, and called a row's outcome its fate.
+    before = [{"id": "b", "source": "one", "fate": "too_long", "reason": "why"}]
+    assert Ledger.from_json({"counts": plain["counts"], "rows": before}) == copy
 
 
 def test_a_ledger_can_be_written_whatever_rows_are_called(tmp_path: Path) -> None:
     ledger = Ledger()
     ledger.record([Event("half \ud83d", "one", "unreadable", "é\n")])
-    ledger.write(tmp_path / "ledger.jsonl")
+    write(tmp_path / "ledger.jsonl", tmp_path / "beside.jsonl", filed(ledger, tmp_path / "beside.jsonl"))
     _, row = (tmp_path / "ledger.jsonl").read_text(encoding="utf-8").splitlines()
     assert Event(**json.loads(row)) == ledger.rows[0]
+
+
+def test_a_ledger_is_appended_to_and_cut_off_where_its_checkpoint_ends(tmp_path: Path) -> None:
+    """What a checkpoint holds of it does not grow with its rows; rows written after the checkpoint are gone again."""
+    path = tmp_path / "ledger.jsonl"
+    events = [Event(f"{number} é", "one", "text_cut", "too long") for number in range(1000)]
+    first = filed(Ledger(), path)
+    file = LedgerFile(path, first)
+    file.add(events[:400])
+    kept = file.mark()
+    file.add(events[400:700])
+    file.close()
+    assert len(json.dumps(kept)) < 120
+    assert [row["id"] for row in rows_of(path, kept)] == [event.id for event in events[:400]]
+    assert damage(path, kept) == ""
+    again = LedgerFile(path, kept)
+    again.add(events[400:])
+    whole = again.mark()
+    again.close()
+    straight = LedgerFile(tmp_path / "straight.jsonl", {"counts": {}})
+    straight.add(events)
+    assert straight.mark() == whole
+    straight.close()
+    assert path.read_bytes() == (tmp_path / "straight.jsonl").read_bytes()
+    path.write_bytes(path.read_bytes().replace(b"399", b"398"))
+    assert "is not what was written" in damage(path, whole)
+    path.write_bytes(path.read_bytes()[: kept["bytes"] - 1])
+    assert "bytes of the" in damage(path, kept)
 
 
 def test_a_large_poisoned_file_is_accounted_for_to_the_row(

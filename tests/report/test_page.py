@@ -363,7 +363,7 @@ def test_numbers_read_well() -> None:
 
 def test_the_ledger_says_of_every_outcome_how_many_and_why(tmp_path: Path) -> None:
     """Also of a rare one behind a frequent one, and in the order in which outcomes are told."""
-    from vitrail.data.ledger import Event, Ledger
+    from vitrail.data.ledger import Event, Ledger, LedgerFile, rows_of, write
     from vitrail.report.ledger import OUTCOMES, chosen
 
     ledger = Ledger()
@@ -373,13 +373,16 @@ def test_the_ledger_says_of_every_outcome_how_many_and_why(tmp_path: Path) -> No
         for outcome in OUTCOMES[1:]:
             ledger.record([Event(outcome, source, outcome, f"{source}:7: {outcome} because")])  # type: ignore[arg-type]
     counts = {outcome: sum(found[outcome] for found in ledger.counts.values()) for outcome in OUTCOMES}
-    record = ledger.to_json()
-    rows = chosen(record["rows"])
+    file = LedgerFile(tmp_path / "beside.jsonl", {})
+    file.add(ledger.rows)
+    kept = {**ledger.to_json(), **file.mark()}
+    file.close()
+    rows = chosen(rows_of(tmp_path / "beside.jsonl", kept))
     assert len(rows) == 200
     assert {(row["source"], row["outcome"]) for row in rows} == {
         (s, f) for s in ("scans", "charts") for f in OUTCOMES[1:]
     }
-    ledger.write(tmp_path / "ledger.jsonl")
+    write(tmp_path / "ledger.jsonl", tmp_path / "beside.jsonl", kept)
     totals, *named = [json.loads(line) for line in (tmp_path / "ledger.jsonl").read_text().splitlines()]
     assert totals["counts"]["scans"] == {**dict.fromkeys(OUTCOMES, 1), "used": 500, "media_shrunk": 301}
     assert len(named) == 612

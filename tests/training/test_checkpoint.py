@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -26,11 +27,14 @@ STATE = State(
     cursor={"packs": 1},
     ledger={
         "counts": {"drawn": {"used": 3}},
-        "rows": [{"id": "é", "source": "s", "outcome": "too_long", "reason": "r"}],
+        "first_lost": {"id": "é", "source": "s", "outcome": "too_long", "reason": "r"},
     },
     counters={"seconds": 1.5},
     device={"name": "cpu"},
 )
+
+
+FILES = ("model.safetensors", "optimizer.safetensors", "chance.safetensors", "state.json", "digests.json")
 
 
 def model() -> nn.Module:
@@ -61,7 +65,8 @@ def test_a_checkpoint_of_the_same_name_is_replaced(saved: Path) -> None:
     (saved / "more").touch()
     again = checkpoint.save(saved.parent, saved.name, model(), {}, State(stage=3))
     assert checkpoint.load_state(again).stage == 3
-    assert sorted(path.name for path in again.iterdir()) == ["model.safetensors", "optimizer.safetensors", "state.json"]
+    assert sorted(path.name for path in again.iterdir()) == sorted(FILES)
+    assert [path.name for path in again.parent.iterdir()] == [again.name]
 
 
 def test_the_latest_is_the_one_with_the_highest_number(tmp_path: Path) -> None:
@@ -82,7 +87,7 @@ def test_a_full_disk_costs_nothing_that_was_there(saved: Path, room: int) -> Non
     """Here files may grow to so many bytes; the tensors, or the state after them, do not fit."""
     import resource
 
-    larger = State(stage=3, ledger={"counts": {}, "rows": ["row"] * 1000})
+    larger = State(stage=3, cursor={"rows": ["row"] * 1000})
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (room, before[1]))
     try:
@@ -95,16 +100,24 @@ def test_a_full_disk_costs_nothing_that_was_there(saved: Path, room: int) -> Non
     assert [path.name for path in saved.parent.iterdir()] == [saved.name]
 
 
-def test_pruning_keeps_the_ends_of_stages(tmp_path: Path) -> None:
+def test_pruning_keeps_the_ends_of_stages_and_the_newest_two(tmp_path: Path) -> None:
     """And clears away what a kill in the middle of a save left behind."""
-    names = ("00000004-step", "00000005-align", "00000008-step", "00000010-step")
+    names = ("00000004-step", "00000005-first-step", "00000006-step", "00000008-step", "00000010-step")
     for name in names:
         checkpoint.save(tmp_path, name, model(), {}, STATE)
     half_made = tmp_path / ".00000007-step.4711"
     half_made.mkdir()
     (half_made / "model.safetensors").touch()
-    checkpoint.prune(tmp_path, keep=tmp_path / "00000010-step")
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["00000005-align", "00000010-step"]
+    checkpoint.prune(tmp_path)
+    assert [path.name for path in checkpoint.by_age(tmp_path)] == ["00000005-first-step", *names[3:]]
+    checkpoint.save(tmp_path, "00000010-align", model(), {}, STATE)
+    checkpoint.prune(tmp_path)
+    assert [path.name for path in checkpoint.by_age(tmp_path)] == [names[1], "00000010-step", "00000010-align"]
+    assert not half_made.exists()
+    checkpoint.prune(tmp_path, keep=0)
+    assert (
+        checkpoint.by_age(tmp_path) == checkpoint.ends(tmp_path) == [tmp_path / names[1], tmp_path / "00000010-align"]
+    )
 
 
 @pytest.mark.parametrize("text", ["", '{"layout": 2, "stage"', "[]", "7", "{}", '{"layout": 2, "colour": 3}'])
@@ -118,8 +131,64 @@ def test_a_torn_state(saved: Path, text: str) -> None:
 def test_a_state_of_another_version(saved: Path) -> None:
     data = json.loads((saved / "state.json").read_text(encoding="utf-8"))
     (saved / "state.json").write_text(json.dumps({**data, "layout": 99}), encoding="utf-8")
-    with pytest.raises(WeightsError, match="has checkpoint layout 99, this version reads 2"):
+    with pytest.raises(WeightsError, match="has checkpoint layout 99, this version reads 3"):
         checkpoint.load_state(saved)
+
+
+def flip(path: Path) -> None:
+    """Turns one bit of a file's middle."""
+    data = bytearray(path.read_bytes())
+    data[len(data) // 2] ^= 1
+    path.write_bytes(data)
+
+
+@pytest.mark.parametrize("file", FILES)
+@pytest.mark.parametrize("harm", [flip, Path.unlink, lambda path: path.write_bytes(path.read_bytes()[:-1])])
+def test_every_file_is_checked_to_the_bit(saved: Path, file: str, harm: Callable[[Path], object]) -> None:
+    assert checkpoint.damage(saved) == ""
+    harm(saved / file)
+    wrong = checkpoint.damage(saved)
+    assert wrong
+    assert file in wrong or file == "digests.json"
+    with pytest.raises(WeightsError, match="00000009-step' is damaged: "):
+        checkpoint.sound(saved)
+
+
+def as_layout_2(folder: Path) -> None:
+    """Rewrites a checkpoint as it was before it had digests and chance."""
+    data = json.loads((folder / "state.json").read_text(encoding="utf-8"))
+    data["ledger"]["rows"] = [data["ledger"].pop("first_lost")]
+    (folder / "state.json").write_text(json.dumps({**data, "layout": 2}), encoding="utf-8")
+    (folder / "digests.json").unlink()
+    (folder / "chance.safetensors").unlink()
+
+
+def test_a_checkpoint_without_digests_still_opens(saved: Path) -> None:
+    """Its tensors are measured, its state is read."""
+    as_layout_2(saved)
+    assert checkpoint.damage(saved) == ""
+    assert checkpoint.load_state(saved).tokens == STATE.tokens
+    (saved / "model.safetensors").write_bytes((saved / "model.safetensors").read_bytes()[:-1])
+    assert "it cannot be read" in checkpoint.damage(saved)
+
+
+def test_everything_is_on_the_disk_before_its_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every file and its folder before the rename, the folder around it after: then older ones may go."""
+    calls: list[str] = []
+    rename = Path.rename
+    monkeypatch.setattr(checkpoint, "synced", lambda path: calls.append(path.name))
+
+    def renamed(path: Path, target: Path) -> Path:
+        calls.append(f"rename to {target.name}")
+        return rename(path, target)
+
+    monkeypatch.setattr(Path, "rename", renamed)
+    folder = tmp_path / "run" / "checkpoints"
+    checkpoint.save(folder, "00000001-step", model(), {}, STATE)
+    before, after = calls[: calls.index("rename to 00000001-step")], calls[calls.index("rename to 00000001-step") + 1 :]
+    assert sorted(before[:-1]) == sorted(FILES)
+    assert before[-1].startswith(".00000001-step")
+    assert after == ["checkpoints", "run"]
 
 
 @pytest.mark.parametrize("file", ["model.safetensors", "optimizer.safetensors"])

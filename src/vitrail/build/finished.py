@@ -16,6 +16,7 @@ from vitrail.build.training import objective_of
 from vitrail.contracts.devices import DeviceName
 from vitrail.contracts.errors import RecipeError, WeightsError
 from vitrail.data.encode import Encode
+from vitrail.disk import whole_folder
 from vitrail.inference.chat_model import ChatModel
 from vitrail.models.assembled import MultimodalModel
 from vitrail.models.backbones import adapters
@@ -61,17 +62,15 @@ def save_weights(
 
     objectives: those whose modules the model has. Adapters are merged: what is written is a model without.
     """
-    folder.mkdir(parents=True, exist_ok=True)
     settings = model.language_model.settings
-    encode.tokenizer.save(str(folder))
-    making = folder / f"{WEIGHTS}.part"
-    save_file(finished(model), making)
-    making.rename(folder / WEIGHTS)
     # Where components once came from, and how they learnt, is the run's business; the weights here are whole.
     backbone = replace(config.backbone, lora=None, quantised=None, recompute=False)
     described = replace(config, weights={}, backbone=backbone, generation=generation_settings(config))
     text = to_yaml(Description(LAYOUT, described, prompt, settings, objectives))
-    (folder / DESCRIPTION).write_text(text, encoding="utf-8")
+    with whole_folder(folder) as making:
+        encode.tokenizer.save(str(making))
+        save_file(finished(model), making / WEIGHTS)
+        (making / DESCRIPTION).write_text(text, encoding="utf-8")
 
 
 def save_adapter(model: MultimodalModel, config: ModelConfig, folder: Path) -> None:

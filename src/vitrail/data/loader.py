@@ -68,13 +68,15 @@ class Cursor:
 class Item:
     """A batch, where the stream stands after it, and what became of the samples on the way to it.
 
-    epochs: passes over the sources so far, as a fraction; 0 where one of them is streamed.
+    epochs: passes over the sources so far, as a fraction; 0 where one of them is streamed. replaced: worker processes
+    that were lost on the way to it, and made again.
     """
 
     batch: Batch
     after: Cursor
     epochs: float
     events: tuple[Event, ...]
+    replaced: int = 0
 
 
 @dataclass(frozen=True)
@@ -138,7 +140,7 @@ class Preparation:
             if isinstance(row, DataError):
                 raise row
             name = row.id
-            conversation = to_conversation(row, part.dialect)
+            conversation = to_conversation(row, part.reading)
             found = fitted(self.encode, conversation, part.name, self.pack, job.most_tokens)
         except DataError as error:
             return Event(name, part.name, "unreadable", str(error))
@@ -202,6 +204,7 @@ class Stream:
                 yield planned.pack
 
         carried: tuple[Event, ...] = ()
+        told = 0
         try:
             for batch, outcomes in workers.ahead(packs(), AHEAD):
                 planned = under_way.popleft()
@@ -214,8 +217,9 @@ class Stream:
                     raise DataError(f"a whole pack cannot be read, and ranks must keep step: {outcomes[0].reason}")
                 elif batch is not None:
                     watch.barren = 0
-                    yield Item(normalised(batch, self.encode.media), planned.after, planned.epochs, carried)
-                    carried = ()
+                    made, replaced = normalised(batch, self.encode.media), workers.lost - told
+                    yield Item(made, planned.after, planned.epochs, carried, replaced)
+                    carried, told = (), told + replaced
         finally:
             workers.close()
 
@@ -235,7 +239,16 @@ class Stream:
 
     def _workers(self) -> Workers[Any, Any]:
         work = Preparation(tuple(self.mixture.parts), self.encode, self.config, self.pad_to, self.mixture.seed)
-        return Workers(work, self.workers)
+        return Workers(work, self.workers, self._named)
+
+    def _named(self, job: RowJob | Pack | None) -> str:
+        """A job, for messages."""
+        if isinstance(job, RowJob):
+            where = f"row {job.pick.index}" if job.pick.index >= 0 else f"sample {job.pick.number}"
+            return f"{where} of {self.mixture.parts[job.pick.part].name}"
+        assert job is not None, "nothing is lost to the end of an epoch"
+        first = job.samples[0]
+        return f"a pack of {len(job.samples)} rows, the first {first.id} of {first.source}"
 
     def _planned(self, start: Cursor, watch: Watch, workers: Workers[Any, Any]) -> Iterator[_Planned]:
         """This rank's packs, each with what became of the rows that were lost on the way to it; and the ends."""

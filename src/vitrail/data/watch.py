@@ -36,12 +36,15 @@ class Watch:
 
     def _check(self, lost: Sequence[Event]) -> None:
         self.ledger.record(lost)
+        # Of the rows themselves, only the last and the first one lost are ever told.
+        del self.ledger.rows[:-1]
         count = self.ledger.total(*LOST)
         if count <= self.max_lost * self.rows:
             return
         surely = wilson(count, self.rows).low or 0.0
         if self.every or surely > self.max_lost:
-            first = next(event for event in self.ledger.rows if event.outcome in LOST)
+            first = self.ledger.first_lost
+            assert first is not None, "a row is lost"
             raise DataError(
                 f"{count} of {self.rows} rows lost, data.max_lost allows {self.max_lost:.1%}; the first: {first.reason}"
             )

@@ -11,8 +11,9 @@ from pathlib import Path
 from vitrail.contracts.errors import DataError
 from vitrail.contracts.messages import Conversation, Row
 from vitrail.contracts.protocols import Source
-from vitrail.data.config import DialectName
+from vitrail.data.config import Reading
 from vitrail.data.dialects import to_conversation
+from vitrail.disk import write_whole
 from vitrail.evaluation.swapping import others, with_media_of
 from vitrail.inference.chat_model import ChatModel
 from vitrail.inference.config import GenerationConfig
@@ -21,13 +22,13 @@ from vitrail.metrics.intervals import Score, wilson
 from vitrail.metrics.scoring import Answer
 
 
-def question(row: Row, dialect: DialectName) -> tuple[Conversation, tuple[str, ...]]:
+def question(row: Row, reading: Reading) -> tuple[Conversation, tuple[str, ...]]:
     """The conversation up to its last answer, and the accepted answers: that one and the row's `answers`, if any.
 
     Raises DataError when the row does not end with an answer, or with an empty one, or its `answers` are no list of
     texts or numbers.
     """
-    conversation = to_conversation(row, dialect)
+    conversation = to_conversation(row, reading)
     *asked, last = conversation.messages
     if last.role != "assistant" or not asked:
         raise DataError(f"{row.location or row.id}: a held-out row must end with an assistant's turn")
@@ -57,7 +58,7 @@ def target(asked: Conversation) -> Box | None:
 def ask(
     model: ChatModel,
     source: Source,
-    dialect: DialectName,
+    reading: Reading,
     max_tokens: int,
     on_answer: Callable[[], None] = lambda: None,
     *,
@@ -69,7 +70,7 @@ def ask(
     read before the first is asked.
     """
     waiting = deque[tuple[Conversation, tuple[str, ...]]]()
-    questions = (question(source.row(index), dialect) for index in range(len(source)))
+    questions = (question(source.row(index), reading) for index in range(len(source)))
 
     def asked() -> Iterator[Conversation]:
         for one in _swapped(questions, source.name, on_answer) if swapped else questions:
@@ -114,10 +115,8 @@ def changed(before: Iterable[Answer], after: Iterable[Answer]) -> Score:
 
 def write(answers: Iterable[Answer], path: Path) -> None:
     """One answer a line."""
-    path.parent.mkdir(parents=True, exist_ok=True)
     lines = [json.dumps(asdict(answer), ensure_ascii=False) + "\n" for answer in answers]
-    # Half a surrogate pair, which JSON can carry and UTF-8 cannot, is written as JSON writes it.
-    path.write_text("".join(lines), encoding="utf-8", errors="backslashreplace")
+    write_whole(path, "".join(lines))
 
 
 def read(path: Path) -> list[Answer]:

@@ -10,7 +10,7 @@ from typing import Any
 
 from vitrail.contracts.errors import DataError
 from vitrail.contracts.protocols import Source
-from vitrail.data.config import DialectName
+from vitrail.data.config import Reading
 from vitrail.data.dialects import to_conversation
 from vitrail.evaluation.swapping import others, with_media_of
 from vitrail.inference.chat_model import ChatModel
@@ -21,14 +21,14 @@ SEED = 0
 
 
 def held_out_losses(
-    model: ChatModel, source: Source, dialect: DialectName, on_row: Callable[[], None] = lambda: None
+    model: ChatModel, source: Source, reading: Reading, on_row: Callable[[], None] = lambda: None
 ) -> dict[str, Any]:
     """Mean loss of a row's answer tokens, nats, as `Score.to_json`, for `right`, `shuffled` and `withheld` pictures.
 
     Shuffled: each row gets the pictures of another row. on_row: told of every row, also of those left out. Raises
     DataError when there are no two rows with different pictures.
     """
-    read = [to_conversation(source.row(index), dialect) for index in range(len(source))]
+    read = [to_conversation(source.row(index), reading) for index in range(len(source))]
     rows = [row for row in read if row.media]
     for _ in range(len(read) - len(rows)):
         on_row()

@@ -11,6 +11,7 @@ import torch
 from safetensors.torch import save_file
 
 from vitrail.contracts.errors import WeightsError
+from vitrail.disk import whole_folder
 from vitrail.models.weights import load_tensors
 
 
@@ -27,16 +28,20 @@ def export(weights: Path, adapter: Path, names: Sequence[str], folder: Path, dty
         if not found:
             raise WeightsError(f"'{weights}' holds no component '{name}'")
         chosen.update(found)
-    folder.mkdir(parents=True, exist_ok=True)
-    save_file(chosen, folder / "model.safetensors")
-    shutil.copy2(weights / "vitrail.yaml", folder)
-    if (adapter / "adapter_config.json").is_file():
-        (folder / "adapter").mkdir(exist_ok=True)
-        pairs = {key: tensor.to(dtype) for key, tensor in load_tensors(adapter / "adapter_model.safetensors").items()}
-        save_file(pairs, folder / "adapter" / "adapter_model.safetensors", metadata={"format": "pt"})
-        settings = json.loads((adapter / "adapter_config.json").read_text(encoding="utf-8"))
-        # A folder of the machine it was trained on means nothing elsewhere.
-        if Path(settings["base_model_name_or_path"] or "").is_absolute():
-            settings["base_model_name_or_path"] = None
-        (folder / "adapter" / "adapter_config.json").write_text(json.dumps(settings, indent=2) + "\n", encoding="utf-8")
+    with whole_folder(folder) as making:
+        save_file(chosen, making / "model.safetensors")
+        shutil.copy2(weights / "vitrail.yaml", making)
+        if (adapter / "adapter_config.json").is_file():
+            (making / "adapter").mkdir()
+            pairs = {
+                key: tensor.to(dtype) for key, tensor in load_tensors(adapter / "adapter_model.safetensors").items()
+            }
+            save_file(pairs, making / "adapter" / "adapter_model.safetensors", metadata={"format": "pt"})
+            settings = json.loads((adapter / "adapter_config.json").read_text(encoding="utf-8"))
+            # A folder of the machine it was trained on means nothing elsewhere.
+            if Path(settings["base_model_name_or_path"] or "").is_absolute():
+                settings["base_model_name_or_path"] = None
+            (making / "adapter" / "adapter_config.json").write_text(
+                json.dumps(settings, indent=2) + "\n", encoding="utf-8"
+            )
     return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import json
-import shutil
 from pathlib import Path
 from typing import Any, Literal
 
 import torch
 from huggingface_hub import save_torch_state_dict
+from safetensors import SafetensorError
 from torch import Tensor
 
 from vitrail.contracts.errors import WeightsError
 from vitrail.data.encode import Encode
+from vitrail.disk import whole_folder
 from vitrail.export.chat_template import chat_template
 from vitrail.models.assembled import MultimodalModel
 from vitrail.models.backbones.generation import GENERATION, ends_of, with_ends
@@ -55,25 +56,20 @@ def export(
     files = {**system.write(spec, encode.tokenizer, dtype)}
     files[GENERATION] = _generation(files.get(GENERATION, {}), config.generation)
     tensors = to_official(system, spec, _to_write(model))
-    making = folder.with_name(f"{folder.name}.part")
-    shutil.rmtree(making, ignore_errors=True)
     try:
-        making.mkdir(parents=True)
-        encode.tokenizer.save(str(making))
-        for name, content in files.items():
-            (making / name).write_text(json.dumps(content, indent=2, sort_keys=True) + "\n", encoding="utf-8")
-        program = chat_template(encode.template, encode.prompt)
-        (making / "chat_template.jinja").write_text(program, encoding="utf-8")
-        kind = getattr(torch, dtype)
-        save_torch_state_dict({name: tensor.to("cpu", kind) for name, tensor in tensors.items()}, making)
-        read_back(making, model)
-        if folder.is_dir():
-            folder.rmdir()
-        making.rename(folder)
-    except OSError as error:
-        raise WeightsError(f"cannot write to '{folder}': {error.strerror or error}") from error
-    finally:
-        shutil.rmtree(making, ignore_errors=True)
+        with whole_folder(folder) as making:
+            encode.tokenizer.save(str(making))
+            for name, content in files.items():
+                (making / name).write_text(json.dumps(content, indent=2, sort_keys=True) + "\n", encoding="utf-8")
+            program = chat_template(encode.template, encode.prompt)
+            (making / "chat_template.jinja").write_text(program, encoding="utf-8")
+            kind = getattr(torch, dtype)
+            save_torch_state_dict({name: tensor.to("cpu", kind) for name, tensor in tensors.items()}, making)
+            read_back(making, model)
+            if folder.is_dir():
+                folder.rmdir()
+    except (OSError, SafetensorError) as error:
+        raise WeightsError(f"cannot write to '{folder}': {getattr(error, 'strerror', None) or error}") from error
     return system.LAYOUT
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, get_args
 
 from vitrail.contracts.samples import Outcome
@@ -107,16 +107,17 @@ def told(rows: Sequence[Mapping[str, Any]], counts: Mapping[str, Any]) -> str:
     return f"<h3>{said}</h3>" + table([f.capitalize() for f in fields], cells, numeric_from=4, tall=True)
 
 
-def chosen(rows: Sequence[Mapping[str, Any]], most: int = MOST_ROWS) -> list[Mapping[str, Any]]:
+def chosen(rows: Iterable[Mapping[str, Any]], most: int = MOST_ROWS) -> list[Mapping[str, Any]]:
     """At most `most` rows in their order: first of each source and outcome: a frequent one hides no other."""
     seen: Counter[tuple[Any, Any]] = Counter()
-    ranked = []
+    ranked: list[tuple[int, int, Mapping[str, Any]]] = []
     for index, row in enumerate(rows):
         key = row.get("source"), row.get("outcome")
         seen[key] += 1
         if seen[key] <= most:
-            ranked.append((seen[key], index))
-    return [rows[index] for index in sorted(index for _, index in sorted(ranked)[:most])]
+            ranked.append((seen[key], index, row))
+    first = sorted(ranked, key=lambda one: one[:2])[:most]
+    return [row for _, _, row in sorted(first, key=lambda one: one[1])]
 
 
 def _amounts(counts: Mapping[str, Any]) -> dict[str, float]:

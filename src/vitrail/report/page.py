@@ -6,13 +6,13 @@ pictures, so it is as large as they are plus about 200 kB.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping, Sequence
 from importlib.resources import files
 from pathlib import Path
 from string import Template
 
 from vitrail.contracts.errors import VitrailError
+from vitrail.disk import write_whole
 from vitrail.report.contents import Example, Report
 from vitrail.report.costs import recipe, where_it_went
 from vitrail.report.curves import loss, peak_memory, small_charts
@@ -85,14 +85,8 @@ def write_page(text: str, path: Path) -> None:
 
     Raises VitrailError when the file cannot be written.
     """
-    draft = path.with_name(f"{path.name}.{os.getpid()}.tmp")
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        try:
-            draft.write_text(text, encoding="utf-8")
-            draft.replace(path)
-        finally:
-            draft.unlink(missing_ok=True)
+        write_whole(path, text)
     except OSError as error:
         raise VitrailError(f"cannot write the report to {path}: {error.strerror or error}") from error
 

@@ -17,10 +17,13 @@ from typing import Any
 from filelock import FileLock, Timeout
 
 from vitrail.contracts.errors import RecipeError
+from vitrail.data import ledger
+from vitrail.disk import write_whole
 from vitrail.recipe.annotated import annotated
 from vitrail.recipe.renamed import upgraded_recipe
 from vitrail.recipe.schema import Recipe
 from vitrail.recipe.strict import Resolved, differences, read
+from vitrail.training import checkpoint
 
 
 @dataclass(frozen=True)
@@ -53,6 +56,11 @@ class RunFolder:
     def adapter(self) -> Path:
         """The adapter of its language model alone, where it has one."""
         return self.path / "adapter"
+
+    @property
+    def checkpoints(self) -> Path:
+        """What a resumed run needs."""
+        return self.path / "checkpoints"
 
     @property
     def report(self) -> Path:
@@ -99,8 +107,10 @@ class RunFolder:
     def _claim(self, resolved: Resolved[Recipe]) -> None:
         if self.recipe.is_file() and self._begun():
             started = read(Recipe, self.recipe, beneath=upgraded_recipe).value
-            # Where the run lies may change (a folder moved or copied); what it is may not.
-            changed = differences(dataclasses.replace(started, run=resolved.value.run), resolved.value)
+            # Where the run lies may change (a folder moved or copied), and how many processes prepare its data, which
+            # changes no batch; what it is may not.
+            data = dataclasses.replace(started.data, workers=resolved.value.data.workers)
+            changed = differences(dataclasses.replace(started, run=resolved.value.run, data=data), resolved.value)
             if changed:
                 raise RecipeError(
                     f"'{self.path}' holds a run of another recipe ({'; '.join(changed[:3])}); "
@@ -109,10 +119,11 @@ class RunFolder:
             return
         if self._begun():
             raise RecipeError(f"'{self.path}' is not empty and holds no run; choose another folder with run=...")
-        self.recipe.write_text(annotated(resolved), encoding="utf-8")
+        write_whole(self.recipe, annotated(resolved))
 
     def _begun(self) -> bool:
-        return any(path not in (self.recipe, self.lock) for path in self.path.iterdir())
+        made = (path for path in self.path.iterdir() if path not in (self.recipe, self.lock))
+        return any(not path.name.endswith(".part") for path in made)  # as a kill leaves them
 
     def results(self) -> dict[str, Any]:
         """What was measured so far."""
@@ -122,7 +133,8 @@ class RunFolder:
 
     def add_result(self, name: str, value: Any) -> None:
         """Adds one entry to results.json, replacing the file at once."""
-        path = self.path / "results.json"
-        making = path.with_suffix(".part")
-        making.write_text(json.dumps({**self.results(), name: value}, indent=2) + "\n", encoding="utf-8")
-        making.rename(path)
+        write_whole(self.path / "results.json", json.dumps({**self.results(), name: value}, indent=2) + "\n")
+
+    def write_ledger(self, kept: dict[str, Any]) -> None:
+        """Writes ledger.jsonl: the counts and rows of a checkpoint's ledger."""
+        ledger.write(self.path / "ledger.jsonl", self.checkpoints / checkpoint.LEDGER, kept)

@@ -13,6 +13,7 @@ from PIL import Image
 from vitrail import build
 from vitrail.contracts.errors import DataError
 from vitrail.contracts.messages import AudioPart, Conversation, ImagePart
+from vitrail.data.ledger import rows_of
 from vitrail.data.mixture import open_held_out
 from vitrail.evaluation import answers as asking
 from vitrail.media import audio, image
@@ -26,7 +27,7 @@ from vitrail.report.page import Example, Report
 from vitrail.run.folder import RunFolder
 from vitrail.training import checkpoint, runlog
 from vitrail.training.checkpoint import State
-from vitrail.training.loop import LEFT_OUT
+from vitrail.training.loop import LEFT_OUT, REPLACED
 
 LARGEST_SIDE = 512
 """Example pictures are scaled down to this many px: the page must stay small enough to send."""
@@ -34,7 +35,7 @@ LARGEST_SIDE = 512
 
 def write(resolved: Resolved[Recipe], folder: RunFolder) -> None:
     """Writes report.html; what the run has not measured yet is left out."""
-    found = checkpoint.latest(folder.path / "checkpoints")
+    found = checkpoint.latest(folder.checkpoints)
     state = checkpoint.load_state(found) if found else State()
     results = folder.results()
     report = Report(
@@ -45,7 +46,7 @@ def write(resolved: Resolved[Recipe], folder: RunFolder) -> None:
         results={name: results[name] for name in ("before", "after", "blind", "swapped") if name in results},
         examples=_examples(resolved.value, folder),
         recipe_yaml=annotated(resolved),
-        ledger=_ledger(state),
+        ledger=_ledger(state, folder),
         time=_time(state, results),
         tokens={
             key.removeprefix("tokens: "): int(value)
@@ -65,7 +66,7 @@ def _summary(recipe: Recipe, folder: RunFolder, state: State) -> Mapping[str, st
     tokens = sum(
         value for key, value in state.counters.items() if key in ("tokens: text", "tokens: media", "tokens: picture")
     )
-    left_out = state.counters.get(LEFT_OUT, 0)
+    left_out, replaced = state.counters.get(LEFT_OUT, 0), state.counters.get(REPLACED, 0)
     minutes, seconds = divmod(round(state.counters.get("seconds", 0)), 60)
     return {
         "Stages": ", ".join(stage.name for stage in recipe.stages),
@@ -73,6 +74,7 @@ def _summary(recipe: Recipe, folder: RunFolder, state: State) -> Mapping[str, st
         "Tokens": f"{int(tokens):,}",
         "Training": f"{minutes} min {seconds} s",
         **({"Steps left out": f"{int(left_out):,}, loss or gradient not finite"} if left_out else {}),
+        **({"Worker processes lost": f"{int(replaced):,}, and replaced"} if replaced else {}),
         "Device": f"{device.get('name', '')}, {device.get('dtype', '')}, {device.get('threads', '')} threads"
         + (", compiled" if device.get("compiled") else ""),
         "Machine": f"{platform.system()} {platform.machine()}",
@@ -96,13 +98,17 @@ def _time(state: State, results: Mapping[str, Any]) -> dict[str, float]:
     return spent
 
 
-def _ledger(state: State) -> dict[str, Any]:
+def _ledger(state: State, folder: RunFolder) -> dict[str, Any]:
     by_source: dict[str, dict[str, int]] = state.ledger["counts"]
     counts: dict[str, int] = {}
     for outcomes in by_source.values():
         for outcome, count in outcomes.items():
             counts[outcome] = counts.get(outcome, 0) + count
-    return {"counts": counts, "by_source": by_source, "rows": chosen(state.ledger["rows"])}
+    return {
+        "counts": counts,
+        "by_source": by_source,
+        "rows": chosen(rows_of(folder.checkpoints / checkpoint.LEDGER, state.ledger)),
+    }
 
 
 def _examples(recipe: Recipe, folder: RunFolder) -> list[Example]:
@@ -113,11 +119,11 @@ def _examples(recipe: Recipe, folder: RunFolder) -> list[Example]:
     if not after or recipe.data.held_out is None:
         return []
     held_out = recipe.data.held_out
-    source, dialect = open_held_out(held_out, {held_out: build.build_source(held_out)})
+    source, reading = open_held_out(held_out, {held_out: build.build_source(held_out)})
     shown = []
     for index in _spread(after, recipe.evaluate.examples):
         answer = after[index]
-        conversation, _ = asking.question(source.row(index), dialect)
+        conversation, _ = asking.question(source.row(index), reading)
         shown.append(
             Example(
                 picture_png=_picture(conversation),

@@ -7,20 +7,22 @@ from __future__ import annotations
 
 import dataclasses
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, cast
 
 import torch
 
 from vitrail import build
-from vitrail.contracts.errors import RecipeError
+from vitrail.contracts.errors import DataError, RecipeError
 from vitrail.contracts.protocols import Source
-from vitrail.data.config import DialectName
+from vitrail.data.config import Reading
 from vitrail.data.encode import Encode
-from vitrail.data.ledger import Ledger
 from vitrail.data.mixture import Opened, open_held_out, sources_of
+from vitrail.data.sources.config import FilesConfig
 from vitrail.data.unanswered import check_answered
+from vitrail.data.with_media import FIRST, with_media
+from vitrail.disk import with_room
 from vitrail.evaluation import answers as asking
 from vitrail.evaluation.losses import held_out_losses
 from vitrail.evaluation.pairs import ranked_right
@@ -58,9 +60,17 @@ class Run:
     vocabulary: int
     screen: Screen
     sources: Opened
-    held_out: tuple[Source, DialectName] | None
+    held_out: tuple[Source, Reading] | None
     text: str
     parallel: Parallel
+
+    def keep(self, write: Callable[[], None]) -> None:
+        """Writes something of the run, however long the disk stays full."""
+        with_room(write, self.screen.say)
+
+    def add_result(self, name: str, value: Any) -> None:
+        """Adds one entry to what was measured."""
+        self.keep(lambda: self.folder.add_result(name, value))
 
     def fresh_model(self) -> MultimodalModel:
         """The model before training: the same weights each time it is asked for."""
@@ -74,7 +84,7 @@ class Run:
         """The model that stages have trained in a folder, whole; `model` is what they trained it in."""
         if self.parallel.ranks == 1:
             return model
-        end = checkpoint.latest(folder.path / "checkpoints")
+        end = checkpoint.latest(folder.checkpoints)
         assert end is not None, "the last stage has ended"
         whole = self.fresh_model()
         load_model(whole, end / checkpoint.MODEL)
@@ -98,7 +108,7 @@ def train(resolved: Resolved[Recipe], screen: Screen | None = None) -> RunFolder
         with parallel.held(lambda: folder.claimed(resolved)):
             torch.set_num_threads(run.device.threads)
             _go_on(run)
-            parallel.alone(lambda: report.write(resolved, folder))
+            parallel.alone(lambda: run.keep(lambda: report.write(resolved, folder)))
     return folder
 
 
@@ -109,6 +119,7 @@ def _opened(recipe: Recipe, folder: RunFolder, device: Device, screen: Screen, p
     sources = {config: build.build_source(config) for config in wanted}
     held_out = open_held_out(recipe.data.held_out, sources) if recipe.data.held_out else None
     check_sources(recipe, sources, screen)
+    check_media(recipe, sources, screen)
     text = read_text(recipe.evaluate.text)
     device = same_device(device, folder, screen)
     tokenizer = build.build_tokenizer(recipe.model.backbone, recipe.prompt)
@@ -118,11 +129,30 @@ def _opened(recipe: Recipe, folder: RunFolder, device: Device, screen: Screen, p
 
 def check_sources(recipe: Recipe, sources: Opened, screen: Screen) -> None:
     """Says how many rows still wait for their answer. Raises DataError where they are too many."""
-    for config, (source, dialect) in sources.items():
+    for config, (source, reading) in sources.items():
         held_out = config == recipe.data.held_out
-        said = check_answered(source, dialect, None if held_out else recipe.data.max_lost)
+        said = check_answered(source, reading, None if held_out else recipe.data.max_lost)
         if said:
             screen.say(said)
+
+
+def check_media(recipe: Recipe, sources: Opened, screen: Screen) -> None:
+    """Says how many rows have media. Raises DataError where none has any, and the model an encoder for them."""
+    training = [source for stage in recipe.stages for source in sources_of(stage.data or recipe.data.train)]
+    found = []
+    for config in dict.fromkeys(training):
+        source, reading = sources[config]
+        # What we draw ourselves is all of one kind.
+        looked = with_media(source, reading, FIRST if isinstance(config, FilesConfig) else 1)
+        found.append(looked)
+        if isinstance(config, FilesConfig):
+            screen.say(str(looked))
+    blind = sum(one.looked_at for one in found) and not any(one.found for one in found)
+    if blind and recipe.model.towers and not recipe.data.allow_text_only:
+        raise DataError(
+            f"no row has a picture, a video or a sound ({'; '.join(map(str, found))}), and the model has an encoder "
+            f"({', '.join(recipe.model.towers)}): data.allow_text_only: true trains it on text alone"
+        )
 
 
 def _go_on(run: Run) -> None:
@@ -158,10 +188,11 @@ def _after(run: Run, model: MultimodalModel, seconds: float) -> None:
     recipe, folder = run.recipe, run.folder
     measures = recipe.evaluate if recipe.data.held_out else None
     heads = build.with_heads(recipe.stages)
-    build.save_weights(model, run.encode, recipe.model, recipe.prompt, folder.weights, heads)
+    run.keep(lambda: build.save_weights(model, run.encode, recipe.model, recipe.prompt, folder.weights, heads))
     if recipe.model.backbone.lora:
-        build.save_adapter(model, recipe.model, folder.adapter)
-    folder.add_result("training_seconds", seconds)
+        run.keep(lambda: build.save_adapter(model, recipe.model, folder.adapter))
+    checkpoint.prune(folder.checkpoints, keep=0)
+    run.add_result("training_seconds", seconds)
     if measures and measures.answers:
         score(run, run.chat(model), "after")
     if measures and measures.swapped:
@@ -176,7 +207,7 @@ def _after(run: Run, model: MultimodalModel, seconds: float) -> None:
 
 def same_device(device: Device, folder: RunFolder, screen: Screen) -> Device:
     """A run that goes on computes as it began, or it could not agree bit for bit; what differs here is said."""
-    found = checkpoint.latest(folder.path / "checkpoints") or checkpoint.latest(folder.blind.path / "checkpoints")
+    found = checkpoint.latest(folder.checkpoints) or checkpoint.latest(folder.blind.checkpoints)
     if found is None:
         return device
     began = Device(**checkpoint.load_state(found).device)
@@ -209,6 +240,8 @@ def train_stages(
             on_step,
             run.parallel,
             recipe.training.skip_nonfinite,
+            recipe.seed,
+            run.screen.say,
         )
         if trainer.resume():
             state = trainer.state
@@ -220,7 +253,7 @@ def train_stages(
                     f"{label}: going on in stage {name} after step {state.step} ({state.total_steps} in all)"
                 )
         state = trainer.run()
-    run.parallel.alone(lambda: Ledger.from_json(state.ledger).write(folder.path / "ledger.jsonl"))
+    run.parallel.alone(lambda: run.keep(lambda: folder.write_ledger(state.ledger)))
     return state.counters.get("seconds", 0.0)
 
 
@@ -232,16 +265,16 @@ def score(run: Run, model: ChatModel, which: str) -> None:
     if which in run.folder.results():
         return
     assert run.held_out, "scores need held-out rows"
-    source, dialect = run.held_out
+    source, reading = run.held_out
     started = time.perf_counter()
     with run.screen.counting(f"questions, {which}", len(source)) as on_answer:
         limit = run.recipe.evaluate.max_tokens
-        given = asking.ask(model, source, dialect, limit, on_answer, swapped=which == SWAPPED)
-    asking.write(given, run.folder.answers(which))
+        given = asking.ask(model, source, reading, limit, on_answer, swapped=which == SWAPPED)
+    run.keep(lambda: asking.write(given, run.folder.answers(which)))
     summary = summarise(given)
     if which == SWAPPED:
         summary["changed"] = asking.changed(asking.read(run.folder.answers("after")), given).to_json()
-    run.folder.add_result(which, {**summary, "seconds": time.perf_counter() - started})
+    run.add_result(which, {**summary, "seconds": time.perf_counter() - started})
     said = f"; other answers {summary['changed']['value']:.3f}" if which == SWAPPED else ""
     run.screen.say(f"{which}: {headline(summary)}{said}")
 
@@ -249,12 +282,12 @@ def score(run: Run, model: ChatModel, which: str) -> None:
 def measure_losses(run: Run, model: ChatModel) -> None:
     """Loss of the held-out answers with the right, a wrong and no picture."""
     assert run.held_out, "losses need held-out rows"
-    source, dialect = run.held_out
+    source, reading = run.held_out
     started = time.perf_counter()
     with run.screen.counting("held-out losses", len(source)) as on_row:
-        losses = held_out_losses(model, source, dialect, on_row)
-    run.folder.add_result("losses", losses)
-    run.folder.add_result("losses_seconds", time.perf_counter() - started)
+        losses = held_out_losses(model, source, reading, on_row)
+    run.add_result("losses", losses)
+    run.add_result("losses_seconds", time.perf_counter() - started)
     texts = [f"{name} {value['value']:.3f} [{value['low']:.3f}, {value['high']:.3f}]" for name, value in losses.items()]
     run.screen.say(f"held-out loss by picture: {', '.join(texts)}")
 
@@ -262,20 +295,20 @@ def measure_losses(run: Run, model: ChatModel) -> None:
 def measure_pairs(run: Run, model: MultimodalModel) -> None:
     """Share of the held-out pairs ranked right at the end of every stage; the model is left as the last one left it."""
     assert run.held_out, "pairs need held-out rows"
-    source, dialect = run.held_out
+    source, reading = run.held_out
     started = time.perf_counter()
     found = {}
-    for stage, end in zip(run.recipe.stages, checkpoint.ends(run.folder.path / "checkpoints"), strict=True):
-        load_model(model, end / "model.safetensors")
+    for stage, end in zip(run.recipe.stages, checkpoint.ends(run.folder.checkpoints), strict=True):
+        load_model(model, checkpoint.sound(end) / checkpoint.MODEL)
         with run.screen.counting(f"held-out pairs, {stage.name}", len(source)) as on_row:
-            found[stage.name] = ranked_right(run.chat(model), source, dialect, on_row)
+            found[stage.name] = ranked_right(run.chat(model), source, reading, on_row)
         texts = [
             f"{name} {value['value']:.3f} [{value['low']:.3f}, {value['high']:.3f}]"
             for name, value in found[stage.name].items()
         ]
         run.screen.say(f"held-out pairs ranked right after {stage.name}: {', '.join(texts)}")
-    run.folder.add_result("pairs", found)
-    run.folder.add_result("pairs_seconds", time.perf_counter() - started)
+    run.add_result("pairs", found)
+    run.add_result("pairs_seconds", time.perf_counter() - started)
 
 
 def measure_text(run: Run, model: ChatModel, which: str) -> None:
@@ -286,8 +319,8 @@ def measure_text(run: Run, model: ChatModel, which: str) -> None:
     started = time.perf_counter()
     found = text_loss(model, run.text)
     if which == "after":
-        run.folder.add_result("text_change", text_change(run.folder.results()["text_before"], found))
-    run.folder.add_result(name, {**found, "seconds": time.perf_counter() - started})
+        run.add_result("text_change", text_change(run.folder.results()["text_before"], found))
+    run.add_result(name, {**found, "seconds": time.perf_counter() - started})
     run.screen.say(f"plain text, {which}: {found['value']:.3f} nats a token, {found['bits_per_byte']:.3f} bits a byte")
 
 
@@ -305,11 +338,12 @@ def blind_baseline(run: Run) -> None:
     if stages:
         run.parallel.alone(lambda: run.folder.blind.path.mkdir(exist_ok=True))
         seconds = train_stages(run, run.folder.blind, model, stages, blind=True)
-        run.parallel.alone(lambda: run.folder.add_result("blind_training_seconds", seconds))
+        run.parallel.alone(lambda: run.add_result("blind_training_seconds", seconds))
 
     def scored() -> None:
         asked = run.trained(model, run.folder.blind) if stages else model
         score(run, run.chat(asked, blind=True), "blind")
+        checkpoint.prune(run.folder.blind.checkpoints, keep=0)
 
     run.parallel.alone(scored)
 

@@ -2,8 +2,9 @@
 
 A step takes `accumulate` packs from the stream, the last one of an epoch those that are left, divides each term once by
 its count over all of them, and moves the stage's components; several processes may share its packs
-(`training.parallel`). After any step the run can be stopped
-and resumed bit for bit, given the same device, number format, thread count and number of processes.
+(`training.parallel`). After any step the run can be stopped and resumed bit for bit, given the same device, number
+format, thread count and number of processes. A full disk only makes it wait; what the data cannot give ends it with a
+checkpoint.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Generator, Sequence
-from contextlib import ExitStack, closing, contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass, field
 from functools import partial
 from pathlib import Path
@@ -20,30 +21,32 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from vitrail.contracts.errors import RecipeError, TrainingError
+from vitrail.contracts.errors import RecipeError, TrainingError, VitrailError
 from vitrail.contracts.samples import Batch
 from vitrail.data.ledger import Ledger
 from vitrail.data.loader import Cursor, End, Item, Stream, prefetched
 from vitrail.models.assembled import MultimodalModel
 from vitrail.models.weights import load_model, load_tensors, today, unshared
-from vitrail.training import checkpoint
+from vitrail.training import chance, checkpoint
 from vitrail.training.checkpoint import State
 from vitrail.training.compiling import compile_pieces
 from vitrail.training.config import StageConfig
 from vitrail.training.device import Device, memory_gib
+from vitrail.training.files import RunFiles, newest_sound
 from vitrail.training.named_losses import NamedLosses, parts_of
 from vitrail.training.objectives.objective import Objective
 from vitrail.training.optimizer import Optimizer, freeze_all_but
 from vitrail.training.parallel.single import Parallel
-from vitrail.training.runlog import RunLog
 from vitrail.training.schedule import factor
-from vitrail.training.stopping import Stopped, stop_request
+from vitrail.training.stopping import Stopped, StopRequest, stop_request
 from vitrail.training.taking import Taken, take
 
 Record = dict[str, Any]
 
 LEFT_OUT = "steps left out"
 """Counts those whose loss or gradient was not finite."""
+REPLACED = "workers replaced"
+"""Counts processes of the data that were lost, and made again."""
 IDLE_STEPS = 10
 """So many steps in a row may move nothing: a pack without pictures can be chance, this many are a mistake."""
 
@@ -62,7 +65,8 @@ class Trainer:
     """Runs stages over a model, in a folder of its own.
 
     checkpoint_every: steps. on_step: told of every step's record, for a progress bar. parallel: who trains with us.
-    skip_nonfinite: steps in a row that may be left out.
+    skip_nonfinite: steps in a row that may be left out. seed: of what components draw while they train. say: takes what
+    the user should know, a line at a time.
     """
 
     model: MultimodalModel
@@ -73,8 +77,13 @@ class Trainer:
     on_step: Callable[[Record], None] = lambda record: None
     parallel: Parallel = field(default_factory=Parallel)
     skip_nonfinite: int = 0
+    seed: int = 0
+    say: Callable[[str], None] = lambda line: None
     state: State = field(default_factory=State)
     _moments: dict[str, Tensor] = field(default_factory=dict)
+    _chance: dict[str, Tensor] = field(default_factory=dict)
+    _request: StopRequest = field(default_factory=StopRequest)
+    _files: RunFiles | None = None
     _idle: int = 0
     _taught: bool = True
     _skipped: int = 0
@@ -85,8 +94,11 @@ class Trainer:
         return self.folder / "checkpoints"
 
     def resume(self) -> bool:
-        """Loads the latest checkpoint, if there is one. Raises WeightsError when it is torn."""
-        found = self.parallel.alone(lambda: checkpoint.latest(self.checkpoints))
+        """Loads the newest checkpoint that is sound, if there is any; damaged ones are named, and set aside.
+
+        Raises WeightsError when there are some and none of them is sound.
+        """
+        found = self.parallel.alone(lambda: newest_sound(self.checkpoints, self._start_of, self.say))
         if found is None:
             return False
         self.state = checkpoint.load_state(found)
@@ -97,15 +109,23 @@ class Trainer:
         for name, tensor in load_tensors(found / checkpoint.OPTIMIZER).items():
             moment, _, parameter = name.partition(".")
             self._moments[f"{moment}.{today(parameter, known)}"] = tensor
+        if (found / checkpoint.CHANCE).is_file():
+            self._chance = chance.of_rank(load_tensors(found / checkpoint.CHANCE), self.parallel.rank)
         return True
+
+    def _start_of(self, state: State) -> int | None:
+        """Number of the stage whose end the objective of a state must see again, if any."""
+        if not (state.step and state.stage and self.stages[state.stage].objective.remembers_start):
+            return None
+        return state.stage - 1
 
     def _prepare_again(self, stage: Stage) -> None:
         """Shows the objective of a stage that was stopped in its middle what it was shown at its start."""
         objective = stage.objective
         if objective.remembers_start:
             # The end of the stage before; of the first one, the model as it was given.
-            if self.state.stage:
-                load_model(self.model, checkpoint.ends(self.checkpoints)[self.state.stage - 1] / checkpoint.MODEL)
+            if (before := self._start_of(self.state)) is not None:
+                load_model(self.model, checkpoint.ends(self.checkpoints)[before] / checkpoint.MODEL)
             freeze_all_but(self.model, stage.config.train, stage.config.name)
             objective.prepare(self.model)
         objective.load_state(self.state.objective)
@@ -116,17 +136,25 @@ class Trainer:
         Raises Stopped when a signal ended it sooner.
         """
         self.state.device = asdict(self.device)
+        if self.state.stage == len(self.stages):
+            return self.state
         if self.device.compiled:
             compile_pieces(self.model)
-        with ExitStack() as stack:
-            log = None
-            if self.parallel.first:
-                log = stack.enter_context(closing(RunLog(self.folder / "log.jsonl", self.state.stage, self.state.step)))
+        with chance.apart(), stop_request(repeated=self.parallel.ranks > 1) as self._request, ExitStack() as stack:
+            if self._chance:
+                chance.restore(self._chance)
+            else:
+                chance.seed(self.seed, self.parallel.rank)
+            self.parallel.alone(lambda: self._open_files(stack))
             for number in range(self.state.stage, len(self.stages)):
-                self._stage(self.stages[number], log)
+                self._stage(self.stages[number])
         return self.state
 
-    def _stage(self, stage: Stage, log: RunLog | None) -> None:
+    def _open_files(self, stack: ExitStack) -> None:
+        self._files = RunFiles(self.folder, self.state, self.say, self._request)
+        stack.callback(self._files.close)
+
+    def _stage(self, stage: Stage) -> None:
         state = self.state
         freeze_all_but(self.model, stage.config.train, stage.config.name)
         if not state.step:
@@ -138,18 +166,24 @@ class Trainer:
         ledger = Ledger.from_json(state.ledger)
         stream = self.parallel.dealt(stage.stream)
         items = prefetched(stream.marked(Cursor.from_json(state.cursor), ledger))
+        saved = state.step
         try:
-            with stop_request(repeated=self.parallel.ranks > 1) as request:
-                while (done := progress(stage.config, state)) < 1:
-                    record = self._step(stage, optimizer, items, ledger, done)
-                    if record and log is not None:
-                        log.write(record)
-                    if record:
-                        self.on_step(record)
-                    number = max(self.parallel.exchanged(lambda: request.number))
-                    if number or state.step % self.checkpoint_every == 0:
-                        state.objective = stage.objective.state()
-                        path = self._save("step", optimizer.state(), ledger)
+            while (done := progress(stage.config, state)) < 1:
+                started = time.perf_counter()
+                try:
+                    taken = self._taken(stage, items)
+                except (VitrailError, OSError):
+                    # No step is half done: what the steps before have learnt need not be lost with it.
+                    if state.step != saved:
+                        self.say(
+                            f"stopping at step {state.step}; checkpoint {self._save_within(stage, optimizer, ledger)}"
+                        )
+                    raise
+                record = self._step(stage, optimizer, taken, ledger, done, started)
+                number = max(self.parallel.exchanged(partial(self._told, record, ledger)))
+                due = state.step != saved and state.step % self.checkpoint_every == 0
+                if progress(stage.config, state) < 1 and (number or due):
+                    path, saved = self._save_within(stage, optimizer, ledger), state.step
                     if number:
                         raise Stopped(number, f"stage {stage.config.name}, step {state.step}; checkpoint {path}")
             if state.step and self._idle == state.step:
@@ -159,19 +193,33 @@ class Trainer:
             items.close()
         state.stage, state.step, state.tokens, state.epochs = state.stage + 1, 0, 0, 0.0
         state.cursor, state.objective = {}, {}
-        self._save(stage.config.name, {}, ledger)
+        path = self._save(stage.config.name, {}, ledger)
+        if number := max(self.parallel.exchanged(lambda: self._request.number)):
+            raise Stopped(number, f"stage {stage.config.name} is done; checkpoint {path}")
+
+    def _taken(self, stage: Stage, items: Generator[Item | End]) -> Taken:
+        """The packs of the next step."""
+        with self._timed("data"):
+            return take(items, self.parallel.share(stage.config.accumulate), self.parallel, stage.stream.encode)
+
+    def _told(self, record: Record, ledger: Ledger) -> int:
+        """Writes down and tells what a step came to; returns the signal that asks for the end, 0 for none."""
+        if self._files is not None:
+            self._files.step(record, ledger.rows, self.state.total_steps)
+        ledger.rows.clear()
+        if record:
+            self.on_step(record)
+        return self._request.number
 
     def _step(
-        self, stage: Stage, optimizer: Optimizer, items: Generator[Item | End], ledger: Ledger, done: float
+        self, stage: Stage, optimizer: Optimizer, taken: Taken, ledger: Ledger, done: float, started: float
     ) -> Record:
         """One move of the optimizer; returns its record, an empty one where it is left out, or an epoch has no packs
         left for one.
 
         Raises TrainingError for a loss or gradient that is not finite, where no more steps may be left out.
         """
-        state, started = self.state, time.perf_counter()
-        with self._timed("data"):
-            taken = take(items, self.parallel.share(stage.config.accumulate), self.parallel, stage.stream.encode)
+        state = self.state
         if not taken.handed:
             self._at(taken, ledger)
             return {}
@@ -270,6 +318,9 @@ class Trainer:
             ledger.record(one.events)
             self._count(one.tokens)
             state.epochs = one.epochs
+        if replaced := sum(one.replaced for one in taken.handed):
+            state.counters[REPLACED] = state.counters.get(REPLACED, 0) + replaced
+            self.say(f"{replaced} worker process(es) of the data were lost and replaced; the batches stay the same")
         ledger.record(taken.events)
         state.cursor = taken.after.to_json()
         state.tokens += sum(one.taken for one in taken.handed)
@@ -308,14 +359,22 @@ class Trainer:
         key = f"seconds: {name}"
         self.state.counters[key] = self.state.counters.get(key, 0.0) + time.perf_counter() - started
 
+    def _save_within(self, stage: Stage, optimizer: Optimizer, ledger: Ledger) -> Path:
+        self.state.objective = stage.objective.state()
+        return self._save("step", optimizer.state(), ledger)
+
     def _save(self, name: str, optimizer: dict[str, Tensor], ledger: Ledger) -> Path:
         with self._timed("checkpoint"):
-            self.state.ledger = ledger.to_json()
+            self.state.ledger = {**self.state.ledger, **ledger.to_json()}
             file = f"{self.state.total_steps:08d}-{name}"
             tensors = {key: self.parallel.whole(tensor, tensor) for key, tensor in unshared(self.model).items()}
-            path = self.parallel.alone(lambda: checkpoint.write(self.checkpoints, file, tensors, optimizer, self.state))
-            self.parallel.alone(lambda: checkpoint.prune(self.checkpoints, keep=path))
-        return path
+            chances = chance.together(dict(enumerate(self.parallel.exchanged(chance.state))))
+
+            def saved() -> Path:
+                assert self._files is not None, "rank 0 has them"
+                return self._files.save(file, tensors, optimizer, chances, self.state, ledger)
+
+            return self.parallel.alone(saved)
 
 
 def progress(stage: StageConfig, state: State) -> float:

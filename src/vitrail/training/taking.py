@@ -22,7 +22,8 @@ from vitrail.training.parallel.single import Parallel
 class Handed:
     """What a rank tells the others of an item: all of it but the batch, of which the tokens by kind.
 
-    taken: tokens of the pack, which is what stages are counted in; media beside the text take none of it.
+    taken: tokens of the pack, which is what stages are counted in; media beside the text take none of it. replaced:
+    worker processes that were lost and made again.
     """
 
     after: Cursor
@@ -30,6 +31,7 @@ class Handed:
     events: tuple[Event, ...]
     tokens: dict[str, int]
     taken: int
+    replaced: int
 
 
 @dataclass(frozen=True)
@@ -87,4 +89,4 @@ def _handed(item: Item) -> Handed:
         "labelled": int(batch.learnt.weights.count_nonzero()),
         "padding": batch.padding,
     }
-    return Handed(item.after, item.epochs, item.events, tokens, batch.tokens + batch.withheld)
+    return Handed(item.after, item.epochs, item.events, tokens, batch.tokens + batch.withheld, item.replaced)

@@ -1,4 +1,4 @@
-"""A source's settings to the opened source and the dialect of its rows.
+"""A source's settings to the opened source and how its rows are read.
 
 Readers that need other libraries are imported here, when they are asked for.
 """
@@ -10,14 +10,14 @@ from typing import Any
 
 from vitrail.contracts.protocols import Source, StreamedSource
 from vitrail.data.config import SourceConfig
-from vitrail.data.dialects import dialect_of
+from vitrail.data.dialects import dialects_of
 from vitrail.data.sources.config import (
-    DialectName,
     FilesConfig,
     FolderConfig,
     HubConfig,
     JsonlConfig,
     ParquetConfig,
+    Reading,
     WebDatasetConfig,
 )
 from vitrail.data.sources.folder import FolderSource
@@ -63,15 +63,18 @@ _OPENERS: dict[type[SourceConfig], Callable[[Any], Source | StreamedSource]] = {
 """Every kind of source; a new one is a line here and one in `data/config.py`."""
 
 
-def open_source(config: SourceConfig) -> tuple[Source | StreamedSource, DialectName]:
-    """The source, and the dialect of its rows where none is named: that of the first ones.
+def open_source(config: SourceConfig) -> tuple[Source | StreamedSource, Reading]:
+    """The source, and how its rows are read. Drawn rows are `tags`, drawn pairs `preference`, drawn
+    prose `interleaved`.
 
-    Drawn rows are `tags`, drawn pairs `preference`, drawn prose `interleaved`.
-    Raises DataError when it cannot be opened, or its rows are in no dialect; MissingExtraError without the library.
+    Raises DataError when it cannot be opened, or none of its first rows can be read; MissingExtraError without the
+    library.
     """
     source = _OPENERS[type(config)](config)
     if not isinstance(config, FilesConfig):
         if isinstance(config, ProseConfig):
-            return source, "interleaved"
-        return source, "preference" if isinstance(config, DrawnConfig) and config.pairs else "tags"
-    return source, config.dialect if config.dialect != "auto" else dialect_of(source)
+            return source, Reading("interleaved")
+        return source, Reading("preference" if isinstance(config, DrawnConfig) and config.pairs else "tags")
+    if config.dialect == "auto":
+        dialects_of(source)
+    return source, Reading(config.dialect, config.ignore_keys, config.box_format)

@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from vitrail.contracts.errors import RecipeError, WeightsError, nearest
+from vitrail.disk import whole_folder
 from vitrail.models.backbones.config import LoraConfig
 from vitrail.models.ops import nf4
 
@@ -152,15 +153,13 @@ def save_adapter(lm: PreTrainedModel, base: str | None, folder: Path) -> None:
     """Writes the pairs in peft's layout; base: where transformers finds the model they belong to, if anywhere."""
     import peft
 
-    folder.mkdir(parents=True, exist_ok=True)
     settings = copy.copy(lm.peft_config[ADAPTER])
     settings.base_model_name_or_path, settings.inference_mode = base, True
     # peft keeps the targets as a set, whose order differs from process to process.
     settings.target_modules = sorted(settings.target_modules)
-    settings.save_pretrained(str(folder))
     # The vocabulary is as it was; unless told so, peft asks the hub.
     tensors = peft.get_peft_model_state_dict(lm, adapter_name=ADAPTER, save_embedding_layers=False)
     named = {PREFIX + name: tensor.contiguous() for name, tensor in tensors.items()}
-    making = folder / "adapter_model.safetensors.part"
-    save_file(named, making, metadata={"format": "pt"})
-    making.rename(making.with_suffix(""))
+    with whole_folder(folder) as making:
+        settings.save_pretrained(str(making))
+        save_file(named, making / "adapter_model.safetensors", metadata={"format": "pt"})
