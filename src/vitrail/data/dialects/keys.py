@@ -38,7 +38,7 @@ SPELLED = LISTS | TURNS
 FACTS = frozenset(
     (
         # Read where rows are chosen, scored and counted.
-        *("id", "kind", "answers", "target", "synthetic"),
+        *("id", "kind", "tag", "answers", "target", "synthetic"),
         # Where a row comes from.
         *(
             "uid",
