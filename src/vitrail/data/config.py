@@ -10,13 +10,14 @@ from vitrail.data.sources.config import FilesConfig
 from vitrail.data.sources.config import JsonlConfig as JsonlConfig
 from vitrail.data.sources.config import Reading as Reading
 from vitrail.media.config import AugmentConfig, FetchConfig
-from vitrail.synthetic.config import DrawnConfig, LinesConfig
+from vitrail.synthetic.code.config import CodeConfig
+from vitrail.synthetic.config import DrawnConfig, LinesConfig, ProseConfig
 from vitrail.synthetic.documents.config import DocumentsConfig
 from vitrail.synthetic.speech.config import SpokenConfig
 
 Overlong = Literal["drop", "truncate_text", "shrink_media", "drop_media", "error"]
 
-SourceConfig = FilesConfig | DrawnConfig | LinesConfig | DocumentsConfig | SpokenConfig
+SourceConfig = FilesConfig | DrawnConfig | LinesConfig | DocumentsConfig | CodeConfig | ProseConfig | SpokenConfig
 
 
 @dataclass(frozen=True)

@@ -171,6 +171,7 @@ class Encode:
             else np.concatenate([p for p in positions if p is not None], axis=-1),
             lengths=tuple(len(one.ids) for one in parts) if len(parts) > 1 else (),
             targets=made,
+            tag=str(conversation.extra.get("tag") or ""),
             location=conversation.location,
         )
 

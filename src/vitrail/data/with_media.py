@@ -1,6 +1,6 @@
 """How many rows have a picture, a video or a sound, said before a run spends any time: none is blind unasked.
 
-The first rows of each source are read, without opening their media: some tens of microseconds each. Only where none of
+The first rows of each source are read, without opening their media: about 100 us each. Only where none of
 them has any, rows from all over the source are looked at too.
 """
 

@@ -43,7 +43,7 @@ def write(resolved: Resolved[Recipe], folder: RunFolder) -> None:
         summary=_summary(resolved.value, folder, state),
         steps=runlog.read(folder.path / "log.jsonl"),
         blind_steps=runlog.read(folder.blind.path / "log.jsonl"),
-        results={name: results[name] for name in ("before", "after", "blind") if name in results},
+        results={name: results[name] for name in ("before", "after", "blind", "swapped") if name in results},
         examples=_examples(resolved.value, folder),
         recipe_yaml=annotated(resolved),
         ledger=_ledger(state, folder),
@@ -89,7 +89,7 @@ def _time(state: State, results: Mapping[str, Any]) -> dict[str, float]:
     }
     spent["evaluation"] = sum(
         results[name].get("seconds", 0.0)
-        for name in ("before", "after", "blind", "text_before", "text_after")
+        for name in ("before", "after", "blind", "swapped", "text_before", "text_after")
         if name in results
     )
     spent["evaluation"] += results.get("losses_seconds", 0.0) + results.get("pairs_seconds", 0.0)

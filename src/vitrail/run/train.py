@@ -45,6 +45,9 @@ from vitrail.training.objectives import ObjectiveConfig
 from vitrail.training.parallel.launch import started
 from vitrail.training.parallel.single import Parallel
 
+SWAPPED = "swapped"
+"""The name of what the trained model answers to another row's media."""
+
 
 @dataclass
 class Run:
@@ -192,6 +195,8 @@ def _after(run: Run, model: MultimodalModel, seconds: float) -> None:
     run.add_result("training_seconds", seconds)
     if measures and measures.answers:
         score(run, run.chat(model), "after")
+    if measures and measures.swapped:
+        score(run, run.chat(model), SWAPPED)
     if run.text:
         measure_text(run, run.chat(model), "after")
     if measures and measures.losses and "losses" not in folder.results():
@@ -253,18 +258,25 @@ def train_stages(
 
 
 def score(run: Run, model: ChatModel, which: str) -> None:
-    """Asks every held-out question and keeps answers and scores under the name `which`, unless they are there."""
+    """Asks every held-out question and keeps answers and scores under the name `which`, unless they are there.
+
+    Those named SWAPPED are asked with another row's media; kept besides is how many answers are others than `after`.
+    """
     if which in run.folder.results():
         return
     assert run.held_out, "scores need held-out rows"
     source, reading = run.held_out
     started = time.perf_counter()
     with run.screen.counting(f"questions, {which}", len(source)) as on_answer:
-        given = asking.ask(model, source, reading, run.recipe.evaluate.max_tokens, on_answer)
+        limit = run.recipe.evaluate.max_tokens
+        given = asking.ask(model, source, reading, limit, on_answer, swapped=which == SWAPPED)
     run.keep(lambda: asking.write(given, run.folder.answers(which)))
     summary = summarise(given)
+    if which == SWAPPED:
+        summary["changed"] = asking.changed(asking.read(run.folder.answers("after")), given).to_json()
     run.add_result(which, {**summary, "seconds": time.perf_counter() - started})
-    run.screen.say(f"{which}: {headline(summary)}")
+    said = f"; other answers {summary['changed']['value']:.3f}" if which == SWAPPED else ""
+    run.screen.say(f"{which}: {headline(summary)}{said}")
 
 
 def measure_losses(run: Run, model: ChatModel) -> None:

@@ -13,7 +13,7 @@ vqa          `question` and `answer`; short_vqa asks for a short answer, as LLaV
 
 Pictures without any `<image>` tag open the first user turn, as TRL and ms-swift have it; a number of tags that is
 neither zero nor the number of pictures is an error; so it is with `<video>` and `<audio>` in rows that have such.
-Nothing that a row says is dropped without a word: see `keys`. Reading a row costs some tens of microseconds; media stay
+Nothing that a row says is dropped without a word: see `keys`. Reading a row costs about 100 us; media stay
 closed, but for the sizes of pictures with boxes in pixels.
 """
 
