@@ -104,6 +104,8 @@ def _answers() -> list[str] | None:
 def _become(what: dict[str, Any]) -> None:
     """A process of its own group, with its own output, that may have a signal to come."""
     os.setsid()
+    # As from a terminal, also where the tests themselves run in the background, where Ctrl-C is ignored.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     nothing = os.open(os.devnull, os.O_RDONLY)
     os.dup2(nothing, 0)
     for descriptor, name in ((1, "out"), (2, "err")):

@@ -103,7 +103,7 @@ class LedgerFile:
 
     def add(self, rows: Iterable[Event]) -> None:
         """Appends rows. Raises OSError where they do not fit; none of them is there then."""
-        text = "".join(json.dumps(asdict(row), ensure_ascii=False) + "\n" for row in rows)
+        text = "".join(json.dumps(vars(row), ensure_ascii=False) + "\n" for row in rows)
         self._digest.update(self._lines.write(text))
 
     def mark(self) -> dict[str, Any]:
