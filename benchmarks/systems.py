@@ -5,6 +5,8 @@
 
 qwen2_vl   pictures of any shape, 112 to 448 px a side: 16 to 256 tokens each
 internvl   tiles of 224 px (64 tokens each), 1 to 6 a picture with its thumbnail
+deepseek_vl          squares of 224 px, 196 tokens each
+deepseek_vl_hybrid   the same, and squares of 448 px for a SAM whose features become as many
 NVLM-D and InternVL 1.5 have no class in transformers, so there is nothing to compare with; InternVL in transformers'
 own layout has the same components as both.
 
@@ -40,7 +42,7 @@ import numpy as np
 import torch
 from peers import settle
 from rounds import Contestant, Pass, measure, options, show, timed
-from system_models import FULL, LARGEST, SMALLEST, SYSTEMS, TINY, Size, System, Tensors
+from system_models import FULL, LARGEST, SMALLEST, SYSTEMS, TINY, Shown, Size, System, Tensors
 from train_step import padded
 from transformers import AutoModelForImageTextToText
 
@@ -97,7 +99,7 @@ def prepare(name: str, size: Size, count: int, folder: Path, device: Device) -> 
     """Writes the model to `folder` and makes the samples."""
     system = SYSTEMS[name]
     config = system.model(size)
-    prompt = PromptConfig(picture=PICTURES[name])
+    prompt = prompt_of(name)
     tokenizer = build.build_tokenizer(config.backbone, prompt)
     encode = build.build_encode(config, prompt, tokenizer)
     model = build.build_model(config, tokenizer.vocabulary, seed=0)
@@ -107,24 +109,32 @@ def prepare(name: str, size: Size, count: int, folder: Path, device: Device) -> 
     return Work(system, config, encode, folder, make_samples(config, encode, count), device)
 
 
+def prompt_of(name: str) -> PromptConfig:
+    """With pictures as the system has them, and an end of answers."""
+    system = SYSTEMS[name]
+    return PromptConfig(template=system.template, picture=PICTURES[system.picture or name])
+
+
 def make_samples(config: ModelConfig, encode: Encode, count: int) -> list[Sample]:
     """A picture of noise of any shape, then random text of which the last sixth is learnt."""
     chance = np.random.default_rng(0)
     picture, tokenizer = encode.prompt.picture, encode.tokenizer
-    start, token, end = map(tokenizer.special, (picture.start, picture.token, picture.end))
-    plain = np.setdiff1d(np.arange(tokenizer.vocabulary), [start, token, end])
-    rule, samples = picture_rule(config.media), []
+    # Some systems have nothing around a picture.
+    start, token, end = ([tokenizer.special(one)] if one else [] for one in (picture.start, picture.token, picture.end))
+    plain = np.setdiff1d(np.arange(tokenizer.vocabulary), [*start, *token, *end])
+    samples = []
     for number in range(count):
         height, width = chance.integers(SMALLEST, LARGEST + 1, 2)
-        views = rule.views(int(width), int(height))
-        starts = np.cumsum([1, *(view.tokens for view in views)])
+        noise = chance.integers(0, 256, (height, width, 3), dtype=np.uint8)
+        views = encode.views(ImagePart(noise))
+        starts = np.cumsum([len(start), *(view.tokens if view.spliced else 0 for view in views)])
         slots = tuple(MediaSlot(int(first), 0, view) for first, view in zip(starts[:-1], views, strict=True))
         words = chance.choice(plain, int(chance.integers(SHORTEST, LONGEST + 1)))
-        ids = np.concatenate([[start], np.full(starts[-1] - 1, token), [end], words]).astype(np.int64)
+        shown = np.full(starts[-1] - len(start), token[0])
+        ids = np.concatenate([start, shown, end, words]).astype(np.int64)
         labels = np.full(len(ids), IGNORE, np.int64)
         learnt = len(words) // 6
         labels[-1 - learnt : -1] = ids[-learnt:]
-        noise = chance.integers(0, 256, (height, width, 3), dtype=np.uint8)
         sample = Sample(str(number), "random", ids, labels, (labels != IGNORE).astype(np.float32), slots)
         positions = positions_of(config.positions, len(ids), slots)
         samples.append(replace(sample, media=(ImagePart(noise),), positions=positions))
@@ -141,16 +151,27 @@ def our_batch(work: Work, samples: Sequence[Sample], pad_to: int = 0) -> Batch:
     batch = batch.to(work.device.name)
     assert batch.vision is not None, "every sample has a picture"
     # The stem would do it: theirs come in the format of the weights too.
-    values = batch.vision.values.to(work.device.torch_dtype)
-    return batch.having(VISION, replace(batch.vision, values=values))
+    for name, stream in batch.media.items():
+        batch = batch.having(name, replace(stream, values=stream.values.to(work.device.torch_dtype)))
+    return batch
 
 
 def their_pictures(work: Work, samples: Sequence[Sample]) -> Tensors:
-    rule = picture_rule(work.config.media)
-    shown = (decode(sample, work.encode.media) for sample in samples)
-    found = work.system.inputs([tuple(normalised(rule, view) for view in views) for views in shown], rule)
-    found["pixel_values"] = found["pixel_values"].to(work.device.torch_dtype)
-    return {name: value.to(work.device.name) for name, value in found.items()}
+    rules = {name: picture_rule(tower.media) for name, tower in work.config.towers.items()}
+    shown: list[Shown] = []
+    for sample in samples:
+        pairs = list(zip(sample.slots, decode(sample, work.encode.media), strict=True))
+        shown.append(
+            {
+                name: tuple(normalised(rule, view) for slot, view in pairs if slot.view.stream == name)
+                for name, rule in rules.items()
+            }
+        )
+    found = work.system.inputs(shown, rules[VISION])
+    of_pictures = {
+        name: value.to(work.device.torch_dtype) for name, value in found.items() if value.is_floating_point()
+    }
+    return {name: value.to(work.device.name) for name, value in (found | of_pictures).items()}
 
 
 def their_batch(work: Work, samples: Sequence[Sample]) -> Tensors:
@@ -173,13 +194,18 @@ def compare(work: Work) -> tuple[float, float]:
     ours, theirs = work.model(), work.their_model().eval()
     assert batch.vision is not None, "every sample has a picture"
     tokens = ours.tokens(VISION, batch.media)
-    same = features_of(theirs.get_image_features(**their_pictures(work, samples)))
+    same = features_of(encoder_of(theirs)(**their_pictures(work, samples)))
     off = float((tokens - same).float().norm() / same.float().norm())
     assert off <= most, f"the same pictures' tokens lie {off:.1%} apart"
     mine = float(ours.loss_sum(batch) / batch.label_weight)
     their = float(theirs(**their_batch(work, samples)).loss)
     assert math.isclose(mine, their, abs_tol=most, rel_tol=0), f"our loss is {mine:.4f}, theirs {their:.4f}"
     return mine, their
+
+
+def encoder_of(model: Any) -> Any:
+    """Their `get_image_features`, which some of their classes have inside alone."""
+    return getattr(model, "get_image_features", None) or model.model.get_image_features
 
 
 def features_of(found: Any) -> torch.Tensor:
@@ -200,7 +226,7 @@ def our_encoding(work: Work, compiled: bool) -> Contestant:
 
 def their_encoding(work: Work, compiled: bool) -> Contestant:
     model = work.their_model().eval()
-    features = torch.compile(model.get_image_features) if compiled else model.get_image_features
+    features = torch.compile(encoder_of(model)) if compiled else encoder_of(model)
     return encoding(
         work, lambda given: features(**given), [their_pictures(work, part) for part in groups(work.samples)]
     )

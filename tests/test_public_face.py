@@ -12,8 +12,8 @@ import vitrail
 from vitrail.contracts import errors
 
 PACKAGE = Path(vitrail.__file__).parent
-NO_MISTAKE_OF_THE_USER = {"Stopped", "UnfitError"}
-"""Exceptions that are no errors."""
+NO_MISTAKE_OF_THE_USER = {"Stopped", "UnfitError", "_LostError"}
+"""Exceptions that are no errors, or none that leaves its file."""
 
 
 def offered() -> set[str]:

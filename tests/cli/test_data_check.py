@@ -33,6 +33,8 @@ def test_a_file_is_summed_up(check: Run) -> None:
     status, out, err = check("my.jsonl")
     assert (status, err) == (0, "")
     assert "3: 2 used, 1 unreadable" in out
+    assert "tags (3)" in out
+    assert "3 of 3 rows have a picture, a video or a sound" in out
     assert "my.jsonl:3: picture 'gone.png' does not exist" in out
     assert "no recipe is given" in out
 
@@ -63,6 +65,8 @@ def test_a_recipe_measures(check: Run, tiny_recipe_file: Path, tmp_path: Path) -
     status, out, _ = check("data.train=my.jsonl", "--recipe", str(tiny_recipe_file))
     assert status == 0
     assert "3: 2 used, 1 unreadable" in out
+    assert "tags (3)" in out
+    assert "3 of 3 rows have a picture, a video or a sound" in out
 
 
 @pytest.mark.parametrize(

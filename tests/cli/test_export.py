@@ -47,7 +47,7 @@ def test_what_does_not_fit_is_one_line(run: Run, finished: Callable[..., Path], 
 
 
 def test_a_folder_of_an_unknown_layout_is_one_line(run: Run, tmp_path: Path) -> None:
-    (tmp_path / "config.json").write_text('{"model_type": "llava"}')
+    (tmp_path / "config.json").write_text('{"model_type": "fuyu"}')
     status, _, err = run("chat", ".", "Well?")
     assert (status, err.count("\n")) == (2, 1)
-    assert err.startswith("error: '.' has model_type 'llava'; known: mistral3, ")
+    assert err.startswith("error: '.' has model_type 'fuyu'; known: mistral3, ")

@@ -73,3 +73,27 @@ def test_a_picture_is_refused_in_one_line(
     status, _, err = run("train", str(tiny_recipe_file), *overrides, "run=two", "stages.0.train={encoder: 1.0}")
     assert status == 2
     assert "unknown component 'encoder'; known: fusion, backbone" in err
+
+
+def test_an_encoder_that_is_to_see_nothing_must_be_meant(
+    run: Run, tiny_recipe_file: Path, overrides: list[str], tmp_path: Path
+) -> None:
+    """Rows whose pictures are under a key that nobody reads train a model blind, and nothing else would say so."""
+    with_encoder = [one for one in overrides if one != "model.encoder=null"]
+    status, _, err = run("train", str(tiny_recipe_file), *with_encoder)
+    assert status == 2
+    assert err.splitlines()[-1] == (
+        "error: no row has a picture, a video or a sound (rows: 0 of the first 16 rows have a picture, a video or a "
+        "sound), and the model has an encoder (vision): data.allow_text_only: true trains it on text alone"
+    )
+    status, out, err = run("train", str(tiny_recipe_file), *with_encoder, "data.allow_text_only=true")
+    assert status == 0, err
+    assert "rows: 0 of the first 16 rows have a picture, a video or a sound" in out
+    rows = [json.loads(line) for line in (tmp_path / "rows.jsonl").read_text().splitlines()]
+    Image.fromarray(np.zeros((32, 32, 3), np.uint8)).save(tmp_path / "a.png")
+    # One at the very end, which the first rows do not show.
+    rows = rows * 8 + [{**rows[0], "images": ["a.png"]}]
+    (tmp_path / "rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    status, out, err = run("train", str(tiny_recipe_file), *with_encoder, "run=other")
+    assert status == 0, err
+    assert "rows: 1 of the first 129 rows have a picture" in out

@@ -21,7 +21,7 @@ from vitrail.curation.seen import Met, Seen, print_of
 from vitrail.curation.tally import Tally
 from vitrail.curation.words import scripts, sort_of
 from vitrail.data.collate import collate
-from vitrail.data.config import MixtureConfig
+from vitrail.data.config import MixtureConfig, Reading
 from vitrail.data.dialects import to_conversation
 from vitrail.data.encode import Encode
 from vitrail.data.sources.config import FolderConfig, JsonlConfig, ParquetConfig, WebDatasetConfig
@@ -194,7 +194,7 @@ def test_memory_stays_flat(tiny_encode: Encode) -> None:
         with Seen() as seen:
             check = Check(findings, tiny_encode, None, seen)
             tracemalloc.start()
-            for _ in check.source(Checked("endless", Endless(), "tags", rows=rows)):
+            for _ in check.source(Checked("endless", Endless(), Reading("tags"), rows=rows)):
                 pass
             grown.append(tracemalloc.get_traced_memory()[0])
             tracemalloc.stop()

@@ -23,7 +23,7 @@ A = FOLDER / "a.png"
     [
         {"image": "a.png", "text": "An ant."},
         {"image": "a.png", "caption": "An ant.", "text": None},
-        {"images": ["a.png"], "caption": "An ant.", "text": "alt text"},
+        {"images": ["a.png"], "caption": "An ant.", "text": ""},
         {"image": {"bytes": None, "path": "a.png"}, "text": "An ant."},
     ],
 )
@@ -57,7 +57,7 @@ def test_a_question_and_its_answer() -> None:
         ({"answers": ["two", "2", "2"]}, "2", ["two", "2"]),
         ({"answers": ["two", "2"]}, "two", ["two", "2"]),
         ({"answers": [{"answer": "two", "answer_id": 1}, {"answer": "2"}, {"answer": "2"}]}, "2", ["two", "2"]),
-        ({"answer": "two", "answers": ["2", "2"]}, "two", ["two"]),
+        ({"answer": "two", "answers": ["2", "2"]}, "two", ["two", "2"]),
         ({"multiple_choice_answer": "two", "answers": [{"answer": "2"}] * 9}, "two", ["two", "2"]),
         ({"answer": None, "answers": "2"}, "2", ["2"]),
     ],

@@ -7,6 +7,8 @@ import re
 from pathlib import Path
 from typing import get_args
 
+import pytest
+
 from vitrail.contracts.messages import Row
 from vitrail.data.config import DialectName, JsonlConfig
 from vitrail.data.dialects import recognise, to_conversation
@@ -34,13 +36,33 @@ def test_the_three_rows_are_one_conversation() -> None:
 
 def test_every_other_dialect_has_a_row_that_is_recognised() -> None:
     pieces = re.findall(r"\*\*(\w+)\*\*:(?:(?!\*\*\w+\*\*:).)*?```jsonl\n(.*?)```", PAGE, re.DOTALL)
-    assert [name for name, _ in pieces] == ["turns", "caption", "vqa", "interleaved", "preference"]
+    names = ["turns", "caption", "vqa", "alpaca", "completion", "interleaved", "preference"]
+    assert [name for name, _ in pieces] == names
     for row in blocks("jsonl"):
         to_conversation(Row("r", json.loads(row), Path("photos")))
     for name, row in pieces:
         assert recognise(Row("r", json.loads(row))) == name
     known = set(get_args(DialectName)) - {"auto"}
     assert {name for name in known if f"**{name}**" in PAGE} == known
+
+
+TABLE = re.findall(r"^\| (.+?) \| `(\{\".*\})` \| (\w+)", PAGE, re.MULTILINE)
+
+
+@pytest.mark.parametrize(("said", "dialect"), [pytest.param(row, dialect, id=name) for name, row, dialect in TABLE])
+def test_every_row_of_the_table_of_toolkits_is_read(said: str, dialect: str) -> None:
+    row = Row("r", json.loads(said), Path("photos"))
+    assert recognise(row) == dialect
+    conversation = to_conversation(row)
+    assert conversation.messages[-1].role == "assistant"
+    assert not any("<" in message.text for message in conversation.messages)
+    assert bool(conversation.media) == (".png" in said)
+
+
+def test_the_table_of_toolkits_is_whole() -> None:
+    assert len(TABLE) >= 23
+    shown = {dialect for _, _, dialect in TABLE}
+    assert shown == set(get_args(DialectName)) - {"auto", "short_vqa"}
 
 
 def test_every_kind_has_an_example_that_is_read(tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ import pytest
 
 from vitrail.contracts.errors import DataError
 from vitrail.contracts.messages import ImagePart
-from vitrail.data.dialects import dialect_of, to_conversation
+from vitrail.data.dialects import dialects_of, to_conversation
 from vitrail.data.sources.config import FolderConfig
 from vitrail.data.sources.folder import FolderSource, Names
 
@@ -42,7 +42,7 @@ def test_captions_beside_pictures(tmp_path: Path) -> None:
     files = {"b.png": "", "b.txt": "\ufeffA bird.\n", "a.JPG": "", "a.txt": "An ant.", "deep/c.webp": "", ".x.png": ""}
     source = pickle.loads(pickle.dumps(opened(tmp_path, files)))
     assert (len(source), source.layout, source.name) == (3, "captions", tmp_path.name)
-    assert dialect_of(source) == "caption"
+    assert set(dialects_of(source)) == {"caption"}
     row = source.row(1)
     assert (row.id, row.location, row.fields) == (
         "b.png",
@@ -61,7 +61,7 @@ def test_captions_beside_pictures(tmp_path: Path) -> None:
 def test_folders_as_classes(tmp_path: Path) -> None:
     files = {"sick leaf/2.png": "", "sick leaf/1.png": "", "healthy/9.png": "", "healthy/notes.md": ""}
     source = opened(tmp_path, files, question="How is this plant?")
-    assert (len(source), source.layout, dialect_of(source)) == (3, "classes", "vqa")
+    assert (len(source), source.layout, set(dialects_of(source))) == (3, "classes", {"vqa"})
     messages = [to_conversation(source.row(index)).messages for index in range(3)]
     assert [message[1].text for message in messages] == ["healthy", "sick leaf", "sick leaf"]
     assert messages[0][0].text == "\nHow is this plant?"
@@ -77,7 +77,7 @@ def test_metadata_as_the_datasets_library_has_it(tmp_path: Path, ending: str) ->
     else:
         text = "file_name,text\r\n" + "".join(f'{row["file_name"]},"{row["text"]}"\r\n' for row in rows)
     source = pickle.loads(pickle.dumps(opened(tmp_path, {f"metadata.{ending}": text, "sub/a.png": "", "b.png": ""})))
-    assert (len(source), source.layout, dialect_of(source)) == (2, "metadata", "caption")
+    assert (len(source), source.layout, set(dialects_of(source))) == (2, "metadata", {"caption"})
     conversation = to_conversation(source.row(0))
     assert conversation.media == (ImagePart(tmp_path / "sub/a.png"),)
     assert conversation.messages[1].text == "An ant, brown"
@@ -88,7 +88,7 @@ def test_metadata_of_conversations_with_several_pictures(tmp_path: Path) -> None
     row = {"file_names": ["a.png", "b.png"], "messages": [{"role": "user", "content": "?"}], "id": "x"}
     source = opened(tmp_path, {"metadata.jsonl": json.dumps(row)})
     assert source.row(0).fields["images"] == ["a.png", "b.png"]
-    assert (source.row(0).id, dialect_of(source)) == ("x", "tags")
+    assert (source.row(0).id, set(dialects_of(source))) == ("x", {"tags"})
 
 
 def test_what_is_refused(tmp_path: Path) -> None:

@@ -18,8 +18,8 @@ from vitrail import build
 from vitrail.contracts.errors import DataError
 from vitrail.contracts.messages import Row
 from vitrail.data.config import SourceConfig
-from vitrail.data.dialects import to_conversation
-from vitrail.data.sources.config import JsonlConfig
+from vitrail.data.dialects import dialects_of, to_conversation
+from vitrail.data.sources.config import JsonlConfig, Reading
 from vitrail.data.sources.opening import open_source
 from vitrail.recipe.read import read_recipe
 
@@ -65,14 +65,15 @@ def test_every_kind_in_a_recipe(folder: Path, source: str, monkeypatch: pytest.M
     monkeypatch.chdir(folder)
     Path("mine.yaml").write_text(f"extends: demo\nrun: runs/mine\ndata:\n  train: {source}\n")
     config = read_recipe("mine.yaml", ()).value.data.train
-    opened, dialect = build.build_source(config)  # type: ignore[arg-type]
-    assert dialect == "caption"
+    opened, reading = build.build_source(config)  # type: ignore[arg-type]
+    assert reading == Reading()
+    assert set(dialects_of(opened)) == {"caption"}
     found: list[Row | DataError]
     if hasattr(opened, "row"):
         found = [opened.row(index) for index in range(len(opened))]
     else:
         found = [row for row, _ in opened.rows(0, None)]
-    conversations = [to_conversation(row, dialect) for row in found if isinstance(row, Row)]
+    conversations = [to_conversation(row, reading) for row in found if isinstance(row, Row)]
     assert [conversation.messages[1].text for conversation in conversations] == ["An ant.", "A bird."]
     for conversation in conversations:
         (picture,) = conversation.media
@@ -81,10 +82,10 @@ def test_every_kind_in_a_recipe(folder: Path, source: str, monkeypatch: pytest.M
 
 
 def test_a_named_dialect_is_taken_at_its_word(folder: Path) -> None:
-    source, dialect = open_source(JsonlConfig(folder / "a.jsonl", dialect="vqa"))
-    assert dialect == "vqa"
+    source, reading = open_source(JsonlConfig(folder / "a.jsonl", dialect="vqa"))
+    assert reading == Reading("vqa")
     with pytest.raises(DataError, match=r"a\.jsonl:1: no 'question' in the row .*An ant"):
-        to_conversation(source.row(0), dialect)  # type: ignore[union-attr]
+        to_conversation(source.row(0), reading)  # type: ignore[union-attr]
 
 
 def test_a_source_in_no_dialect_shows_its_row(tmp_path: Path) -> None:

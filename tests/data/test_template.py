@@ -16,7 +16,7 @@ from PIL import Image
 from vitrail.contracts.errors import DataError
 from vitrail.contracts.messages import Row
 from vitrail.data.config import JsonlConfig
-from vitrail.data.dialects import dialect_of, to_conversation
+from vitrail.data.dialects import dialects_of, to_conversation
 from vitrail.data.sources.jsonl import JsonlSource
 from vitrail.data.template import (
     QUESTION,
@@ -68,7 +68,7 @@ def pictures(path: Path) -> list[str]:
 def opened(path: Path) -> list[Row]:
     """Rows as a run reads them that lets them name any file; every picture must open."""
     source = JsonlSource(JsonlConfig(path, allow_outside=True))
-    assert dialect_of(source) == "tags"
+    assert set(dialects_of(source)) == {"tags"}
     found = [source.row(index) for index in range(len(source))]
     for row in found:
         for part in to_conversation(row).media:

@@ -14,7 +14,8 @@ from vitrail import build
 from vitrail.contracts.errors import DataError
 from vitrail.contracts.messages import Row
 from vitrail.data.encode import Encode
-from vitrail.evaluation.answers import ask, question, read, write
+from vitrail.evaluation.answers import ask, changed, question, read, write
+from vitrail.evaluation.swapping import others, with_media_of
 from vitrail.inference.chat_model import ChatModel
 from vitrail.inference.config import GenerationConfig
 from vitrail.metrics.scoring import Answer
@@ -89,21 +90,55 @@ def test_every_row_is_asked(tiny_model: Callable[..., MultimodalModel], tiny_enc
         assert answer.prediction == str(model.reply(asked, GenerationConfig(max_tokens=6))).strip()
 
 
+class Rows:
+    """The rows of a list."""
+
+    name = "rows"
+    block = 1
+
+    def __init__(self, *rows: Row) -> None:
+        self.rows = rows
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def row(self, index: int) -> Row:
+        return self.rows[index]
+
+
+def test_questions_are_asked_with_another_rows_picture(
+    tiny_model: Callable[..., MultimodalModel], tiny_encode: Encode
+) -> None:
+    """And with their own truths; a row without a picture is counted and left out."""
+    source, dialect = build.build_source(DrawnConfig(split="test", rows=4))
+    alone = Row("alone", {"messages": [{"role": "user", "content": "Why?"}, {"role": "assistant", "content": "So."}]})
+    drawn = [source.row(index) for index in range(len(source))]
+    model = ChatModel(tiny_model().eval(), tiny_encode)
+    counted: list[int] = []
+    found = ask(model, Rows(*drawn, alone), dialect, 6, lambda: counted.append(1), swapped=True)
+    assert len(counted) == len(drawn) + 1
+    right = [question(one, dialect) for one in drawn]
+    assert [answer.truths for answer in found] == [truths for _, truths in right]
+    shown = others([conversation for conversation, _ in right])
+    for answer, (asked, _), other in zip(found, right, shown, strict=True):
+        assert other.id != asked.id
+        reply = model.reply(with_media_of(asked, other), GenerationConfig(max_tokens=6))
+        assert answer.prediction == str(reply).strip()
+
+
+def test_the_share_of_changed_answers_goes_by_the_question() -> None:
+    said = [Answer(str(number), "", "?", text, ("a",)) for number, text in enumerate("abcd")]
+    swapped = [Answer("2", "", "?", "c", ("a",)), Answer("0", "", "?", "b", ("a",))]
+    found = changed(said, swapped)
+    assert (found.value, found.n) == (0.5, 2)
+
+
 def test_a_row_that_cannot_be_asked_is_not_skipped(
     tiny_model: Callable[..., MultimodalModel], tiny_encode: Encode
 ) -> None:
-    class Rows:
-        name = "rows"
-
-        def __len__(self) -> int:
-            return 1
-
-        def row(self, index: int) -> Row:
-            return row()
-
     model = ChatModel(tiny_model().eval(), tiny_encode)
     with pytest.raises(DataError, match=r"rows\.jsonl:7: picture '/data/a\.png' does not exist"):
-        ask(model, Rows(), "tags", 6)
+        ask(model, Rows(row()), "tags", 6)
 
 
 texts = st.text(max_size=20) | st.sampled_from(["a\ud800b", "a\u2028b", "a\x85b", "a\x0cb\x1c", "a\r\nb", "\\n", '"'])

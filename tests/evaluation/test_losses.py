@@ -18,7 +18,8 @@ from vitrail.contracts.samples import Pack
 from vitrail.data.collate import collate
 from vitrail.data.dialects import to_conversation
 from vitrail.data.encode import Encode
-from vitrail.evaluation.losses import held_out_losses, others, with_media_of
+from vitrail.evaluation.losses import held_out_losses
+from vitrail.evaluation.swapping import others, with_media_of
 from vitrail.inference.chat_model import ChatModel
 from vitrail.models.assembled import MultimodalModel
 from vitrail.synthetic.config import DrawnConfig

@@ -226,3 +226,17 @@ def asked(number: int) -> Conversation:
     """The same conversations, waiting for their last answer."""
     whole = conversation(number)
     return dataclasses.replace(whole, messages=whole.messages[:-1])
+
+
+def uncached(model: MultimodalModel, encode: Encode, number: int, count: int) -> str:
+    """The answer to a conversation of so many tokens at most, the whole of it run anew for each of them."""
+    sample = encode.question(asked(number))
+    made: list[int] = []
+    for _ in range(count):
+        ids = np.concatenate([sample.ids, np.array(made, np.int64)])
+        labels, weights = np.full(len(ids), -100), np.zeros(len(ids), np.float32)
+        longer = dataclasses.replace(sample, ids=ids, labels=labels, weights=weights)
+        made.append(int(model.logits(model(batch_of([longer], encode))[-1:]).argmax()))
+    stop = encode.tokenizer.special(encode.template.stop.name) if encode.template.stop else -1
+    made = made[: made.index(stop)] if stop in made else made
+    return encode.template.said(encode.tokenizer.decode(made), whole=True)[0]

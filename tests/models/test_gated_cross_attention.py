@@ -22,6 +22,7 @@ from crossing import (
     model_of,
     naive,
     samples_of,
+    uncached,
     visible,
 )
 from torch import Tensor
@@ -265,16 +266,7 @@ def test_cached_is_uncached(changes: dict[str, Any]) -> None:
     numbers = [0, 1, 2, 3]
     replies = list(chat.replies([asked(number) for number in numbers], generation))
     for number, reply in zip(numbers, replies, strict=True):
-        sample = encode.question(asked(number))
-        made: list[int] = []
-        for _ in range(6):
-            ids = np.concatenate([sample.ids, np.array(made, np.int64)])
-            labels, weights = np.full(len(ids), -100), np.zeros(len(ids), np.float32)
-            longer = dataclasses.replace(sample, ids=ids, labels=labels, weights=weights)
-            made.append(int(model.logits(model(batch_of([longer], encode))[-1:]).argmax()))
-        stop = [encode.tokenizer.special(encode.template.stop.name)] if encode.template.stop else []
-        ended = next((at for at, token in enumerate(made) if token in stop), len(made))
-        assert str(reply) == encode.template.said(encode.tokenizer.decode(made[:ended]), whole=True)[0]
+        assert str(reply) == uncached(model, encode, number, 6)
         assert str(chat.reply(asked(number), generation)) == str(reply)
 
 

@@ -21,6 +21,7 @@ from crossing import (
     model_of,
     naive,
     samples_of,
+    uncached,
 )
 
 from vitrail.contracts.samples import Batch, Sample
@@ -111,16 +112,7 @@ def test_cached_is_uncached() -> None:
     chat, generation = ChatModel(model, encode), GenerationConfig(max_tokens=4)
     together = list(chat.replies([asked(number) for number in (0, 1, 2)], generation))
     for number, reply in zip((0, 1, 2), together, strict=True):
-        sample, made = encode.question(asked(number)), list[int]()
-        for _ in range(4):
-            ids = np.concatenate([sample.ids, np.array(made, np.int64)])
-            longer = dataclasses.replace(
-                sample, ids=ids, labels=np.full(len(ids), -100), weights=np.zeros(len(ids), np.float32)
-            )
-            made.append(int(model.logits(model(batch_of([longer], encode))[-1:]).argmax()))
-        stop = encode.tokenizer.special(encode.template.stop.name) if encode.template.stop else -1
-        made = made[: made.index(stop)] if stop in made else made
-        assert str(reply) == encode.template.said(encode.tokenizer.decode(made), whole=True)[0]
+        assert str(reply) == uncached(model, encode, number, 4)
 
 
 def shuffled(batch: Batch, order: Sequence[int]) -> Batch:

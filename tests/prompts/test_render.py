@@ -368,3 +368,35 @@ def test_what_is_not_spliced_has_a_slot_and_no_placeholders() -> None:
     assert slot.start == slot.end == spliced.slots[0].start
     assert len(spliced.ids) - len(made.ids) == 64
     assert made.ids.tolist() == np.delete(spliced.ids, list(spliced.slots[0].indices)).tolist()
+
+
+# What a turn weighs
+
+
+@every_template
+def test_a_turn_weighs_what_it_says_and_every_id_stays(chat: TurnTemplate) -> None:
+    plain = talk(turn("user", "a"), turn("assistant", "No."), turn("user", "b"), turn("assistant", "Yes."))
+    first, last = plain.messages[1], plain.messages[3]
+    messages = (plain.messages[0], replace(first, weight=0), plain.messages[2], replace(last, weight=0.5))
+    whole, made = rendered(plain, chat), rendered(replace(plain, messages=messages), chat)
+    assert np.array_equal(made.ids, whole.ids)
+    middle = len(rendered(replace(plain, messages=plain.messages[:3]), chat, ask=True).ids) - 1
+    assert not made.weights[:middle].any()
+    assert (made.labels[:middle] == IGNORE).all()
+    assert np.array_equal(made.labels[middle:], whole.labels[middle:])
+    assert np.array_equal(made.weights[middle:], whole.weights[middle:] / 2)
+    nothing = tuple(replace(one, weight=0) for one in plain.messages)
+    with pytest.raises(DataError, match="no assistant turn to learn from"):
+        rendered(replace(plain, messages=nothing), chat)
+
+
+def test_a_label_that_the_message_writes_itself_is_not_written_twice() -> None:
+    chat, prompt = template("chatml"), PromptConfig(picture=PictureConfig(label="Picture {number}: ", after="\n"))
+    tokenizer = byte_tokenizer(chat.specials)
+    picture = ImagePart("a.png")
+    texts = []
+    for parts in ((picture, "b"), ("Picture 1: ", picture, "\nb")):
+        conversation = talk(turn("user", *parts), turn("assistant", "c"))
+        made = render(conversation, views_of(conversation), chat, tokenizer, prompt)
+        texts.append(tokenizer.decode(made.ids.tolist(), show_special=True))
+    assert texts[0] == texts[1]

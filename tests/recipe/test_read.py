@@ -44,9 +44,10 @@ def test_modules_of_an_objective_are_trained_by_the_stages_of_recipes_that_have_
 
 def test_media_streams_beside_the_vision_stream_are_components() -> None:
     stream = "{media: {kind: native}, encoder: {kind: vision_transformer}, projector: {kind: linear}}"
-    found = read_recipe(
-        "demo", [f"model.streams={{depth: {stream}}}", "stages.align.train={depth_projector: 1e-3}"]
-    ).value
+    overrides = [f"model.streams={{depth: {stream}}}", "stages.align.train={depth_projector: 1e-3}"]
+    with pytest.raises(RecipeError, match="holds no picture in all the streams that see it: 4160 patches"):
+        read_recipe("demo", overrides)
+    found = read_recipe("demo", [*overrides, "data.pack.patches=8192"]).value
     assert found.model.components == (
         *("encoder", "projector", "depth_encoder", "depth_projector"),
         *("fusion", "backbone"),

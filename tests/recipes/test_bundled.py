@@ -36,8 +36,13 @@ def test_there_are_recipes_and_each_says_what_it_is_for() -> None:
 def test_recipe_is_read_and_built(name: str) -> None:
     text = bundled.names()[name].read_text(encoding="utf-8")
     tiny = [*TINY, *([] if "encoder: null" in text or "encoder: {kind: text_lines}" in text else TINY_ENCODER)]
-    grid = read_recipe(name, tiny).value.model.positions.kind == "mrope"
-    recipe = read_recipe(name, [*tiny, *(["model.positions.sections=[2, 3, 3]"] if grid else [])]).value
+    model_config = read_recipe(name, tiny).value.model
+    if model_config.positions.kind == "mrope":
+        tiny.append("model.positions.sections=[2, 3, 3]")
+    if hasattr(model_config.fusion, "every"):
+        # One layer leaves room for blocks before every layer alone.
+        tiny.append("model.fusion.every=1")
+    recipe = read_recipe(name, tiny).value
     tokenizer = build.build_tokenizer(recipe.model.backbone, recipe.prompt)
     model = build.build_model(
         recipe.model, tokenizer.vocabulary, recipe.seed, objectives=build.objectives_of(recipe.stages).values()

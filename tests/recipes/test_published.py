@@ -33,9 +33,10 @@ SIZES = {
         "full_blocks",
         "dummy_heads",
         "pooled_width",
+        "neck",
     ),
-    "media": ("patch", "tile", "min_tokens", "max_tokens", "max_tiles", "max_side"),
-    "projector": ("hidden",),
+    "media": ("patch", "tile", "min_tokens", "max_tokens", "max_tiles", "max_side", "side", "larger", "least"),
+    "projector": ("hidden", "grid", "channels", "early"),
     "positions": ("sections",),
     "fusion": ("every",),
 }
@@ -51,7 +52,8 @@ def without(settings: Any, names: tuple[str, ...]) -> dict[str, Any]:
 
 
 def test_there_are_published_systems() -> None:
-    assert {"internvl_1_5", "nvlm_d", "nvlm_h", "nvlm_x", "qwen2_vl"} <= set(SYSTEMS)
+    known = {"deepseek_vl", "deepseek_vl_hybrid", "internvl_1_5", "nvlm_d", "nvlm_h", "nvlm_x", "qwen2_vl"}
+    assert known <= set(SYSTEMS)
     assert all(f"{system}/laptop" in bundled.names() for system in SYSTEMS)
 
 
@@ -77,6 +79,11 @@ def test_only_sizes_differ(system: str) -> None:
     for component, names in SIZES.items():
         published, ours = (getattr(recipe.model, component) for recipe in (paper, laptop))
         assert without(published, names) == without(ours, names), component
+    assert paper.model.streams.keys() == laptop.model.streams.keys()
+    for name, stream in paper.model.streams.items():
+        for component in ("encoder", "media", "projector"):
+            published, ours = (getattr(one, component) for one in (stream, laptop.model.streams[name]))
+            assert without(published, SIZES[component]) == without(ours, SIZES[component]), (name, component)
     # Small pictures have short questions, beside which a system text is long.
     assert dataclasses.replace(paper.prompt, system=laptop.prompt.system) == laptop.prompt
     families = [recipe.model.backbone.config.get("model_type") for recipe in (paper, laptop)]
@@ -93,6 +100,9 @@ def test_the_laptops_model_is_small(system: str) -> None:
 
 
 PLANNED: dict[str, tuple[int, dict[str, int]]] = {
+    "deepseek_vl": (1_962_640_384, {"448x448": 576, "800x1300": 576}),
+    # Both encoders see a picture; it becomes no more tokens by that.
+    "deepseek_vl_hybrid": (7_331_390_721, {"448x448": 576, "800x1300": 576}),
     # The encoder of 5,536,496,000, projectors of 116,429,824 and 620,717,056, the language models.
     "internvl_1_5": (25_514_186_112, {"448x448": 256, "800x1300": 1792, "1000x1000": 2560}),
     # As released, the encoder has seven heads of zeros besides.
@@ -156,11 +166,17 @@ TINY = [
     "data.held_out=null",
     "data.pack={length: 256, patches: 512, window: 8}",
     "training={threads: 1, device: cpu, dtype: float32}",
-    "evaluate={answers: false, losses: false, before: false, blind: false}",
+    "evaluate={answers: false, losses: false, before: false, blind: false, swapped: false, text: false}",
 ]
 
 
-LAYOUTS = {"internvl_1_5": "internvl_chat", "nvlm_d": "NVLM_D", "qwen2_vl": "qwen2_vl"}
+LAYOUTS = {
+    "deepseek_vl": "multi_modality",
+    "deepseek_vl_hybrid": "multi_modality",
+    "internvl_1_5": "internvl_chat",
+    "nvlm_d": "NVLM_D",
+    "qwen2_vl": "qwen2_vl",
+}
 """model_type of the folders that the systems were published in; NVLM-X and NVLM-H were in none."""
 
 

@@ -29,7 +29,7 @@ from vitrail.models.fusion import gated_cross_attention
 from vitrail.models.fusion.sight import Sight, sight
 from vitrail.recipe.read import read_recipe
 from vitrail.recipe.schema import Recipe
-from vitrail.run import plan, verify
+from vitrail.run import plan, plan_cost, verify
 from vitrail.run.train import train
 from vitrail.training.device import Device
 from vitrail.training.loop import Trainer
@@ -87,7 +87,7 @@ def test_a_leak_in_the_language_model_is_still_its_own(tiny_recipe_file: Path, m
     assert verify.verify(crossing(tiny_recipe_file)).finding.startswith("backbone: what it makes of sample")
 
 
-@pytest.mark.parametrize("placed", ["every: 1", "every: 2", "every: 3, first: 0", "every: 5"])
+@pytest.mark.parametrize("placed", ["every: 1", "every: 2", "every: 3, first: 0", "every: 5", "at: [2, 5, 5]"])
 def test_plan_counts_layers_and_blocks(placed: str, tiny_recipe_file: Path) -> None:
     """Of five layers and their blocks, extrapolated from two of each: the work and the memory of the whole model."""
     recipe = crossing(
@@ -99,17 +99,17 @@ def test_plan_counts_layers_and_blocks(placed: str, tiny_recipe_file: Path) -> N
     batch = build.build_stages(recipe, encode, CPU)[1].stream.first_window().packs[0]
     made, _ = collate(batch, encode.media)
     assert made is not None
-    device = plan.UNTIMED
-    cost = plan._cost_of_pack(recipe, recipe.stages[1], tokenizer.vocabulary, made, device)
+    device = plan_cost.UNTIMED
+    cost = plan_cost.cost_of_pack(recipe, recipe.stages[1], tokenizer.vocabulary, made, device)
     with torch.device("meta"):
         model = build.build_model(recipe.model, tokenizer.vocabulary, 0).to(device.torch_dtype)
-    whole = plan._counted(model, made.to("meta"))
+    whole = plan_cost._counted(model, made.to("meta"))
     assert cost.flop == whole.flop > 0
     assert cost.kept == pytest.approx(whole.kept, rel=0.01)
 
 
 def test_plan_counts_what_learns(tiny_recipe_file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(plan, "CALIBRATION_SECONDS", 0.0)
+    monkeypatch.setattr(plan_cost, "CALIBRATION_SECONDS", 0.0)
     recipe = crossing(tiny_recipe_file)
     planned = plan.make_plan(recipe, CPU)
     block = 32 * 32 + 2 * 32 * 16 + 32 * 32 + 3 * 32 * 48 + 2 * 32 + 2

@@ -13,8 +13,8 @@ import vitrail
 from vitrail import build
 from vitrail.contracts.errors import RecipeError
 from vitrail.data.collate import collate
-from vitrail.data.encode import spans
 from vitrail.data.loader import Stream
+from vitrail.data.spans import spans
 from vitrail.inference.chat_model import conversation
 from vitrail.inference.config import GenerationConfig
 from vitrail.models.assembled import MultimodalModel

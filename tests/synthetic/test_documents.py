@@ -364,5 +364,7 @@ def test_documents_are_exported_like_other_drawn_data(tmp_path: Path) -> None:
         assert len(records) == rows
         for index, record in enumerate(records):
             row = DocumentsSource(config).row(index)
-            assert record == {"id": row.id, **row.fields, "images": [f"images/{row.id}.png"]}
+            facts = {name: row.fields[name] for name in row.facts}
+            said = {name: value for name, value in row.fields.items() if name not in facts}
+            assert record == {"id": row.id, **said, "images": [f"images/{row.id}.png"], "metadata": facts}
     assert len(list((tmp_path / "out" / "images").iterdir())) == 5

@@ -106,7 +106,10 @@ def test_export_writes_both_splits_and_overwrites_its_own(tmp_path: Path) -> Non
         assert len(records) == rows
         for index, record in enumerate(records):
             row = DrawnSource(config).row(index)
-            assert record == {"id": row.id, **row.fields, "images": [f"images/{row.id}.png"]}
+            facts = {name: row.fields[name] for name in row.facts}
+            said = {name: value for name, value in row.fields.items() if name not in facts}
+            assert facts
+            assert record == {"id": row.id, **said, "images": [f"images/{row.id}.png"], "metadata": facts}
             assert np.array_equal(np.asarray(Image.open(out / record["images"][0])), row.fields["images"][0])
     assert done == [*range(1, 7), *range(1, 5), *range(1, 4)]
     assert len(list((out / "images").iterdir())) == 4 + 3
@@ -129,7 +132,8 @@ def test_spoken_words_are_written_as_files_that_are_read(tmp_path: Path) -> None
     assert len(source) == 3
     for index in range(3):
         row, there = source.row(index), spoken.row(index)
-        assert {**row.fields, "audios": 0, "id": 0} == {**there.fields, "audios": 0, "id": 0}
-        (sound,) = to_conversation(row, "tags").media
+        read = {**row.fields, **row.fields["metadata"]}
+        assert {**read, "audios": 0, "id": 0, "metadata": 0} == {**there.fields, "audios": 0, "id": 0, "metadata": 0}
+        (sound,) = to_conversation(row).media
         assert isinstance(sound, AudioPart)
         np.testing.assert_allclose(audio.load(sound, 16_000), there.fields["audios"][0].audio, atol=2**-14)

@@ -240,7 +240,7 @@ def test_a_step_over_packs_is_one_division(
         moved(model)
         stage = Stage(StageConfig("only", EVERYTHING, steps=1, objective=DPO()), stream, objective)
         batches = [batch_of(encode, *samples[at : at + packs]) for at in range(0, 4, packs)]
-        values, figures, _ = Trainer(model, [stage], tmp_path, CPU, 100)._backward(stage, batches)
+        values, figures, *_ = Trainer(model, [stage], tmp_path, CPU, 100)._backward(stage, batches)
         results.append((values["dpo"], figures, gradients(model)))
     whole, parts = results
     assert parts[0] == pytest.approx(whole[0], rel=1e-6)

@@ -12,7 +12,7 @@ import typer
 from vitrail.contracts.errors import DataError
 
 if TYPE_CHECKING:
-    from vitrail.curation.findings import Findings, Repeats
+    from vitrail.curation.findings import Findings, Repeats, SourceFindings
     from vitrail.curation.tally import Tally
 
 REASONS, LONGEST = 8, 3
@@ -100,7 +100,11 @@ def _print(found: Findings) -> None:
     line("rows", f"{found.rows:,}: {outcomes}")
     for name, source in found.sources.items():
         if len(found.sources) > 1:
-            line("", f"{name}: {source.rows:,} rows, {source.dialect}")
+            line("", f"{name}: {source.rows:,} rows, {', '.join(source.dialects) or 'none read'}, {media(source)}")
+    if len(found.sources) == 1:
+        only = next(iter(found.sources.values()))
+        line("written as", ", ".join(f"{name} ({count:,})" for name, count in only.dialects.most_common()) or "nothing")
+        line("media", media(only))
     for sort, count in found.reasons.most_common(REASONS):
         line("", f"{count:,} x {found.first_of[sort]}")
     if len(found.reasons) > REASONS:
@@ -130,6 +134,11 @@ def _print(found: Findings) -> None:
         line("", found.policy)
     if console.is_terminal:
         console.print(lines)
+
+
+def media(source: SourceFindings) -> str:
+    """How many of a source's rows have any, in words."""
+    return f"{source.with_media:,} of {source.dialects.total():,} rows have a picture, a video or a sound"
 
 
 def _spread(tally: Tally) -> str:

@@ -24,10 +24,13 @@ def env() -> None:
     from vitrail.training.config import TrainingConfig
     from vitrail.training.device import choose, fast_bfloat16, has_compiler, limited_by, machine_memory_gib
     from vitrail.training.parallel.environment import launched
+    from vitrail.training.waiting import said
 
     device = choose(TrainingConfig())
     limit = f" (by {limited_by()})" if limited_by() else ""
     typer.echo(f"device        {device.name}, {device.threads} threads{limit}, trains in {device.dtype}")
+    waits = f"asleep ({said()})" if said().endswith("passive") else said() or "as the library does"
+    typer.echo(f"waiting       {waits}")
     typer.echo(f"processes     {launched()[1]}, this is number {launched()[0]}")
     typer.echo(f"bfloat16      {'in hardware' if fast_bfloat16(device.name) else 'emulated, not used'}")
     typer.echo(f"compiler      {'found' if has_compiler() else 'none'}")

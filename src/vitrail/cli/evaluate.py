@@ -60,17 +60,17 @@ def evaluate(
     from vitrail.run.screen import Silent
 
     screen = Silent() if as_json else Terminal()
-    source, dialect = open_held_out(source_config, {source_config: build.build_source(source_config)})
-    check_answered(source, dialect, allowed=None)
+    source, reading = open_held_out(source_config, {source_config: build.build_source(source_config)})
+    check_answered(source, reading, allowed=None)
     model = build.load(run, device, trust_code=trust_code)
     for note in model.notes:
         typer.echo(note, err=True)
     with screen.counting("questions", len(source)) as on_answer:
-        answers = ask(model.without_media() if drop_media else model, source, dialect, max_tokens, on_answer)
+        answers = ask(model.without_media() if drop_media else model, source, reading, max_tokens, on_answer)
     summary = summarise(answers)
     if losses:
         with screen.counting("losses", len(source)) as on_row:
-            summary["losses"] = held_out_losses(model, source, dialect, on_row)
+            summary["losses"] = held_out_losses(model, source, reading, on_row)
     if as_json:
         typer.echo(json.dumps(summary, indent=2))
     else:

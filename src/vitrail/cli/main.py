@@ -9,6 +9,7 @@ import typer
 
 from vitrail.cli import chat, data, env, evaluate, export, plan, recipes, show, train, verify
 from vitrail.contracts.errors import ElsewhereError, VitrailError
+from vitrail.training import waiting
 from vitrail.training.parallel.environment import launched
 
 app = typer.Typer(
@@ -51,6 +52,8 @@ def main() -> None:
     # `--debug` is taken wherever it stands: people add it to the end of the line that failed.
     debug = "--debug" in sys.argv[1:]
     arguments = [argument for argument in sys.argv[1:] if argument != "--debug"]
+    # Read by the OpenMP library once, when a verb loads torch.
+    waiting.choose()
     try:
         app(args=arguments, prog_name="vitrail")
     except VitrailError as error:

@@ -82,7 +82,7 @@ def _one(console: Console, stream: Stream, tokenizer: Tokenizer, at: str, index:
         for name, value in row.fields.items():
             console.print(f"  {name}: {_short(value)}", markup=False)
     elif at == "conversation":
-        conversation = to_conversation(row, part.dialect)
+        conversation = to_conversation(row, part.reading)
         console.print(f"conversation {conversation.id}  kind {conversation.kind or '-'}", markup=False, style="bold")
         for message in conversation.messages:
             parts = [
@@ -92,7 +92,7 @@ def _one(console: Console, stream: Stream, tokenizer: Tokenizer, at: str, index:
         for message in conversation.rejected:
             console.print(f"  {'rejected':>9}: {message.text}", markup=False)
     else:
-        sample = stream.encode(to_conversation(row, part.dialect), part.name)
+        sample = stream.encode(to_conversation(row, part.reading), part.name)
         _sample(console, sample, tokenizer)
 
 

@@ -20,9 +20,12 @@ def train(recipe: RecipeName, overrides: Overrides = None) -> None:
 
     from vitrail.cli.progress import Terminal
     from vitrail.run.train import train as run
+    from vitrail.training import waiting
     from vitrail.training.parallel.environment import launched
     from vitrail.training.stopping import Stopped
 
+    if (how := waiting.said()) and launched()[0] == 0:
+        typer.echo(f"threads that wait for each other: {how}", err=True)
     try:
         folder = run(resolved, Terminal())
     except Stopped as stopped:

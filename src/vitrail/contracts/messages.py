@@ -24,6 +24,7 @@ class Row:
     folder: where relative media paths start; None when the row carries its media.
     location: file and line, for messages to the user.
     confined: whether media must lie in that folder: true of rows of files, which others may have written.
+    facts: fields that the source knows to be facts about the row, which no reader of rows needs to understand.
     """
 
     id: str
@@ -31,6 +32,7 @@ class Row:
     folder: Path | None = None
     location: str = ""
     confined: bool = False
+    facts: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -141,11 +143,15 @@ class ToolCall:
 
 @dataclass(frozen=True)
 class Message:
-    """One turn of a conversation. calls: after the text, for an assistant that acts."""
+    """One turn of a conversation. calls: after the text, for an assistant that acts.
+
+    weight: loss weight of each of its tokens, where it is learnt; 0 for an answer that is only read.
+    """
 
     role: Role
     parts: tuple[Part, ...]
     calls: tuple[ToolCall, ...] = ()
+    weight: float = 1.0
 
     @property
     def text(self) -> str:

@@ -153,6 +153,7 @@ class Sample:
     positions: int64[T], or int64[3, T] for M-RoPE (time, row, column); None for 0, 1, 2 ... in each segment.
     lengths: of its segments, () for a single one. target: what an encoder-decoder is to say; labels are there then.
     targets: by name, what the stage's objective compares with (`contracts.protocols.Needs`).
+    tag: what sort of task it is, as the row says; the losses of a stage are kept by it. "" for none.
     location: file and line. outcome, reason: how it was changed to fit, if it was. alter: what is done to its pictures
     once they are decoded, given uint8[H, W, 3] and the number of the medium; None for nothing. Their size stays.
     withheld: the same row without its media, which stands in its place once packs are made; None where nothing is
@@ -170,6 +171,7 @@ class Sample:
     lengths: tuple[int, ...] = ()
     target: TargetText | None = None
     targets: Mapping[str, NDArray[Any]] = field(default_factory=dict)
+    tag: str = ""
     location: str = ""
     outcome: Outcome = "used"
     reason: str = ""
@@ -312,7 +314,7 @@ Stream = TextStream | MediaStream
 
 @dataclass(frozen=True)
 class Batch:
-    """One pack as tensors: streams by name. sample_ids and sources: one per text segment (padding excluded).
+    """One pack as tensors: streams by name. sample_ids, sources and tags: one per text segment (padding excluded).
 
     label_weight: the loss weights summed. padding: tokens, of text and target. withheld: tokens that its rows have and
     the batch has not, for the blind baseline. targets: by name, what the objective
@@ -326,6 +328,7 @@ class Batch:
     padding: int = 0
     withheld: int = 0
     targets: Mapping[str, torch.Tensor] = field(default_factory=dict)
+    tags: tuple[str, ...] = ()
 
     @property
     def text(self) -> TextStream:

@@ -26,8 +26,8 @@ from vitrail.contracts.samples import Sample, View
 from vitrail.curation.findings import Findings, Long, Shown, SourceFindings, Told
 from vitrail.curation.seen import Met, Seen, print_of
 from vitrail.curation.words import scripts, sort_of
-from vitrail.data.config import DialectName, PackConfig
-from vitrail.data.dialects import to_conversation
+from vitrail.data.config import PackConfig, Reading
+from vitrail.data.dialects import recognise, to_conversation
 from vitrail.data.encode import Encode, fitted
 from vitrail.data.mixture import numbered
 from vitrail.data.spans import spans
@@ -49,7 +49,7 @@ class Checked:
 
     name: str
     source: Source | StreamedSource
-    dialect: DialectName
+    reading: Reading
     held_out: bool = False
     rows: int = 0
 
@@ -103,11 +103,11 @@ class Check:
     def source(self, checked: Checked) -> Iterator[None]:
         """Looks at a source's rows, and yields after each."""
         total = len(checked.source) if numbered(checked.source) else None
-        found = SourceFindings(checked.dialect, checked.held_out, total)
+        found = SourceFindings(checked.held_out, total)
         self.findings.sources[checked.name] = found
         for name, row in checked.all():
             found.rows += 1
-            found.outcomes[self._row(name, row, checked)] += 1
+            found.outcomes[self._row(name, row, checked, found)] += 1
             yield
 
     def finish(self) -> None:
@@ -115,14 +115,17 @@ class Check:
         self.findings.longest = [long for *_, long in sorted(self._longest, reverse=True)]
         self.findings.shown = [self._shown(*kept) for kept in self._kept]
 
-    def _row(self, name: str, row: Row | DataError, checked: Checked) -> str:
+    def _row(self, name: str, row: Row | DataError, checked: Checked, found: SourceFindings) -> str:
         """The row's outcome."""
         location = name
         try:
             if isinstance(row, DataError):
                 raise row
             location = row.location or row.id
-            conversation = to_conversation(row, checked.dialect)
+            conversation = to_conversation(row, checked.reading)
+            named = checked.reading.dialect
+            found.dialects[recognise(row) if named == "auto" else named] += 1
+            found.with_media += bool(conversation.media)
             sample = self.encode(conversation, checked.name)
             media = [self._medium(sample, number, location) for number in range(len(sample.media))]
         except DataError as error:

@@ -85,12 +85,16 @@ class Shown:
 
 @dataclass
 class SourceFindings:
-    """One source. rows: looked at. total: rows it has, None for a stream. outcomes: what would become of them."""
+    """One source. rows: looked at. total: rows it has, None for a stream. outcomes: what would become of them.
 
-    dialect: str
+    dialects: of the rows that could be read. with_media: how many of those have a picture, a video or a sound.
+    """
+
     held_out: bool
     total: int | None
     rows: int = 0
+    with_media: int = 0
+    dialects: Counter[str] = field(default_factory=Counter)
     outcomes: Counter[str] = field(default_factory=Counter)
 
 

@@ -155,12 +155,13 @@ def gather(pack: Pack, rules: Rules, pad_to: int = 0) -> tuple[Batch | None, lis
         stream = _media(samples, decoded, name, rule)
         if stream is not None:
             streams[name] = stream
-    names = [(sample.id, sample.source) for sample in samples for _ in sample.segments]
+    names = [(sample.id, sample.source, sample.tag) for sample in samples for _ in sample.segments]
     targets = [sample.target or sample for sample in samples]
     batch = Batch(
         streams=streams,
-        sample_ids=tuple(name for name, _ in names),
-        sources=tuple(source for _, source in names),
+        sample_ids=tuple(name for name, _, _ in names),
+        sources=tuple(source for _, source, _ in names),
+        tags=tuple(tag for _, _, tag in names),
         label_weight=float(sum(one.weights.sum() for one in targets)),
         padding=padding,
         withheld=withheld,

@@ -8,14 +8,16 @@ from typing import Literal
 from vitrail.data.sources.config import DialectName as DialectName
 from vitrail.data.sources.config import FilesConfig
 from vitrail.data.sources.config import JsonlConfig as JsonlConfig
+from vitrail.data.sources.config import Reading as Reading
 from vitrail.media.config import AugmentConfig, FetchConfig
-from vitrail.synthetic.config import DrawnConfig, LinesConfig
+from vitrail.synthetic.code.config import CodeConfig
+from vitrail.synthetic.config import DrawnConfig, LinesConfig, ProseConfig
 from vitrail.synthetic.documents.config import DocumentsConfig
 from vitrail.synthetic.speech.config import SpokenConfig
 
 Overlong = Literal["drop", "truncate_text", "shrink_media", "drop_media", "error"]
 
-SourceConfig = FilesConfig | DrawnConfig | LinesConfig | DocumentsConfig | SpokenConfig
+SourceConfig = FilesConfig | DrawnConfig | LinesConfig | DocumentsConfig | CodeConfig | ProseConfig | SpokenConfig
 
 
 @dataclass(frozen=True)
@@ -123,6 +125,8 @@ class DataConfig:
     max_lost: float = 0.01
     """Share of rows that may be lost (unreadable, too long ...) before the run fails, judged over enough rows to know
     (`data.watch`); every loss is in the ledger."""
+    allow_text_only: bool = False
+    """Whether a model with an encoder may be trained on rows of which none has a picture, a video or a sound."""
     workers: int = 0
     """Processes that prepare packs; 0 for a thread of the training process. Their number changes no batch."""
     fetch: FetchConfig | None = None

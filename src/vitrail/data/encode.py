@@ -86,8 +86,9 @@ class Encode:
         if self.needs.variants is not None:
             raise DataError(f"{_where(conversation)}: an encoder-decoder says one answer a row, two cannot be compared")
         messages = conversation.messages
-        answers = [number for number, message in enumerate(messages) if message.role == "assistant"]
-        if not answers or not answers[0]:
+        said_by = [number for number, message in enumerate(messages) if message.role == "assistant"]
+        answers = [number for number in said_by if messages[number].weight]
+        if not answers or not said_by[0]:
             raise DataError(f"{_where(conversation)}: an encoder-decoder learns answers, each to a question before it")
         asked, said = [], []
         for number in answers:
@@ -170,6 +171,7 @@ class Encode:
             else np.concatenate([p for p in positions if p is not None], axis=-1),
             lengths=tuple(len(one.ids) for one in parts) if len(parts) > 1 else (),
             targets=made,
+            tag=str(conversation.extra.get("tag") or ""),
             location=conversation.location,
         )
 

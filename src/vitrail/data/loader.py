@@ -140,7 +140,7 @@ class Preparation:
             if isinstance(row, DataError):
                 raise row
             name = row.id
-            conversation = to_conversation(row, part.dialect)
+            conversation = to_conversation(row, part.reading)
             found = fitted(self.encode, conversation, part.name, self.pack, job.most_tokens)
         except DataError as error:
             return Event(name, part.name, "unreadable", str(error))

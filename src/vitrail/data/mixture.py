@@ -17,7 +17,7 @@ from typing_extensions import TypeIs
 from vitrail.contracts.errors import DataError
 from vitrail.contracts.messages import Row
 from vitrail.contracts.protocols import Source, StreamedSource
-from vitrail.data.config import DialectName, MixtureConfig, PartConfig, SourceConfig, TrainingData
+from vitrail.data.config import MixtureConfig, PartConfig, Reading, SourceConfig, TrainingData
 from vitrail.data.order import rows_at
 from vitrail.media.config import AugmentConfig
 
@@ -37,7 +37,7 @@ class Part:
     """
 
     source: Source | StreamedSource
-    dialect: DialectName
+    reading: Reading
     name: str
     share: Points = ()
     group: str = ""
@@ -245,8 +245,8 @@ def points(share: float | Points | None) -> Points:
     return share if isinstance(share, tuple) else ((0.0, share),)
 
 
-Opened = Mapping[SourceConfig, tuple[Source | StreamedSource, DialectName]]
-"""Opened sources, with the dialects of their rows."""
+Opened = Mapping[SourceConfig, tuple[Source | StreamedSource, Reading]]
+"""Opened sources, with how their rows are read."""
 
 
 @dataclass(frozen=True)
@@ -288,14 +288,14 @@ class FirstRows:
         return self._rows[index]
 
 
-def open_held_out(config: SourceConfig, opened: Opened) -> tuple[Source, DialectName]:
+def open_held_out(config: SourceConfig, opened: Opened) -> tuple[Source, Reading]:
     """The source of held-out rows, which are asked for by number. Raises DataError for a stream without an end."""
-    source, dialect = opened[config]
+    source, reading = opened[config]
     if numbered(source):
-        return source, dialect
+        return source, reading
     if not config.rows:
         raise DataError(f"data.held_out: {source.name} is streamed: say with `rows:` how many of its rows to take")
-    return FirstRows(source), dialect
+    return FirstRows(source), reading
 
 
 def open_mixture(data: TrainingData, opened: Opened, seed: int, replays: tuple[Replay, ...] = ()) -> Mixture:
@@ -318,8 +318,8 @@ def _parts(data: TrainingData, opened: Opened, group: str) -> list[Part]:
 
 
 def _part(name: str, config: PartConfig, opened: Opened, group: str) -> Part:
-    source, dialect = opened[config.source]
+    source, reading = opened[config.source]
     if group:
         name = f"{name} of {group}"
     shuffle = config.source.shuffle
-    return Part(source, dialect, name, points(config.share), group, config.synthetic, config.augment, shuffle)
+    return Part(source, reading, name, points(config.share), group, config.synthetic, config.augment, shuffle)

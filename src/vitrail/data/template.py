@@ -20,8 +20,8 @@ from PIL import Image
 
 from vitrail.contracts.errors import DataError, MediaError
 from vitrail.contracts.messages import ImagePart
-from vitrail.data.config import JsonlConfig
-from vitrail.data.dialects import dialect_of, to_messages
+from vitrail.data.config import JsonlConfig, Reading
+from vitrail.data.dialects import dialects_of, to_messages
 from vitrail.data.dialects.media import TAG
 from vitrail.data.sources.folder import files_in
 from vitrail.data.sources.jsonl import JsonlSource
@@ -180,13 +180,13 @@ class _There:
     def _take(self, path: Path) -> None:
         # Whose rows these are has said which folder of pictures to look through.
         source = JsonlSource(JsonlConfig(path, allow_outside=True))
-        dialect = dialect_of(source)
-        if not source.appendable or dialect != "tags":
-            found = f"the dialect {dialect}" if source.appendable else "a JSON list, a table or the like"
+        dialects = dialects_of(source)
+        if not source.appendable or set(dialects) != {"tags"}:
+            found = f"the dialect {', '.join(dialects)}" if source.appendable else "a JSON list, a table or the like"
             raise DataError(f"'{path}' is {found}; lines of the dialect tags can be added to, nothing else")
         for index in range(len(source)):
             # A line that cannot be read may hold any picture, so its error is not caught.
-            messages = to_messages(source.row(index), dialect)
+            messages = to_messages(source.row(index), Reading("tags", ignore_keys=("*",)))
             self.questions = self.questions or tuple(one.text.strip() for one in messages if one.role == "user")
             for part in (part for message in messages for part in message.parts):
                 if isinstance(part, ImagePart):

@@ -10,7 +10,7 @@ import re
 
 from vitrail.contracts.errors import DataError
 from vitrail.contracts.protocols import Source, StreamedSource
-from vitrail.data.config import DialectName
+from vitrail.data.config import Reading
 from vitrail.data.dialects import to_messages
 from vitrail.data.sources.jsonl import JsonlSource
 
@@ -18,7 +18,7 @@ EMPTY = re.compile(rb':\s*"(?:\s|\\[nrt])*"|\[\s*\]')
 """JSON with a value of blanks, or with an empty list. Rarer white space is left to where rows are used."""
 
 
-def check_answered(source: Source | StreamedSource, dialect: DialectName, allowed: float | None) -> str:
+def check_answered(source: Source | StreamedSource, reading: Reading, allowed: float | None) -> str:
     """One line about the rows with an empty answer; "" when there are none.
 
     allowed: share of the rows that may be lost, which the ledger records too; None for held-out rows, none of which
@@ -30,7 +30,7 @@ def check_answered(source: Source | StreamedSource, dialect: DialectName, allowe
     for index in source.matching(EMPTY):
         try:
             row = source.row(index)
-            messages = to_messages(row, dialect)
+            messages = to_messages(row, reading)
         except DataError:
             continue
         if any(message.role == "assistant" and not message.text.strip() for message in messages):

@@ -11,22 +11,24 @@ from pathlib import Path
 from vitrail.contracts.errors import DataError
 from vitrail.contracts.messages import Conversation, Row
 from vitrail.contracts.protocols import Source
-from vitrail.data.config import DialectName
+from vitrail.data.config import Reading
 from vitrail.data.dialects import to_conversation
 from vitrail.disk import write_whole
+from vitrail.evaluation.swapping import others, with_media_of
 from vitrail.inference.chat_model import ChatModel
 from vitrail.inference.config import GenerationConfig
 from vitrail.metrics.boxes import Box, parse_box
+from vitrail.metrics.intervals import Score, wilson
 from vitrail.metrics.scoring import Answer
 
 
-def question(row: Row, dialect: DialectName) -> tuple[Conversation, tuple[str, ...]]:
+def question(row: Row, reading: Reading) -> tuple[Conversation, tuple[str, ...]]:
     """The conversation up to its last answer, and the accepted answers: that one and the row's `answers`, if any.
 
     Raises DataError when the row does not end with an answer, or with an empty one, or its `answers` are no list of
     texts or numbers.
     """
-    conversation = to_conversation(row, dialect)
+    conversation = to_conversation(row, reading)
     *asked, last = conversation.messages
     if last.role != "assistant" or not asked:
         raise DataError(f"{row.location or row.id}: a held-out row must end with an assistant's turn")
@@ -56,17 +58,24 @@ def target(asked: Conversation) -> Box | None:
 def ask(
     model: ChatModel,
     source: Source,
-    dialect: DialectName,
+    reading: Reading,
     max_tokens: int,
     on_answer: Callable[[], None] = lambda: None,
+    *,
+    swapped: bool = False,
 ) -> list[Answer]:
-    """Asks every row's question, greedily. Raises DataError for a row that cannot be asked: none is skipped."""
+    """Asks every row's question, greedily. Raises DataError for a row that cannot be asked: none is skipped.
+
+    swapped: with the media of another row, and the row's own truths; rows without media are left out then, and all are
+    read before the first is asked.
+    """
     waiting = deque[tuple[Conversation, tuple[str, ...]]]()
+    questions = (question(source.row(index), reading) for index in range(len(source)))
 
     def asked() -> Iterator[Conversation]:
-        for index in range(len(source)):
-            waiting.append(question(source.row(index), dialect))
-            yield waiting[-1][0]
+        for one in _swapped(questions, source.name, on_answer) if swapped else questions:
+            waiting.append(one)
+            yield one[0]
 
     answers = []
     for reply in model.replies(asked(), GenerationConfig(max_tokens=max_tokens)):
@@ -77,6 +86,31 @@ def ask(
         )
         on_answer()
     return answers
+
+
+def _swapped(
+    questions: Iterable[tuple[Conversation, tuple[str, ...]]], name: str, on_answer: Callable[[], None]
+) -> list[tuple[Conversation, tuple[str, ...]]]:
+    """Each with the media of another. name: of the source. on_answer: told of those left out."""
+    shown = []
+    for one in questions:
+        if one[0].media:
+            shown.append(one)
+        else:
+            on_answer()
+    rows = [row for row, _ in shown]
+    try:
+        pairs = zip(rows, others(rows), shown, strict=True)
+    except DataError as error:
+        raise DataError(f"{name}: {error}") from error
+    return [(with_media_of(row, other), truths) for row, other, (_, truths) in pairs]
+
+
+def changed(before: Iterable[Answer], after: Iterable[Answer]) -> Score:
+    """Share of the questions of `after` that `before` has another answer to."""
+    said = {answer.id: answer.prediction for answer in before}
+    differs = [answer.prediction != said[answer.id] for answer in after]
+    return wilson(sum(differs), len(differs))
 
 
 def write(answers: Iterable[Answer], path: Path) -> None:

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from typing import Any
 
 from vitrail.contracts.protocols import Source
-from vitrail.data.config import DialectName
+from vitrail.data.config import Reading
 from vitrail.data.dialects import to_conversation
 from vitrail.data.dialects.pairs import chosen_and_rejected
 from vitrail.inference.chat_model import ChatModel
@@ -17,7 +17,7 @@ from vitrail.metrics.intervals import wilson
 
 
 def ranked_right(
-    model: ChatModel, source: Source, dialect: DialectName, on_row: Callable[[], None] = lambda: None
+    model: ChatModel, source: Source, reading: Reading, on_row: Callable[[], None] = lambda: None
 ) -> dict[str, Any]:
     """Share of pairs whose chosen answer is likelier than the rejected one, as `Score.to_json`.
 
@@ -26,7 +26,7 @@ def ranked_right(
     """
     right = {"right": 0, "withheld": 0}
     for index in range(len(source)):
-        pair = chosen_and_rejected(to_conversation(source.row(index), dialect))
+        pair = chosen_and_rejected(to_conversation(source.row(index), reading))
         for name, asked in (("right", model), ("withheld", model.without_media())):
             # Both begin with the same prompt: what is learnt of it weighs the same in either.
             chosen, rejected = (asked.loss(asked.encode(conversation))[0] for conversation in pair)

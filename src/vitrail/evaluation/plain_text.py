@@ -21,6 +21,8 @@ from vitrail.contracts.samples import IGNORE, Pack, Sample
 from vitrail.data.collate import collate
 from vitrail.inference.chat_model import ChatModel
 from vitrail.metrics.intervals import bootstrap
+from vitrail.synthetic.config import ProseConfig
+from vitrail.synthetic.prose import ProseSource
 
 WINDOW = 512
 """Most tokens a window has: the model sees this much of the text at a time."""
@@ -29,13 +31,20 @@ TOGETHER = 4
 SEED = 0
 
 
-def read_text(chosen: bool | Path) -> str:
-    """The text that `evaluate.text` names: a UTF-8 file, or with true the one that comes with the package; else "".
+def read_text(chosen: bool | Path | ProseConfig) -> str:
+    """The text that `evaluate.text` names: a UTF-8 file, or with true the one that comes with the package, or drawn
+    stories; else "".
 
     Raises DataError for a file that is not there, is no text, or is empty.
     """
     if chosen is False:
         return ""
+    if isinstance(chosen, ProseConfig):
+        source = ProseSource(chosen)
+        text = "\n".join(source.row(index).fields["text"] for index in range(len(source)))
+        if not text:
+            raise DataError("evaluate.text: rows must be 1 or more")
+        return text
     if chosen is True:
         return files("vitrail.evaluation").joinpath("plain_text.txt").read_bytes().decode("utf-8")
     try:

@@ -242,6 +242,11 @@ def _check_grid(tower: StreamConfig, where: str) -> None:
             f"{where}media.merge is {tower.media.merge}, with {where}projector.kind {tower.projector.kind} it must be "
             f"1: patches do not merge, every view becomes {grid[0]} x {grid[1]} tokens"
         )
+    if isinstance(tower.encoder, MllamaEncoderConfig):
+        raise ValueError(
+            f"{where}encoder.kind is mllama, whose features are not patches alone: {where}projector.kind "
+            f"{tower.projector.kind} does not go with it"
+        )
     kept = isinstance(tower.encoder, VisionTransformerConfig) and tower.encoder.class_token == "kept"
     if isinstance(tower.projector, CustomConfig):
         return

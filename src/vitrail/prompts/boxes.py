@@ -19,6 +19,7 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from vitrail.contracts.errors import DataError
 from vitrail.contracts.messages import Box, BoxPart, RefPart, TextPart
 from vitrail.prompts.config import BOX_SPECIALS, BoxStyle
 from vitrail.prompts.turns import Piece, Special
@@ -60,11 +61,17 @@ _STYLES: Mapping[BoxStyle, _Style] = {
 
 
 def written(part: RefPart | BoxPart, style: BoxStyle) -> tuple[Piece, ...]:
-    """A part as pieces of a prompt; special tokens are special."""
+    """A part as pieces of a prompt; special tokens are special. Raises DataError for a box that leaves its picture."""
     how, specials = _STYLES[style], tuple(map(Special, BOX_SPECIALS[style]))
     if isinstance(part, RefPart):
         opened, closed = specials[:2] or how.ref
         return (opened, part.text, closed)
+    for x1, y1, x2, y2 in part.boxes:
+        if not (0 <= x1 <= x2 <= 1 and 0 <= y1 <= y2 <= 1):
+            raise DataError(
+                f"a box is x1, y1, x2, y2 in shares of the picture, from 0 to 1, got {[x1, y1, x2, y2]}: outside, or "
+                "with its corners in the wrong order"
+            )
     texts = [how.box.format(*(_step(edge, how) for edge in box)) for box in part.boxes]
     if how.each:
         return tuple(piece for text in texts for piece in (specials[2], text, specials[3]))
@@ -73,7 +80,7 @@ def written(part: RefPart | BoxPart, style: BoxStyle) -> tuple[Piece, ...]:
 
 
 def _step(edge: float, how: _Style) -> int:
-    return min(max(round(edge * how.grid), 0), how.top)
+    return min(round(edge * how.grid), how.top)
 
 
 def parse(text: str, style: BoxStyle) -> tuple[TextPart | RefPart | BoxPart, ...]:

@@ -29,7 +29,7 @@ from vitrail.prompts.sentinels import (
     spelled_out,
     stretches,
 )
-from vitrail.prompts.turns import Chunk, Slot, Span, Special, Template, Tools, Turn
+from vitrail.prompts.turns import Chunk, Content, Slot, Span, Special, Template, Tools, Turn
 
 WHERE = "prompt.template: the tokenizer's chat template"
 REWRITTEN = (
@@ -75,10 +75,16 @@ class ProgramTemplate(Template):
         contents = [piece for turn in turns for piece in turn.content]
         found = found_in(whole, contents, self.known, self.picture if self.parts else None)
         learnt = [] if ask else self._learnt(turns, tools, text)
-        return [
-            Span(piece, learn=any(start <= position < end for start, end in learnt))
-            for position, piece in stretches(whole, found, [edge for pair in learnt for edge in pair])
-        ]
+        weights = [turn.weight for turn in turns if turn.role == "assistant"]
+
+        def span(position: int, piece: Content) -> Span:
+            for (start, end), weight in zip(learnt, weights, strict=False):  # of none, when the model is asked
+                if start <= position < end:
+                    return Span(piece, True, weight)
+            return Span(piece)
+
+        cuts = [edge for pair in learnt for edge in pair]
+        return [span(position, piece) for position, piece in stretches(whole, found, cuts)]
 
     def verify(self, chunks: Sequence[Chunk]) -> None:
         """Raises DataError when the ids of the pieces are not those of the whole.

@@ -55,30 +55,31 @@ class _Writer:
     styles: Mapping[MediaKind, PictureConfig]
     filler: str
     ids: list[int] = field(default_factory=list)
-    learnt: list[bool] = field(default_factory=list)
+    weights: list[float] = field(default_factory=list)
     slots: list[MediaSlot] = field(default_factory=list)
     chunks: list[list[tuple[Piece, list[int]]]] = field(default_factory=lambda: [[]])
     pending: str = ""
-    pending_learnt: bool = False
+    pending_learnt: tuple[bool, float] = (False, 0.0)
 
-    def piece(self, piece: Piece, *, learn: bool = False) -> None:
+    def piece(self, piece: Piece, *, learn: bool = False, weight: float = 1.0) -> None:
         """Text waits for more of its kind; where learning begins or ends, it is tokenised apart.
 
         The prompt ends there when the model is asked, so no token may reach over it.
         """
+        learnt = (learn, weight if learn else 0.0)
         if isinstance(piece, Special):
             self.flush()
-            self._extend(piece, self._ids(piece), learn)
+            self._extend(piece, self._ids(piece), learnt[1])
         elif piece:
-            if self.pending_learnt != learn:
+            if self.pending_learnt != learnt:
                 self.flush()
             self.pending += piece
-            self.pending_learnt = learn
+            self.pending_learnt = learnt
 
     def flush(self) -> None:
         if self.pending:
             text, self.pending = self.pending, ""
-            self._extend(text, self._encoded(text), self.pending_learnt)
+            self._extend(text, self._encoded(text), self.pending_learnt[1])
 
     def _encoded(self, text: str) -> list[int]:
         """Ids of text, as they are after the text before it: some tokenizers write a beginning in another way."""
@@ -130,7 +131,7 @@ class _Writer:
         if view.ids:
             assert len(view.ids) == view.tokens == len(slot.indices), "every id has a token that is added to it"
             self.ids.extend(view.ids)
-            self.learnt.extend([False] * len(view.ids))
+            self.weights.extend([0.0] * len(view.ids))
             return
         # Without a token of its own any id will do: fusion puts the medium's tokens in its place.
         row = [self.tokenizer.special(style.token or self.filler)] * view.token_columns
@@ -138,11 +139,11 @@ class _Writer:
         written = len(ids) - len(row_break) * (view.token_rows - 1)
         assert written == view.tokens == len(slot.indices), f"{written} placeholders for {view.tokens} tokens"
         self.ids.extend(ids)
-        self.learnt.extend([False] * len(ids))
+        self.weights.extend([0.0] * len(ids))
 
-    def _extend(self, piece: Piece, ids: list[int], learn: bool) -> None:
+    def _extend(self, piece: Piece, ids: list[int], weight: float) -> None:
         self.ids.extend(ids)
-        self.learnt.extend([learn] * len(ids))
+        self.weights.extend([weight] * len(ids))
         self.chunks[-1].append((piece, ids))
 
 
@@ -174,12 +175,12 @@ def render(
             if isinstance(span.piece, Slot):
                 writer.slot(span.piece, views[span.piece.media])
             else:
-                writer.piece(span.piece, learn=span.learn)
+                writer.piece(span.piece, learn=span.learn, weight=span.weight)
         writer.flush()
         template.verify(writer.chunks)
     except DataError as error:
         raise DataError(f"{where}: {error}") from error
-    if not ask and not any(writer.learnt):
+    if not ask and not any(writer.weights):
         raise DataError(f"{where}: no assistant turn to learn from")
     return _shifted(writer)
 
@@ -198,6 +199,11 @@ def turns_of(conversation: Conversation, prompt: PromptConfig) -> list[Turn]:
         for part in message.parts:
             if isinstance(part, MediaPart):
                 kind: MediaKind = "audio" if isinstance(part, AudioPart) else "picture"
+                style = prompt.picture if kind == "picture" else prompt.audio
+                label = style.label.replace("{number}", str(seen[kind] + 1))
+                if label and content and isinstance(content[-1], str):
+                    # Some files write themselves what the style writes before a picture: `Picture 1: `.
+                    content[-1] = content[-1].removesuffix(label)
                 content.append(Slot(sum(seen.values()), seen[kind], kind))
                 seen[kind] += 1
                 after_picture = gives_way and kind == "picture"
@@ -208,17 +214,19 @@ def turns_of(conversation: Conversation, prompt: PromptConfig) -> list[Turn]:
             else:
                 content += boxes.written(part, prompt.boxes)
                 after_picture = False
-        turns.append(Turn(message.role, tuple(piece for piece in content if piece != ""), message.calls))
+        written = tuple(piece for piece in content if piece != "")
+        turns.append(Turn(message.role, written, message.calls, message.weight))
     return turns
 
 
 def _shifted(writer: _Writer) -> Rendered:
     """Moves labels one position to the left: position t predicts the id at t + 1."""
     ids = np.asarray(writer.ids, np.int64)
-    learnt = np.asarray(writer.learnt, bool)
+    weights = np.zeros(len(ids), np.float32)
+    weights[:-1] = writer.weights[1:]
     labels = np.full(len(ids), IGNORE, np.int64)
-    labels[:-1] = np.where(learnt[1:], ids[1:], IGNORE)
-    return Rendered(ids, labels, (labels != IGNORE).astype(np.float32), tuple(writer.slots))
+    labels[:-1] = np.where(weights[:-1] > 0, ids[1:], IGNORE)
+    return Rendered(ids, labels, weights, tuple(writer.slots))
 
 
 @dataclass(frozen=True)

@@ -40,7 +40,8 @@ def hermes(turns: Sequence[Turn], tools: Tools) -> list[Turn]:
             else:
                 made.append(Turn("user", content))
         elif turn.calls:
-            made.append(Turn(turn.role, (*turn.content, _called(turn.calls, after_text=not _silent(turn)))))
+            content = (*turn.content, _called(turn.calls, after_text=not _silent(turn)))
+            made.append(Turn(turn.role, content, weight=turn.weight))
         else:
             made.append(turn)
         results = turn.role == "tool"

@@ -50,11 +50,12 @@ Content = Piece | Slot
 
 @dataclass(frozen=True)
 class Turn:
-    """A message whose parts are ready to be written. calls: of an assistant that acts."""
+    """A message whose parts are ready to be written. calls: of an assistant that acts. weight: as in Message."""
 
     role: Role
     content: tuple[Content, ...]
     calls: tuple[ToolCall, ...] = ()
+    weight: float = 1.0
 
     @property
     def blank(self) -> bool:
@@ -73,10 +74,11 @@ class Turn:
 
 @dataclass(frozen=True)
 class Span:
-    """A stretch of a prompt, and whether it is learnt."""
+    """A stretch of a prompt, and whether it is learnt. weight: loss weight of what is; 0 for what is only read."""
 
     piece: Content
     learn: bool = False
+    weight: float = 1.0
 
 
 Tools = Sequence[Mapping[str, Any]]
@@ -180,8 +182,8 @@ class TurnTemplate(Template):
             content = (turn.stripped() if self.strips else turn).content
             if turn.role == "assistant":
                 closed = not self.end_last_only or number == len(turns) - 1
-                spans += [Span(piece, learn=True) for piece in (self.lead, *content)]
-                spans += [Span(piece, learn=True) for piece in (self.tail, self.end) if closed]
+                closing = (self.tail, self.end) if closed else ()
+                spans += [Span(piece, True, turn.weight) for piece in (self.lead, *content, *closing)]
             else:
                 spans += [Span(piece) for piece in content]
             spans += [Span(piece) for piece in self.after[turn.role]]

@@ -36,10 +36,11 @@ class Report:
     title: the run's name.
     summary: facts in one line each, name → text, in the order in which they are shown.
     steps, blind_steps: run-log records of the run and of the blind baseline, oldest first. Read where present: stage,
-    step (counted from the start of the run or of the stage), loss, loss_by_source, figures (name → value, what an
-    objective reports beside its loss), lr (group → rate), tokens_per_second, gradient_norm, seconds, tokens and rows
-    (outcome → rows; since the run began), memory_gib.
-    results: `metrics.scoring.summarise` of the "before", "blind" and "after" models; any may be missing.
+    step (counted from the start of the run or of the stage), loss, loss_by_source, loss_by_tag, figures (name → value,
+    what an objective reports beside its loss), lr (group → rate), tokens_per_second, gradient_norm, seconds, tokens
+    and rows (outcome → rows; since the run began), memory_gib.
+    results: `metrics.scoring.summarise` of the "before", "blind" and "after" models, and of the last with the media
+    "swapped", which has besides the share of answers "changed" by that; any may be missing.
     recipe_yaml: the resolved recipe; comments (the origin of each value) are set apart from the values.
     ledger: "counts" (outcome → rows), "by_source" (source → outcome → rows), "rows" (records of id, source, outcome,
     reason; some of each source and outcome, see `ledger.chosen`).

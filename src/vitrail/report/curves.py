@@ -240,7 +240,8 @@ def small_charts(steps: Records) -> str:
     side; each only if it was logged."""
     positions = timeline(steps)
     bands = stages(steps, positions)
-    charts = [_learning_rates(steps, positions), _by_source(steps, positions, bands)]
+    charts = [_learning_rates(steps, positions), _by_name(steps, positions, bands, "source")]
+    charts.append(_by_name(steps, positions, bands, "tag"))
     for name, points in _grouped(steps, positions, "figures").items():
         line = Line(name, "c0", _sparse(smoothed(points, bands)), points)
         charts.append(_small(name.replace("_", " ").capitalize(), [line], bands, keys=False))
@@ -295,9 +296,9 @@ def _learning_rates(records: Records, positions: Sequence[float]) -> str:
     return _small(title, lines, stages(records, positions), log=log, from_zero=not log)
 
 
-def _by_source(records: Records, positions: Sequence[float], bands: Sequence[Band]) -> str:
-    """The smoothed loss of each data source; left out when there is only one."""
-    series = _grouped(records, positions, "loss_by_source")
+def _by_name(records: Records, positions: Sequence[float], bands: Sequence[Band], names: str) -> str:
+    """The smoothed loss of each source, or of each tag; left out when there is only one."""
+    series = _grouped(records, positions, f"loss_by_{names}")
     if len(series) < 2:
         return ""
     lines = [
@@ -305,7 +306,7 @@ def _by_source(records: Records, positions: Sequence[float], bands: Sequence[Ban
         for i, (name, points) in enumerate(series.items())
     ]
     log = _spans_decades(lines)
-    return _small("Loss by source, log scale" if log else "Loss by source", lines, bands, log=log)
+    return _small(f"Loss by {names}, log scale" if log else f"Loss by {names}", lines, bands, log=log)
 
 
 def peak_memory(steps: Records) -> float | None:

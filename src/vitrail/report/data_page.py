@@ -50,12 +50,13 @@ def _facts(found: Findings) -> Mapping[str, str]:
     learnt = f"{percent(found.mask_share)} of the tokens, {found.learnt.quantile(0.5):,} a sample in the middle"
     return {
         "Rows": f"{found.rows:,}",
+        "With media": f"{sum(one.with_media for one in found.sources.values()):,} of the rows that can be read",
         "Pictures": f"{found.pictures:,}, {found.distinct_pictures:,} of them different",
         **({"Videos": f"{found.videos:,}"} if found.videos else {}),
         **({"Sounds": f"{found.sounds:,}, {duration(found.milliseconds.total / 1000)}"} if found.sounds else {}),
         "Tokens": compact(found.sample_tokens.total),
         "Learnt": learnt if found.learnt.count else "nothing",
-        "Written as": ", ".join(dict.fromkeys(source.dialect for source in found.sources.values())),
+        "Written as": ", ".join(dict.fromkeys(name for source in found.sources.values() for name in source.dialects)),
         "Looked at in": duration(found.seconds),
     }
 

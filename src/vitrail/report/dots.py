@@ -91,6 +91,8 @@ def _mark(style: str, score: Score, x: Axis, y: float, write: Callable[[float], 
         drawn = f'<rect class="dot {style}" x="{at - 4.5:.1f}" y="{y - 4.5:.1f}" width="9" height="9"/>'
     elif shape == "diamond":
         drawn = f'<path class="dot {style}" d="M{at - 6:.1f} {y:.1f}l6 -6 6 6 -6 6z"/>'
+    elif shape == "triangle":
+        drawn = f'<path class="dot {style}" d="M{at - 5.5:.1f} {y + 4.5:.1f}l5.5 -10 5.5 10z"/>'
     else:
         drawn = f'<circle class="dot {style}" cx="{at:.1f}" cy="{y:.1f}" r="5.2"/>'
     said = f"{write(score.value)}, n = {score.n}"

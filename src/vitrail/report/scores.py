@@ -12,16 +12,22 @@ from vitrail.report.charts import both_widths
 from vitrail.report.dots import DotRow, dot_chart
 from vitrail.report.text import DASH, escape, interval, legend, name_of_kind, number, percent, table
 
-RUNS = {"before": "before training", "blind": "blind baseline", "after": "after training"}
-"""The three models of `results`, in the order of the charts (as they came to be), with their names on the page."""
+RUNS = {
+    "before": "before training",
+    "blind": "blind baseline",
+    "swapped": "pictures swapped",
+    "after": "after training",
+}
+"""What `results` has scores of, in the order of the charts, with the names on the page."""
 
-_BEST_FIRST = ("after", "blind", "before")
+_BEST_FIRST = ("after", "blind", "swapped", "before")
 """The order of cards and table columns: a narrow screen shows the trained model without scrolling."""
 
 _METRIC_NAMES = dict(zip(METRICS, ("Exact match", "ANLS", "Box IoU", "Clicks that hit"), strict=True))
 _ABOUT = {
     "before": "the same model before this run",
     "blind": "the same recipe, trained without pictures",
+    "swapped": "the model that this run made, shown another row's pictures",
     "after": "the model that this run made",
 }
 
@@ -55,7 +61,7 @@ def headline(results: Mapping[str, Any]) -> str:
     more = table(["Metric", "n", *(RUNS[run].capitalize() for run in shown)], rows) if len(rows) > 1 else ""
     return (
         f'<p class="lead">{_METRIC_NAMES[main]} on held-out questions</p><div class="cards">{cards}</div>'
-        f"{_verdicts(scores)}{more}"
+        f"{_verdicts(scores)}{_swapped(results)}{more}"
     )
 
 
@@ -79,6 +85,14 @@ def _verdicts(scores: Mapping[str, Score]) -> str:
     others = {"blind": "the blind baseline", "before": "the model before training"}
     lines = [_verdict(scores["after"], scores[run], name) for run, name in others.items()]
     return "".join(line for line in lines if line)
+
+
+def _swapped(results: Mapping[str, Any]) -> str:
+    """How many answers another row's pictures change."""
+    found = Score.from_json((results.get("swapped") or {}).get("changed") or {})
+    if found.value is None:
+        return ""
+    return f'<p class="soft">Another row\'s pictures change {percent(found.value)} of the answers, n = {found.n:,}</p>'
 
 
 def _verdict(after: Score, other: Score, name: str) -> str:

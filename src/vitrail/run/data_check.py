@@ -83,14 +83,14 @@ def _opened(wanted: Wanted, recipe: Recipe | None) -> Iterator[Checked]:
         if (config, held_out) in taken:
             continue
         taken.add((config, held_out))
-        source, dialect = build.build_source(config)
+        source, reading = build.build_source(config)
         name = name or source.name
         if held_out:
             name += " (held out)"
         while name in names:
             name += "+"
         names.add(name)
-        yield Checked(name, source, dialect, held_out, wanted.rows)
+        yield Checked(name, source, reading, held_out, wanted.rows)
 
 
 def _sources(wanted: Wanted, recipe: Recipe | None) -> Iterator[tuple[str, SourceConfig, bool]]:

@@ -68,7 +68,7 @@ class RunFolder:
         return self.path / "report.html"
 
     def answers(self, which: str) -> Path:
-        """Held-out answers of the `before`, `after` or `blind` model."""
+        """Held-out answers of the `before`, `after` or `blind` model, or of that after with media `swapped`."""
         return self.path / "answers" / f"{which}.jsonl"
 
     @contextmanager

@@ -43,7 +43,7 @@ def write(resolved: Resolved[Recipe], folder: RunFolder) -> None:
         summary=_summary(resolved.value, folder, state),
         steps=runlog.read(folder.path / "log.jsonl"),
         blind_steps=runlog.read(folder.blind.path / "log.jsonl"),
-        results={name: results[name] for name in ("before", "after", "blind") if name in results},
+        results={name: results[name] for name in ("before", "after", "blind", "swapped") if name in results},
         examples=_examples(resolved.value, folder),
         recipe_yaml=annotated(resolved),
         ledger=_ledger(state, folder),
@@ -89,7 +89,7 @@ def _time(state: State, results: Mapping[str, Any]) -> dict[str, float]:
     }
     spent["evaluation"] = sum(
         results[name].get("seconds", 0.0)
-        for name in ("before", "after", "blind", "text_before", "text_after")
+        for name in ("before", "after", "blind", "swapped", "text_before", "text_after")
         if name in results
     )
     spent["evaluation"] += results.get("losses_seconds", 0.0) + results.get("pairs_seconds", 0.0)
@@ -119,11 +119,11 @@ def _examples(recipe: Recipe, folder: RunFolder) -> list[Example]:
     if not after or recipe.data.held_out is None:
         return []
     held_out = recipe.data.held_out
-    source, dialect = open_held_out(held_out, {held_out: build.build_source(held_out)})
+    source, reading = open_held_out(held_out, {held_out: build.build_source(held_out)})
     shown = []
     for index in _spread(after, recipe.evaluate.examples):
         answer = after[index]
-        conversation, _ = asking.question(source.row(index), dialect)
+        conversation, _ = asking.question(source.row(index), reading)
         shown.append(
             Example(
                 picture_png=_picture(conversation),

@@ -14,12 +14,14 @@ from typing import Any, cast
 import torch
 
 from vitrail import build
-from vitrail.contracts.errors import RecipeError
+from vitrail.contracts.errors import DataError, RecipeError
 from vitrail.contracts.protocols import Source
-from vitrail.data.config import DialectName
+from vitrail.data.config import Reading
 from vitrail.data.encode import Encode
 from vitrail.data.mixture import Opened, open_held_out, sources_of
+from vitrail.data.sources.config import FilesConfig
 from vitrail.data.unanswered import check_answered
+from vitrail.data.with_media import FIRST, with_media
 from vitrail.disk import with_room
 from vitrail.evaluation import answers as asking
 from vitrail.evaluation.losses import held_out_losses
@@ -43,6 +45,9 @@ from vitrail.training.objectives import ObjectiveConfig
 from vitrail.training.parallel.launch import started
 from vitrail.training.parallel.single import Parallel
 
+SWAPPED = "swapped"
+"""The name of what the trained model answers to another row's media."""
+
 
 @dataclass
 class Run:
@@ -55,7 +60,7 @@ class Run:
     vocabulary: int
     screen: Screen
     sources: Opened
-    held_out: tuple[Source, DialectName] | None
+    held_out: tuple[Source, Reading] | None
     text: str
     parallel: Parallel
 
@@ -114,6 +119,7 @@ def _opened(recipe: Recipe, folder: RunFolder, device: Device, screen: Screen, p
     sources = {config: build.build_source(config) for config in wanted}
     held_out = open_held_out(recipe.data.held_out, sources) if recipe.data.held_out else None
     check_sources(recipe, sources, screen)
+    check_media(recipe, sources, screen)
     text = read_text(recipe.evaluate.text)
     device = same_device(device, folder, screen)
     tokenizer = build.build_tokenizer(recipe.model.backbone, recipe.prompt)
@@ -123,11 +129,30 @@ def _opened(recipe: Recipe, folder: RunFolder, device: Device, screen: Screen, p
 
 def check_sources(recipe: Recipe, sources: Opened, screen: Screen) -> None:
     """Says how many rows still wait for their answer. Raises DataError where they are too many."""
-    for config, (source, dialect) in sources.items():
+    for config, (source, reading) in sources.items():
         held_out = config == recipe.data.held_out
-        said = check_answered(source, dialect, None if held_out else recipe.data.max_lost)
+        said = check_answered(source, reading, None if held_out else recipe.data.max_lost)
         if said:
             screen.say(said)
+
+
+def check_media(recipe: Recipe, sources: Opened, screen: Screen) -> None:
+    """Says how many rows have media. Raises DataError where none has any, and the model an encoder for them."""
+    training = [source for stage in recipe.stages for source in sources_of(stage.data or recipe.data.train)]
+    found = []
+    for config in dict.fromkeys(training):
+        source, reading = sources[config]
+        # What we draw ourselves is all of one kind.
+        looked = with_media(source, reading, FIRST if isinstance(config, FilesConfig) else 1)
+        found.append(looked)
+        if isinstance(config, FilesConfig):
+            screen.say(str(looked))
+    blind = sum(one.looked_at for one in found) and not any(one.found for one in found)
+    if blind and recipe.model.towers and not recipe.data.allow_text_only:
+        raise DataError(
+            f"no row has a picture, a video or a sound ({'; '.join(map(str, found))}), and the model has an encoder "
+            f"({', '.join(recipe.model.towers)}): data.allow_text_only: true trains it on text alone"
+        )
 
 
 def _go_on(run: Run) -> None:
@@ -170,6 +195,8 @@ def _after(run: Run, model: MultimodalModel, seconds: float) -> None:
     run.add_result("training_seconds", seconds)
     if measures and measures.answers:
         score(run, run.chat(model), "after")
+    if measures and measures.swapped:
+        score(run, run.chat(model), SWAPPED)
     if run.text:
         measure_text(run, run.chat(model), "after")
     if measures and measures.losses and "losses" not in folder.results():
@@ -231,27 +258,34 @@ def train_stages(
 
 
 def score(run: Run, model: ChatModel, which: str) -> None:
-    """Asks every held-out question and keeps answers and scores under the name `which`, unless they are there."""
+    """Asks every held-out question and keeps answers and scores under the name `which`, unless they are there.
+
+    Those named SWAPPED are asked with another row's media; kept besides is how many answers are others than `after`.
+    """
     if which in run.folder.results():
         return
     assert run.held_out, "scores need held-out rows"
-    source, dialect = run.held_out
+    source, reading = run.held_out
     started = time.perf_counter()
     with run.screen.counting(f"questions, {which}", len(source)) as on_answer:
-        given = asking.ask(model, source, dialect, run.recipe.evaluate.max_tokens, on_answer)
+        limit = run.recipe.evaluate.max_tokens
+        given = asking.ask(model, source, reading, limit, on_answer, swapped=which == SWAPPED)
     run.keep(lambda: asking.write(given, run.folder.answers(which)))
     summary = summarise(given)
+    if which == SWAPPED:
+        summary["changed"] = asking.changed(asking.read(run.folder.answers("after")), given).to_json()
     run.add_result(which, {**summary, "seconds": time.perf_counter() - started})
-    run.screen.say(f"{which}: {headline(summary)}")
+    said = f"; other answers {summary['changed']['value']:.3f}" if which == SWAPPED else ""
+    run.screen.say(f"{which}: {headline(summary)}{said}")
 
 
 def measure_losses(run: Run, model: ChatModel) -> None:
     """Loss of the held-out answers with the right, a wrong and no picture."""
     assert run.held_out, "losses need held-out rows"
-    source, dialect = run.held_out
+    source, reading = run.held_out
     started = time.perf_counter()
     with run.screen.counting("held-out losses", len(source)) as on_row:
-        losses = held_out_losses(model, source, dialect, on_row)
+        losses = held_out_losses(model, source, reading, on_row)
     run.add_result("losses", losses)
     run.add_result("losses_seconds", time.perf_counter() - started)
     texts = [f"{name} {value['value']:.3f} [{value['low']:.3f}, {value['high']:.3f}]" for name, value in losses.items()]
@@ -261,13 +295,13 @@ def measure_losses(run: Run, model: ChatModel) -> None:
 def measure_pairs(run: Run, model: MultimodalModel) -> None:
     """Share of the held-out pairs ranked right at the end of every stage; the model is left as the last one left it."""
     assert run.held_out, "pairs need held-out rows"
-    source, dialect = run.held_out
+    source, reading = run.held_out
     started = time.perf_counter()
     found = {}
     for stage, end in zip(run.recipe.stages, checkpoint.ends(run.folder.checkpoints), strict=True):
         load_model(model, checkpoint.sound(end) / checkpoint.MODEL)
         with run.screen.counting(f"held-out pairs, {stage.name}", len(source)) as on_row:
-            found[stage.name] = ranked_right(run.chat(model), source, dialect, on_row)
+            found[stage.name] = ranked_right(run.chat(model), source, reading, on_row)
         texts = [
             f"{name} {value['value']:.3f} [{value['low']:.3f}, {value['high']:.3f}]"
             for name, value in found[stage.name].items()

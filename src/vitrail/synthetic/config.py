@@ -158,6 +158,33 @@ class LinesConfig:
             raise DataError(f"drawn lines: wear is {self.wear}, allowed: 0 to 1")
 
 
+@dataclass(frozen=True)
+class ProseConfig:
+    """Settings of the drawn plain text: short stories without a picture.
+
+    split: "train" or "test"; the two share no cast of a story. rows: how many stories. seed: another seed gives other
+    stories of the same split. sentences: between its opening and its ending, at most. shuffle: as of `drawn`.
+
+    Raises DataError when a value is not allowed.
+    """
+
+    split: str = "train"
+    rows: int = 10_000
+    seed: int = 0
+    sentences: int = 4
+    shuffle: bool = True
+    kind: Literal["prose"] = "prose"
+
+    def __post_init__(self) -> None:
+        """Refuses what cannot be told."""
+        if self.split not in SPLITS:
+            raise DataError(f"drawn prose: split is '{self.split}', allowed: train, test{nearest(self.split, SPLITS)}")
+        if self.rows < 0:
+            raise DataError(f"drawn prose: rows is {self.rows}, allowed: 0 or more")
+        if not 1 <= self.sentences <= 8:
+            raise DataError(f"drawn prose: sentences is {self.sentences}, allowed: 1 to 8")
+
+
 def split_of(value: Value) -> str:
     """The split ("train" or "test") that alone may draw `value`; the same for every seed, platform and version.
 

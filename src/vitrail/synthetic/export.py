@@ -7,16 +7,15 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
 from vitrail.contracts.errors import DataError
-from vitrail.contracts.messages import AudioPart, ImagePart
+from vitrail.contracts.messages import AudioPart, ImagePart, Row
 from vitrail.contracts.protocols import Source
 from vitrail.media.wav import wav_bytes
 from vitrail.synthetic.config import DrawnConfig, LinesConfig
@@ -41,9 +40,9 @@ def export(config: AnyDrawnConfig, out: Path, progress: Callable[[int], None] | 
     """Writes one split and returns the path of its jsonl file.
 
     Each line of `out/<split>.jsonl` is a row's id and fields, as the source's `row` gives them, with its picture or
-    sound as a path relative to `out` (`images/<id>.png`, `audios/<id>.wav`). Train and test go into the same folder,
-    one call each. A rerun replaces its split: the old jsonl goes first and the new one appears when every file is
-    there, so that a jsonl file never names one that is missing.
+    sound as a path relative to `out` (`images/<id>.png`, `audios/<id>.wav`), and what it says of the drawing under
+    `metadata`. Train and test go into the same folder, one call each. A rerun replaces its split: the old jsonl goes
+    first and the new one appears when every file is there, so that a jsonl file never names one that is missing.
 
     progress: called after each row with the number of rows written so far.
 
@@ -65,7 +64,7 @@ def export(config: AnyDrawnConfig, out: Path, progress: Callable[[int], None] | 
                 path = f"{column}/{row.id}.{FOLDERS[column]}"
                 _write(row.fields[column][0], out / path)
                 written.add(path)
-                file.write(_line(row.id, {**row.fields, column: [path]}))
+                file.write(_line(row, column, path))
                 if progress is not None:
                     progress(index + 1)
         _remove_others(out, column, config.split, written)
@@ -99,8 +98,12 @@ def _pixels(picture: NDArray[np.uint8] | ImagePart) -> NDArray[np.uint8]:
     return picture
 
 
-def _line(row_id: str, fields: Mapping[str, Any]) -> str:
-    return json.dumps({"id": row_id, **fields}, ensure_ascii=False) + "\n"
+def _line(row: Row, column: str, path: str) -> str:
+    """Facts about the drawing go under `metadata`, where readers of rows look for nothing that is to be learnt."""
+    said = {name: value for name, value in row.fields.items() if name not in row.facts}
+    facts = {name: row.fields[name] for name in row.facts if name in row.fields}
+    metadata = {"metadata": facts} if facts else {}
+    return json.dumps({"id": row.id, **said, column: [path], **metadata}, ensure_ascii=False) + "\n"
 
 
 def _check_ours(out: Path) -> None:

@@ -14,6 +14,9 @@ from vitrail.synthetic.scenes import bars, count, shapes, text
 from vitrail.synthetic.scenes.scene import CAPTION_REQUESTS, Ask, Frame, Scene
 from vitrail.synthetic.shapes import SHAPES
 
+FACTS = ("kinds", "caption", "boxes", "scene")
+"""Fields that say how a row was drawn."""
+
 _DRAW: dict[str, Callable[[Dice, Frame], Scene]] = {
     "shapes": shapes.draw,
     "count": count.draw,
@@ -95,7 +98,8 @@ class DrawnSource:
             "boxes": scene.boxes,
             "scene": scene.name,
         }
-        return Row(id=f"drawn-{self.config.split}-{index:06d}", fields=fields, location=f"drawn data, row {index}")
+        name = f"drawn-{self.config.split}-{index:06d}"
+        return Row(id=name, fields=fields, location=f"drawn data, row {index}", facts=FACTS)
 
     def _other_answer(self, index: int, asked: Ask) -> str:
         """What the same kind of question has for an answer about another picture, where that is another answer."""

@@ -82,7 +82,6 @@ IMAGES: dict[str, Any] = {
     "resample": 2,
     "image_mean": CanvasConfig.mean,
     "image_std": CanvasConfig.std,
-    "max_image_tiles": 4,
     "do_pad": True,
 }
 EXTRA_ROWS = 8
@@ -140,7 +139,8 @@ def read(official: Official) -> ModelSpec:
     """The official description in our words. Raises WeightsError for what we have no component for."""
     text = {**TEXT, **official.config.get("text_config", {})}
     vision = {**VISION, **official.config.get("vision_config", {})}
-    images = composite.image_settings(official, IMAGES)
+    # Weights alone: the processor is taken for the one that they were made for.
+    images = composite.image_settings(official, {**IMAGES, "max_image_tiles": vision["max_num_tiles"]})
     media, encoder = _media(vision, images), _encoder(vision)
     unknown = _unknown(text, vision, images, media)
     if unknown:
@@ -223,8 +223,6 @@ def obstacles(spec: ModelSpec) -> list[str]:
         found.append(f"model.fusion is {model.fusion.kind}, the layout has gated_cross_attention")
     else:
         found += differences(model.fusion, FUSION, ("every", "first", "at"), "model.fusion")
-        if len(set(_before(spec))) < len(_before(spec)):
-            found.append("model.fusion.at has two blocks before one layer, the layout has one")
     if spec.backbone.get("model_type") != "llama":
         found.append(f"the language model is a {spec.backbone.get('model_type')}, the layout has a llama")
     if spec.backbone.get(EXTRA) != EXTRA_ROWS:

@@ -22,9 +22,11 @@ READ = frozenset(
         *("layer_norm_eps", "qkv_bias", "attention_bias", "qk_normalization", "use_qk_norm", "num_dummy_heads"),
         *("layer_scale_init_value", "use_absolute_position_embeddings", "use_mask_token", "use_mean_pooling"),
         *("vision_use_head", "projection_dim", "cls", "params", "output_channels", "num_pos_feats"),
+        *("attention_heads", "norm_eps", "num_global_layers", "intermediate_layers_indices", "vision_output_dim"),
         *("use_abs_pos", "use_rel_pos", "global_attn_indexes", "window_size", "fullatt_block_indexes", "scale"),
         # What a picture is cut into.
         *("image_size", "patch_size", "num_channels", "in_channels", "in_chans", "merge_size", "spatial_merge_size"),
+        *("max_num_tiles", "supported_aspect_ratios"),
         *("temporal_patch_size", "spatial_patch_size", "merge_kernel_size", "tokens_per_second"),
         *("rope_parameters", "rope_scaling", "rope_theta", "max_position_embeddings"),
         # Of no effect on a model that is asked or begun with.

@@ -33,11 +33,11 @@ from vitrail.training.compiling import compile_pieces
 from vitrail.training.config import StageConfig
 from vitrail.training.device import Device, memory_gib
 from vitrail.training.files import RunFiles, newest_sound
+from vitrail.training.named_losses import NamedLosses, parts_of
 from vitrail.training.objectives.objective import Objective
 from vitrail.training.optimizer import Optimizer, freeze_all_but
 from vitrail.training.parallel.single import Parallel
 from vitrail.training.schedule import factor
-from vitrail.training.source_losses import SourceLosses
 from vitrail.training.stopping import Stopped, StopRequest, stop_request
 from vitrail.training.taking import Taken, take
 
@@ -224,7 +224,7 @@ class Trainer:
             self._at(taken, ledger)
             return {}
         with self._timed("forward and backward"):
-            values, figures, sources = self._backward(stage, taken.batches, optimizer.collect)
+            values, figures, sources, tags = self._backward(stage, taken.batches, optimizer.collect)
         rate_factor = factor(stage.config.schedule, done)
         with self._timed("optimizer"):
             value = sum(values.values())
@@ -246,6 +246,7 @@ class Trainer:
             "terms": values,
             **({"figures": figures} if figures else {}),
             **({"loss_by_source": sources.means()} if len(stage.stream.mixture.parts) > 1 else {}),
+            **({"loss_by_tag": tags.means()} if tags.sums else {}),
             "gradient_norm": norm,
             "lr": {component: rate * rate_factor for component, rate in stage.config.train.items()},
             "tokens": int(state.counters["tokens: text"] + state.counters["tokens: media"]),
@@ -257,19 +258,20 @@ class Trainer:
 
     def _backward(
         self, stage: Stage, batches: Sequence[Batch], collect: Callable[[], None] = lambda: None
-    ) -> tuple[dict[str, float], dict[str, float], SourceLosses]:
+    ) -> tuple[dict[str, float], dict[str, float], NamedLosses, NamedLosses]:
         """Accumulates gradients over the packs of one step; each term is divided once, by its count over all.
 
         collect: called after each pass, to sum what it left in the parameters' gradients elsewhere.
 
         Returns each term's share of the loss, but for those that the step has nothing for; the figures beside them;
-        and the losses of the tokens by source.
+        and the losses of the tokens by source and tag.
 
         Raises RecipeError when nothing has moved for too long.
         """
         counts = self.parallel.exchanged(lambda: [stage.objective.counts(batch) for batch in batches])
         totals = {name: sum(count[name] for rank in counts for count in rank) for name in counts[0][0]}
-        values, sources, idle = dict.fromkeys(totals, 0.0), SourceLosses(), True
+        values, sources, idle = dict.fromkeys(totals, 0.0), NamedLosses(), True
+        tags = NamedLosses()
         figures: dict[str, float] = {}
         if stage.objective.encodes:
             batches = self.parallel.level(batches, stage.stream.encode)
@@ -284,18 +286,21 @@ class Trainer:
                 values[name] += float(share.detach())
                 for figure, value in terms[name].figures.items():
                     figures[figure] = figures.get(figure, 0.0) + value / max(totals[name], 1e-9)
-            if len(stage.stream.mixture.parts) > 1:
-                sources.add(batch, terms)
-        found = self.parallel.exchanged(lambda: (values, figures, sources, idle))
+            if len(stage.stream.mixture.parts) > 1 or any(batch.tags):
+                parts = parts_of(batch, terms)
+                sources.add(batch.sources, parts)
+                tags.add(batch.tags, parts)
+        found = self.parallel.exchanged(lambda: (values, figures, sources, idle, tags))
         values = {name: sum(rank[0][name] for rank in found) for name, total in totals.items() if total}
         named = sorted({name for rank in found for name in rank[1]})
         figures = {name: sum(rank[1].get(name, 0.0) for rank in found) for name in named}
-        sources, idle = SourceLosses.of(rank[2] for rank in found), all(rank[3] for rank in found)
+        sources, tags = NamedLosses.of(rank[2] for rank in found), NamedLosses.of(rank[4] for rank in found)
+        idle = all(rank[3] for rank in found)
         self._idle = self._idle + 1 if idle else 0
         self._taught = any(totals.values())
         if self._idle == min(IDLE_STEPS, stage.config.steps or IDLE_STEPS):
             raise self._nothing_learnt(stage)
-        return values, figures, sources
+        return values, figures, sources, tags
 
     def _nothing_learnt(self, stage: Stage) -> Exception:
         """What to raise for a stage that moves nothing: its components, or its data, have nothing for the objective."""

@@ -8,11 +8,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from vitrail.contracts.errors import DataError
 from vitrail.contracts.messages import Message, Part, Row, TextPart
+from vitrail.data.dialects.keys import inside
 from vitrail.data.dialects.media import image, part
 from vitrail.data.dialects.values import Read, shown_row, text, where
 
@@ -55,10 +56,11 @@ def _matched(row: Row) -> list[Part]:
     texts = [_text(said, row) for said in _list(row, "text_list")]
     before: dict[int, list[Part]] = {}
     for info in _list(row, "image_info") if row.fields.get("image_info") is not None else ():
-        index = info.get("matched_text_index") if isinstance(info, dict) else None
+        info = inside(info, row, "'image_info'") if isinstance(info, Mapping) else {}
+        index = info.get("matched_text_index")
         if not isinstance(index, int) or not 0 <= index < len(texts):
             raise DataError(f"{where(row)}: 'matched_text_index' must be from 0 to {len(texts) - 1}, got {index!r:.60}")
-        given = next((info[name] for name in ("image", "image_name", "raw_url") if info.get(name) is not None), None)
+        given = next(filter(None, [info.get(name) for name in ("image", "image_name", "raw_url")]), None)
         before.setdefault(index, []).append(image(given, row))
     return _apart([one for number, said in enumerate(texts) for one in (*before.get(number, ()), said)], SENTENCE)
 
@@ -66,10 +68,11 @@ def _matched(row: Row) -> list[Part]:
 def _item(item: Any, row: Row) -> Part:
     if isinstance(item, str):
         return _text(item, row)
-    if isinstance(item, dict) and "type" not in item:
-        if item.get("text") is not None:
-            return _text(item["text"], row)
-        return image(item.get("image", item if "bytes" in item or "path" in item else None), row)
+    if isinstance(item, Mapping) and item.get("type") is None:
+        inner = inside(item, row, "an item of 'interleaved'")
+        if "text" in inner:
+            return _text(inner["text"], row)
+        return image(inner.get("image", item if "bytes" in inner or "path" in inner else None), row)
     return part(item, row, {})
 
 

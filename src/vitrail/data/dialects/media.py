@@ -1,11 +1,9 @@
-"""Media as rows give them: in columns, among the parts of a message, or where a tag stands in a text.
+"""Media as rows give them: in columns, or among the parts of a message.
 
-Of each kind a row may have a column, `images` or `image`, `videos` or `video`, `audios` or `audio`: paths, data URLs,
-bytes, pixels (of sounds see `sounds.py`). Parts that name no medium, and tags, stand for those in their order.
-
-Among the parts may be boxes in a picture: {"type": "box", "box": [x1, y1, x2, y2], "scale": 1000} or several in
-"boxes", and the words for them: {"type": "ref", "text": "the dog"}. scale: what the whole width and height are in those
-numbers, or [width, height] for pixels; there is no default, since none can be told from the numbers.
+Of each kind a row may have a column, `images` or `image`, `videos` or `video`, `audios` or `audio`, or one of the names
+that other files have for it (`COLUMNS`): paths, data URLs, bytes, pixels (of sounds see `sounds.py`). Parts that name
+no medium, and tags, stand for those in their order. Pictures may have names that stand in the text: an object of them
+({"<image_00>": "a.png"}, MiniCPM-V), or columns with numbers (`image_1`, which `<image 1>` stands for, MMMU).
 """
 
 from __future__ import annotations
@@ -17,24 +15,13 @@ from pathlib import Path
 from typing import Any
 
 from vitrail.contracts.errors import DataError
-from vitrail.contracts.messages import (
-    BoxPart,
-    ImagePart,
-    MediaPart,
-    Message,
-    Part,
-    RefPart,
-    Role,
-    Row,
-    TextPart,
-    VideoPart,
-    is_url,
-)
+from vitrail.contracts.messages import ImagePart, MediaPart, Part, RefPart, Row, TextPart, VideoPart, is_url
+from vitrail.data.dialects.boxes import boxes
+from vitrail.data.dialects.keys import inside, says
 from vitrail.data.dialects.sounds import audio, input_audio
 from vitrail.data.dialects.values import located, text, where
 from vitrail.data.sources.files import is_picture
 from vitrail.media.intake import is_data_url
-from vitrail.prompts.boxes import scaled
 
 
 def video(given: Any, row: Row, fps: Any = None) -> VideoPart:
@@ -75,7 +62,8 @@ def image(given: Any, row: Row) -> ImagePart:
     if isinstance(given, ImagePart):
         return given
     if isinstance(given, Mapping):
-        given = given.get("bytes") or given.get("path") or given.get("url")
+        given = inside(given, row, "a picture")
+        given = next(filter(None, [given.get(name) for name in ("bytes", "path", "url")]), None)
     if isinstance(given, str):
         return ImagePart(located(given, row))
     if given is None:
@@ -103,24 +91,75 @@ KINDS: Mapping[str, Kind] = {
 TAG = KINDS["image"].tag
 RATES = ("fps", "sample_fps", "sampling_rate")
 
-MEDIA = tuple(name for kind in KINDS for name in (f"{kind}s", kind))
-"""Columns."""
+COLUMNS: Mapping[str, tuple[str, ...]] = {
+    "image": (
+        *("images", "image", "image_path", "image_paths", "image_file", "image_files", "image_url", "image_urls"),
+        *("imgs", "img", "img_path", "img_paths", "pictures", "picture", "photos", "photo"),
+    ),
+    "video": ("videos", "video", "video_path", "video_paths", "video_url"),
+    "audio": ("audios", "audio", "audio_path", "audio_paths", "audio_url"),
+}
+"""Columns by kind; the first that says anything is taken, and a second one is left for others to refuse."""
+
+MEDIA = tuple(name for names in COLUMNS.values() for name in names)
+"""All of them."""
+
+NUMBERED = re.compile(r"image_?(\d{1,3})")
+"""Columns of pictures that have numbers."""
 
 Left = Mapping[str, Iterator[MediaPart]]
 """The row's own media by kind, for parts that name none."""
 
 
+def has_media(fields: Mapping[str, Any]) -> bool:
+    """Whether the columns of a row hold any."""
+    return any(map(says, map(fields.get, MEDIA))) or any(
+        says(value) for name, value in fields.items() if _number(name) is not None
+    )
+
+
 def media_of(row: Row, kind: str) -> list[MediaPart]:
-    """Those of one kind: of the column in the plural, else of that in the singular."""
-    given = row.fields.get(f"{kind}s")
-    if given is None:
-        given = row.fields.get(kind)
+    """Those of one kind, of the first column that has any."""
+    if kind == "image" and (named := named_of(row)):
+        return [picture for _, picture in named]
+    given = _column(row, kind)
     if given is None:
         return []
     several = list(given) if isinstance(given, list | tuple) else [given]
     if kind == "video" and all(map(_names_picture, several)):
         several = [several]  # the frames of one, and not as many videos
     return [KINDS[kind].read(one, row, None) for one in several]
+
+
+def named_of(row: Row) -> list[tuple[tuple[str, ...], ImagePart]]:
+    """Pictures that are told apart by names, in their order, each with the tags that may stand for it in a text."""
+    given = _column(row, "image")
+    if isinstance(given, Mapping) and given and all(re.fullmatch(r"<[^<>]+>", str(name)) for name in given):
+        return [((str(name),), image(one, row)) for name, one in inside(given, row, "'image'").items()]
+    if given is not None:
+        return []
+    numbers = sorted((number, name) for name in row.fields if (number := _number(name)) is not None)
+    return [
+        ((f"<image {number}>", f"<image_{number}>", f"<image{number}>"), image(row.fields[name], row))
+        for number, name in numbers
+        if says(row.fields[name])
+    ]
+
+
+def _column(row: Row, kind: str) -> Any:
+    """What stands under the first name that says anything; null where none does."""
+    fields = row.fields
+    return next((fields[name] for name in COLUMNS[kind] if name in fields and _filled(fields[name])), None)
+
+
+def _filled(value: Any) -> bool:
+    """Whether a column holds a medium. A list with holes does, which those who read it refuse."""
+    return bool(len(value)) if isinstance(value, list | tuple) else says(value)
+
+
+def _number(name: str) -> int | None:
+    found = NUMBERED.fullmatch(str(name))
+    return int(found[1]) if found else None
 
 
 def _names_picture(given: Any) -> bool:
@@ -139,22 +178,27 @@ def own(row: Row) -> dict[str, Iterator[MediaPart]]:
 
 def part(piece: Any, row: Row, left: Left) -> Part:
     """A content part of OpenAI's chat API, or one of ours. left: as in `own`, or nothing."""
-    if not isinstance(piece, dict):
+    if not isinstance(piece, Mapping):
         raise DataError(f"{where(row)}: a content part must be an object with 'type', got {piece!r:.60}")
+    piece = inside(piece, row, f"a part of type {piece.get('type')!r:.60}")
     kind = str(piece.get("type"))
-    if kind == "text":
+    if kind in ("text", "input_text", "output_text"):
         return TextPart(text(piece.get("text"), row))
     if kind == "input_audio":
         return input_audio(piece.get(kind), row)
-    medium = kind.removesuffix("_url")
+    medium = kind.removesuffix("_url").removeprefix("input_")
     if medium in KINDS:
         names = (kind,) if kind == "image_url" else (medium, f"{medium}_url", "path", "url")
-        given = next((piece[name] for name in names if piece.get(name) is not None), None)
-        if given is None and kind != "image_url":
+        given = next((piece[name] for name in names if name in piece), None)
+        if given is None and kind == medium:
             return following(left, medium, row)
-        if isinstance(given, dict) and kind != medium:
+        if isinstance(given, Mapping) and kind != medium:
+            given = inside(given, row, f"'{kind}'")
+            given.get("detail")  # how closely a server should look; here the model's media rule says it
             given = given.get("url")
-        rate = next((piece[name] for name in RATES if piece.get(name) is not None), None)
+        if kind == "input_image":
+            piece.get("detail")
+        rate = next((piece[name] for name in RATES if name in piece), None) if medium != "image" else None
         return KINDS[medium].read(given, row, rate)
     if kind == "ref":
         return RefPart(text(piece.get("text"), row))
@@ -162,7 +206,8 @@ def part(piece: Any, row: Row, left: Left) -> Part:
         return boxes(piece, row)
     media = ", ".join(f"{one}, {one}_url" for one in KINDS)
     raise DataError(
-        f"{where(row)}: unknown part type {piece.get('type')!r:.60}; allowed: text, {media}, input_audio, box, ref"
+        f"{where(row)}: unknown part type {piece.get('type')!r:.60}; allowed: text, {media}, input_audio, box, ref, "
+        "and Responses' input_text, input_image, output_text"
     )
 
 
@@ -180,59 +225,3 @@ def none_left(left: Left, row: Row) -> None:
         count = len(list(media))
         if count:
             raise DataError(f"{where(row)}: {count} {KINDS[kind].several} have no {kind} part")
-
-
-def tagged(said: list[tuple[Role, str]], row: Row) -> tuple[Message, ...]:
-    """Puts media where their tags stand; in user and system turns only: an answer may speak of a tag.
-
-    Where a row has no videos, `<video>` is text; where it has no sounds, `<audio>` is.
-    """
-    given = {kind: media_of(row, kind) for kind in KINDS}
-    kinds = {KINDS[kind].tag: kind for kind, media in given.items() if media or kind == "image"}
-    for kind in reversed(kinds.values()):
-        _tag_all(said, kind, len(given[kind]), row)
-    left = {kind: iter(media) for kind, media in given.items()}
-    messages = []
-    for role, words in said:
-        parts: list[Part] = []
-        for piece in re.split(f"({'|'.join(kinds)})", words) if role != "assistant" else [words]:
-            if piece in kinds and role != "assistant":
-                parts.append(following(left, kinds[piece], row))
-            elif piece:
-                parts.append(TextPart(piece))
-        messages.append(Message(role, tuple(parts)))
-    return tuple(messages)
-
-
-def _tag_all(said: list[tuple[Role, str]], kind: str, count: int, row: Row) -> None:
-    """Opens the first user's turn with tags where there are none. Raises DataError where their number is another."""
-    tag, several = KINDS[kind].tag, KINDS[kind].several
-    tags = sum(words.count(tag) for role, words in said if role != "assistant")
-    if count and not tags:
-        first = next((index for index, (role, _) in enumerate(said) if role == "user"), None)
-        if first is None:
-            raise DataError(f"{where(row)}: {count} {several} but no user turn for them to open")
-        said[first] = (said[first][0], f"{tag}\n" * count + said[first][1])
-    elif tags != count:
-        raise DataError(f"{where(row)}: {tags} {tag} tags but {count} {several}")
-
-
-def boxes(piece: Mapping[str, Any], row: Row) -> BoxPart:
-    """A part of boxes in a picture."""
-    given: Any = piece.get("boxes", [piece.get("box")])
-    scale: Any = piece.get("scale")
-    pair = isinstance(scale, list) and len(scale) == 2
-    if not (_number(scale) or (pair and all(map(_number, scale)))):
-        raise DataError(f"{where(row)}: a box needs a 'scale': 1, 100, 1000, or the picture's [width, height]")
-    if not isinstance(given, list) or not given or not all(map(_is_box, given)):
-        raise DataError(f"{where(row)}: a box must be [x1, y1, x2, y2], got {given!r:.60}")
-    return BoxPart(tuple(scaled(box, scale) for box in given))
-
-
-def _number(given: Any) -> bool:
-    return isinstance(given, int | float) and not isinstance(given, bool) and given > 0
-
-
-def _is_box(given: Any) -> bool:
-    numbers = isinstance(given, list) and len(given) == 4
-    return numbers and all(isinstance(edge, int | float) and not isinstance(edge, bool) for edge in given)

@@ -7,6 +7,7 @@ from typing import Any
 
 from vitrail.contracts.errors import DataError
 from vitrail.contracts.messages import AudioPart, Row
+from vitrail.data.dialects.keys import inside
 from vitrail.data.dialects.values import located, where
 
 
@@ -18,10 +19,11 @@ def audio(given: Any, row: Row, rate: Any = None) -> AudioPart:
     if isinstance(given, AudioPart):
         return given
     if isinstance(given, Mapping):
+        given = inside(given, row, "a sound")
         rate = given.get("sampling_rate", rate)
         # An array may not be asked whether it is true.
-        known = (given[name] for name in ("array", "bytes", "path", "url") if given.get(name) is not None)
-        given = next(known, None)
+        known = [given.get(name) for name in ("array", "bytes", "path", "url")]
+        given = next((one for one in known if one is not None), None)
     if isinstance(given, str):
         return AudioPart(located(given, row, "sound"))
     if given is None:
@@ -47,4 +49,6 @@ def input_audio(given: Any, row: Row) -> AudioPart:
     """OpenAI's {"data": base64, "format": "wav"}; what the bytes are is for the decoder to find out."""
     if not isinstance(given, Mapping) or not isinstance(given.get("data"), str):
         raise DataError(f"{where(row)}: 'input_audio' must be {{'data': base64, 'format': 'wav'}}, got {given!r:.60}")
+    given = inside(given, row, "'input_audio'")
+    given.get("format")
     return AudioPart(located(f"data:audio/any;base64,{given['data']}", row, "sound"))

@@ -13,6 +13,7 @@ from urllib.parse import unquote
 from vitrail.contracts.errors import DataError, MediaError, nearest
 from vitrail.contracts.messages import Message, Role, Row, is_url
 from vitrail.data.confined import check_inside
+from vitrail.data.dialects.keys import Keys, inside
 from vitrail.media.intake import Medium, data_of, is_data_url
 
 ADDRESS = re.compile(r"file:(?://(?:localhost(?=/))?)?", re.IGNORECASE)
@@ -31,7 +32,7 @@ ROLES: Mapping[str, Role] = {
 
 @dataclass(frozen=True)
 class Read:
-    """What a dialect makes of a row. rejected, shared: as in Conversation.
+    """What a dialect makes of a row. rejected, shared, tools: as in Conversation.
 
     answers: those that are accepted; None where the row's own stand.
     """
@@ -40,6 +41,7 @@ class Read:
     rejected: tuple[Message, ...] = ()
     answers: tuple[str, ...] | None = None
     shared: int = 0
+    tools: tuple[Mapping[str, Any], ...] = ()
 
 
 def where(row: Row) -> str:
@@ -47,14 +49,14 @@ def where(row: Row) -> str:
     return row.location or row.id
 
 
-def turns(row: Row, name: str) -> list[dict[str, Any]]:
+def turns(row: Row, name: str) -> list[Keys]:
     """The list of turns under `name`. Raises DataError, which shows the row, when there is none."""
     if name not in row.fields:
         raise DataError(f"{where(row)}: no '{name}' in the row {shown_row(row.fields)}")
     found = row.fields[name]
-    if not isinstance(found, list) or not found or not all(isinstance(turn, dict) for turn in found):
+    if not isinstance(found, list) or not found or not all(isinstance(turn, Mapping) for turn in found):
         raise DataError(f"{where(row)}: '{name}' must be a list of turns")
-    return found
+    return [inside(turn, row, f"turn {number} of '{name}'") for number, turn in enumerate(found)]
 
 
 def role(given: Any, row: Row) -> Role:

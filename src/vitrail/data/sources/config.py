@@ -7,8 +7,35 @@ from pathlib import Path
 from typing import Literal
 
 DialectName = Literal[
-    "auto", "openai", "sharegpt", "tags", "turns", "preference", "interleaved", "caption", "vqa", "short_vqa"
+    "auto",
+    "openai",
+    "sharegpt",
+    "tags",
+    "turns",
+    "alpaca",
+    "completion",
+    "preference",
+    "interleaved",
+    "caption",
+    "vqa",
+    "short_vqa",
 ]
+
+BoxFormat = Literal["xyxy", "xywh"]
+
+
+@dataclass(frozen=True)
+class Reading:
+    """How the rows of a source are read.
+
+    dialect: how they are written; `auto` looks at the keys of each. ignore_keys: keys that may be left out, `*` in them
+    for any letters; any other key that is not understood refuses its row. box_format: the four numbers of a box: two
+    corners, or a corner, width and height (COCO).
+    """
+
+    dialect: DialectName = "auto"
+    ignore_keys: tuple[str, ...] = ()
+    box_format: BoxFormat = "xyxy"
 
 
 ROWS = (".jsonl", ".ndjson", ".json", ".csv", ".tsv")
@@ -29,9 +56,9 @@ class JsonlConfig:
     path: a file, a folder of them, or a pattern; a plain string in a recipe means this. pictures: folder that relative
     picture paths start from; null means each file's own. split: of a folder or a pattern, such as `train`, the files
     whose names or folders say so; `all` for all of them; null where there is but one. dialect: how conversations are
-    written; `auto` looks at the first rows. rows: use only this many from the start, 0 for all. shuffle: false takes
-    rows in the file's order, but for how a window packs. allow_outside: whether rows may name files outside that
-    folder, by absolute paths, `..` or links.
+    written; `auto` looks at each row's keys. ignore_keys, box_format: as in `Reading`. rows: use only this many from
+    the start, 0 for all. shuffle: false takes rows in the file's order, but for how a window packs. allow_outside:
+    whether rows may name files outside that folder, by absolute paths, `..` or links.
     """
 
     path: Path
@@ -39,6 +66,8 @@ class JsonlConfig:
     pictures: Path | None = None
     split: str | None = None
     dialect: DialectName = "auto"
+    ignore_keys: tuple[str, ...] = ()
+    box_format: BoxFormat = "xyxy"
     rows: int = 0
     shuffle: bool = True
     allow_outside: bool = False
@@ -58,7 +87,7 @@ class ParquetConfig:
 
     path: a file, a folder of them (one that `save_to_disk` wrote, too), or a pattern such as `shards/train-*.parquet`.
     columns: read only these; empty for all. pictures: folder that relative picture paths start from; null means each
-    file's own. split, dialect, rows, shuffle, allow_outside: as for `jsonl`.
+    file's own. split, dialect, ignore_keys, box_format, rows, shuffle, allow_outside: as for `jsonl`.
     """
 
     path: Path
@@ -67,6 +96,8 @@ class ParquetConfig:
     pictures: Path | None = None
     split: str | None = None
     dialect: DialectName = "auto"
+    ignore_keys: tuple[str, ...] = ()
+    box_format: BoxFormat = "xyxy"
     rows: int = 0
     shuffle: bool = True
     allow_outside: bool = False
@@ -91,6 +122,8 @@ class FolderConfig:
     question: str = "What does the picture show?"
     split: str | None = None
     dialect: DialectName = "auto"
+    ignore_keys: tuple[str, ...] = ()
+    box_format: BoxFormat = "xyxy"
     rows: int = 0
     shuffle: bool = True
     allow_outside: bool = False
@@ -115,6 +148,8 @@ class WebDatasetConfig:
     caption: Literal["txt", "json"] | None = None
     split: str | None = None
     dialect: DialectName = "auto"
+    ignore_keys: tuple[str, ...] = ()
+    box_format: BoxFormat = "xyxy"
     rows: int = 0
     shuffle: bool = True
     allow_outside: bool = False
@@ -142,6 +177,8 @@ class HubConfig:
     revision: str | None = None
     pictures: Path | None = None
     dialect: DialectName = "auto"
+    ignore_keys: tuple[str, ...] = ()
+    box_format: BoxFormat = "xyxy"
     rows: int = 0
     shuffle: bool = True
     allow_outside: bool = False

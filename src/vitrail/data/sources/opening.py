@@ -1,4 +1,4 @@
-"""A source's settings to the opened source and the dialect of its rows.
+"""A source's settings to the opened source and how its rows are read.
 
 Readers that need other libraries are imported here, when they are asked for.
 """
@@ -10,23 +10,26 @@ from typing import Any
 
 from vitrail.contracts.protocols import Source, StreamedSource
 from vitrail.data.config import SourceConfig
-from vitrail.data.dialects import dialect_of
+from vitrail.data.dialects import dialects_of
 from vitrail.data.sources.config import (
-    DialectName,
     FilesConfig,
     FolderConfig,
     HubConfig,
     JsonlConfig,
     ParquetConfig,
+    Reading,
     WebDatasetConfig,
 )
 from vitrail.data.sources.folder import FolderSource
 from vitrail.data.sources.jsonl import JsonlSource
 from vitrail.data.sources.webdataset import WebDatasetSource
-from vitrail.synthetic.config import DrawnConfig, LinesConfig
+from vitrail.synthetic.code.config import CodeConfig
+from vitrail.synthetic.code.source import CodeSource
+from vitrail.synthetic.config import DrawnConfig, LinesConfig, ProseConfig
 from vitrail.synthetic.documents.config import DocumentsConfig
 from vitrail.synthetic.documents.source import DocumentsSource
 from vitrail.synthetic.lines import LinesSource
+from vitrail.synthetic.prose import ProseSource
 from vitrail.synthetic.source import DrawnSource
 from vitrail.synthetic.speech.config import SpokenConfig
 from vitrail.synthetic.speech.source import SpokenSource
@@ -53,18 +56,25 @@ _OPENERS: dict[type[SourceConfig], Callable[[Any], Source | StreamedSource]] = {
     DrawnConfig: DrawnSource,
     LinesConfig: LinesSource,
     DocumentsConfig: DocumentsSource,
+    CodeConfig: CodeSource,
+    ProseConfig: ProseSource,
     SpokenConfig: SpokenSource,
 }
 """Every kind of source; a new one is a line here and one in `data/config.py`."""
 
 
-def open_source(config: SourceConfig) -> tuple[Source | StreamedSource, DialectName]:
-    """The source, and the dialect of its rows where none is named: that of the first ones.
+def open_source(config: SourceConfig) -> tuple[Source | StreamedSource, Reading]:
+    """The source, and how its rows are read. Drawn rows are `tags`, drawn pairs `preference`, drawn
+    prose `interleaved`.
 
-    Drawn rows are `tags`, drawn pairs `preference`.
-    Raises DataError when it cannot be opened, or its rows are in no dialect; MissingExtraError without the library.
+    Raises DataError when it cannot be opened, or none of its first rows can be read; MissingExtraError without the
+    library.
     """
     source = _OPENERS[type(config)](config)
     if not isinstance(config, FilesConfig):
-        return source, "preference" if isinstance(config, DrawnConfig) and config.pairs else "tags"
-    return source, config.dialect if config.dialect != "auto" else dialect_of(source)
+        if isinstance(config, ProseConfig):
+            return source, Reading("interleaved")
+        return source, Reading("preference" if isinstance(config, DrawnConfig) and config.pairs else "tags")
+    if config.dialect == "auto":
+        dialects_of(source)
+    return source, Reading(config.dialect, config.ignore_keys, config.box_format)

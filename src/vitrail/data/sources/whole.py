@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from vitrail.contracts.errors import DataError
+from vitrail.data.sources.annotations import annotations_in
 
 SEPARATORS = {".csv": ",;\t", ".tsv": "\t"}
 """Of tables: what may stand between the cells; that of which the first line has most does."""
@@ -61,6 +62,9 @@ def read_whole(path: Path, most: int) -> list[Entry] | None:
         return list(_table(_text(path, encoding), path, most))
     if is_list(path):
         return [(f"[{number}]", row) for number, row in enumerate(_list(_text(path, encoding), path))]
+    annotations = annotations_in(path)
+    if annotations is not None:
+        return [(f"[{number}]", row) for number, row in enumerate(annotations)]
     if encoding != "utf-16" and not _begins_over_lines(head):
         return None
     text = _text(path, encoding)

@@ -47,6 +47,8 @@ def spliced(embeddings: Tensor, media: Mapping[str, Tensor], batch: Batch) -> Te
             f"{name}: the projector made {len(tokens)} tokens, the text holds {len(index)} placeholders"
         )
         if len(index):
-            put = embeddings.index_add if stream.views[0].ids else embeddings.index_copy
+            # A stream may be made without the views that it is of.
+            added = any(view.ids for view in stream.views[:1])
+            put = embeddings.index_add if added else embeddings.index_copy
             embeddings = put(0, index, tokens.to(embeddings.dtype))
     return embeddings

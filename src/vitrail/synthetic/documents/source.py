@@ -19,6 +19,9 @@ from vitrail.synthetic.paper import worn
 from vitrail.synthetic.scenes.scene import Ask, in_thousandths
 from vitrail.synthetic.typefaces import chinese_typeface, reading_typefaces
 
+FACTS = ("kinds", "boxes", "document", "text")
+"""Fields that say how a row was drawn."""
+
 _DRAW: dict[str, Callable[[Draft], None]] = {
     "receipt": receipt.draw,
     "invoice": invoice.draw,
@@ -98,7 +101,7 @@ class DocumentsSource:
         if asks[-1].target:
             fields["target"] = list(asks[-1].target)
         name = f"documents-{self.config.split}-{index:07d}"
-        return Row(id=name, fields=fields, location=f"drawn documents, row {index}")
+        return Row(id=name, fields=fields, location=f"drawn documents, row {index}", facts=FACTS)
 
     def _dice(self, purpose: str, index: int, attempt: int = 0) -> Dice:
         """A stream of its own for each purpose, so that what one draws never shifts another."""

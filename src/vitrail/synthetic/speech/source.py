@@ -66,7 +66,8 @@ class SpokenSource:
             "kind": kind,
             "words": answers["words"],
         }
-        return Row(f"spoken-{self.config.split}-{index:06d}", fields, location=f"spoken words, row {index}")
+        name = f"spoken-{self.config.split}-{index:06d}"
+        return Row(name, fields, location=f"spoken words, row {index}", facts=("words",))
 
     def _words(self, dice: Dice, index: int) -> tuple[str, ...]:
         """A phrase of the split; single words are in both, in other voices."""
