@@ -10,6 +10,7 @@ import errno
 import hashlib
 import os
 import shutil
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -83,7 +84,7 @@ def write_whole(path: Path, content: str | bytes) -> None:
     Half a surrogate pair, which JSON can carry and UTF-8 cannot, is written as JSON writes it.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    making = path.with_name(f".{path.name}.{os.getpid()}.part")
+    making = path.with_name(f".{path.name}.{os.getpid()}.{threading.get_ident()}.part")
     try:
         making.write_bytes(content if isinstance(content, bytes) else content.encode("utf-8", "backslashreplace"))
         replace(making, path)

@@ -328,8 +328,8 @@ def test_an_integer_beside_choices_is_the_place_of_one(choices: Any, answer: Any
 @pytest.mark.parametrize(
     ("choices", "answer", "message"),
     [
-        (["C", "A", "B"], "B", "the answer 'B' may be B ('A') and C ('B'): give the place of the choice, from 0"),
-        (["2", "0", "1"], "0", "the answer '0' may be A ('2') and B ('0'): give the place of the choice, from 0"),
+        (["C", "A", "B"], "B", "the answer 'B' may be B ('A') and C ('B'): give the index of the choice, from 0"),
+        (["2", "0", "1"], "0", "the answer '0' may be A ('2') and B ('0'): give the index of the choice, from 0"),
         (["2", "0", "1"], 3, "the answer '3' is none of the 3 choices"),
         (["x", "y"], -1, "the answer '-1' is none of the 2 choices"),
     ],

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import pickle
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -11,7 +12,7 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
-from vitrail.contracts.errors import MediaError
+from vitrail.contracts.errors import DataError, MediaError
 from vitrail.contracts.messages import ImagePart, VideoPart
 from vitrail.contracts.pages import Line, Page
 from vitrail.media.kept_pages import KeptPages
@@ -157,8 +158,25 @@ def test_a_damaged_page_is_read_again_and_a_stopped_write_leaves_nothing(
         assert file.read_bytes() == whole
 
 
+def test_a_page_that_cannot_be_kept_is_used_on_a_full_disk_and_one_line_otherwise(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pixels = np.zeros((4, 6, 3), np.uint8)
+    with monkeypatch.context() as patch:
+        patch.setattr("os.replace", _full)
+        assert same(KeptPages(Counting(), tmp_path / "pages").page(pixels), PAGE)
+    assert not [path for path in tmp_path.rglob("*") if path.is_file()]
+    (tmp_path / "file").write_bytes(b"")
+    with pytest.raises(DataError, match=f"cannot keep what pages say in '{tmp_path / 'file'}': Not a directory"):
+        KeptPages(Counting(), tmp_path / "file").page(pixels)
+
+
 def _stopped(*_: object) -> None:
     raise KeyboardInterrupt
+
+
+def _full(*_: object) -> None:
+    raise OSError(errno.ENOSPC, "No space left on device")
 
 
 def test_what_is_no_picture_is_one_line(tmp_path: Path) -> None:

@@ -8,8 +8,7 @@ the page it was at. Processes that share the folder may read a page twice and wr
 from __future__ import annotations
 
 import hashlib
-import os
-import tempfile
+import io
 import zipfile
 from collections import OrderedDict
 from dataclasses import dataclass, field
@@ -20,8 +19,10 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from vitrail.contracts.errors import DataError
 from vitrail.contracts.pages import Line, Page
 from vitrail.contracts.protocols import PageReader
+from vitrail.disk import is_full, write_whole
 from vitrail.media import image
 
 IN_MEMORY = 64
@@ -44,7 +45,9 @@ class KeptPages:
         self.__dict__.update(state)
 
     def page(self, picture: Any) -> Page:
-        """Of a picture as `ImagePart` has it. Raises MediaError for one that cannot be decoded."""
+        """Of a picture as `ImagePart` has it. Raises MediaError for one that cannot be decoded, DataError
+        for a folder that cannot be written to; on a full disk the page is used and not kept.
+        """
         name = digest(picture)
         found = self._recent.pop(name, None) or self._from_disk(name)
         if found is None:
@@ -72,16 +75,13 @@ class KeptPages:
     def _to_disk(self, name: str, page: Page) -> None:
         if self.folder is None:
             return
-        path = self._path(name)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        handle, making = tempfile.mkstemp(dir=path.parent, suffix=".part")
+        made = io.BytesIO()
+        np.savez(made, allow_pickle=False, **packed(page))
         try:
-            with os.fdopen(handle, "wb") as file:
-                np.savez(file, allow_pickle=False, **packed(page))
-            os.replace(making, path)
-        except BaseException:
-            Path(making).unlink(missing_ok=True)
-            raise
+            write_whole(self._path(name), made.getvalue())
+        except OSError as error:
+            if not is_full(error):
+                raise DataError(f"cannot keep what pages say in '{self.folder}': {error.strerror or error}") from error
 
 
 def digest(picture: Any) -> str:

@@ -19,10 +19,11 @@ from vitrail.contracts.samples import View
 from vitrail.media import audio
 from vitrail.media.config import LogMelConfig
 from vitrail.media.log_mel import HOP, RATE, log_mel
+from vitrail.media.sequences import Sequences
 
 
 @dataclass(frozen=True)
-class Sound:
+class Sound(Sequences):
     """What sounds become.
 
     token_grid: rows and columns of tokens that a projector makes of every view, whatever its length; None where
@@ -63,19 +64,6 @@ class Sound:
             for piece, view in zip(cut, views, strict=True)
         ]
 
-    def laid_out(self, views: Sequence[NDArray[Any]]) -> tuple[NDArray[Any], NDArray[np.int64], tuple[int, ...]]:
-        """Frames float32[P, bands], the number of each in its view int64[P, 1], frames of each view."""
-        lengths = tuple(map(len, views))
-        return np.concatenate(views), np.concatenate([_numbered(length) for length in lengths]), lengths
-
-    def positions(self, view: View) -> NDArray[np.int64]:
-        """The numbers of a view's frames, int64[P, 1]."""
-        return _numbered(view.columns)
-
-    def normalised(self, values: NDArray[Any], lengths: Sequence[int]) -> NDArray[np.float32]:
-        """As they are: a logarithm with its range around zero."""
-        return np.asarray(values, np.float32)
-
     def tokens(self, seconds: float) -> int:
         """Of a sound of that length."""
         return sum(self._view(length).tokens for length in self._lengths(round(seconds * RATE)))
@@ -93,7 +81,3 @@ class Sound:
     def _view(self, frames: int) -> View:
         rows, columns = self.token_grid or (1, frames // (self.config.stride * self.config.merge))
         return View(0, 0, 1, frames, rows, columns)
-
-
-def _numbered(frames: int) -> NDArray[np.int64]:
-    return np.arange(frames)[:, None]

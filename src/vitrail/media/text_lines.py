@@ -21,6 +21,7 @@ from vitrail.contracts.protocols import Alter, Tokenizer
 from vitrail.contracts.samples import View
 from vitrail.media.config import TextLinesConfig
 from vitrail.media.kept_pages import KeptPages
+from vitrail.media.sequences import Sequences
 
 Values = NDArray[np.float32]
 
@@ -37,7 +38,7 @@ class Row:
 
 
 @dataclass(frozen=True)
-class TextLines:
+class TextLines(Sequences):
     """What pages become. tokenizer: the language model's own."""
 
     pages: KeptPages
@@ -64,19 +65,6 @@ class TextLines:
         rows = self._rows(part)
         assert [row.ids for row in rows] == [view.ids for view in views], "a page reads the same each time"
         return [row.values for row in rows]
-
-    def laid_out(self, views: Sequence[NDArray[Any]]) -> tuple[NDArray[Any], NDArray[np.int64], tuple[int, ...]]:
-        """Values float32[P, F + 5], the number of each token in its row int64[P, 1], tokens of each row."""
-        lengths = tuple(map(len, views))
-        return np.concatenate(views), np.concatenate([_numbered(length) for length in lengths]), lengths
-
-    def positions(self, view: View) -> NDArray[np.int64]:
-        """The numbers of a row's tokens, int64[P, 1]."""
-        return _numbered(view.columns)
-
-    def normalised(self, values: NDArray[Any], lengths: Sequence[int]) -> NDArray[np.float32]:
-        """As they are; the encoder norms the features."""
-        return np.asarray(values, np.float32)
 
     def _rows(self, part: MediaPart) -> list[Row]:
         assert isinstance(part, ImagePart), "this stream reads pictures"
@@ -129,7 +117,3 @@ def _view(row: Row) -> View:
     """Without a size, so that its tokens count up as text does."""
     count = len(row.ids)
     return View(0, 0, 1, count, 1, count, ids=row.ids)
-
-
-def _numbered(count: int) -> NDArray[np.int64]:
-    return np.arange(count)[:, None]

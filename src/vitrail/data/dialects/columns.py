@@ -8,7 +8,7 @@ completion  {"prompt": ..., "completion": ...} (TRL, texts or turns), {"query": 
             {"prefix": ..., "suffix": ...} (PaliGemma)
 
 `answers` may hold several right ones, as texts or as VQAv2's objects: the most frequent is learnt. With `choices` or
-`options` the question lists them by letter, and the letter is the answer: a number is the place of a choice, from 0.
+`options` the question lists them by letter, and the letter is the answer: a number is the index of a choice, from 0.
 `history` of alpaca and of query and response holds earlier exchanges, [["question", "answer"], ...].
 Source: Liu et al. 2023, Improved Baselines with Visual Instruction Tuning, 3.2 and table 7.
 """
@@ -159,7 +159,7 @@ def _answer(given: Any, name: str, row: Row) -> str:
 def _chosen(choices: Any, given: Any, answer: str, row: Row) -> tuple[str, str]:
     """The choices by letter, and the letter of the right one.
 
-    given: the answer as the row has it: a number is the place of a choice, from 0. A text may be a letter, a number or
+    given: the answer as the row has it: a number is the index of a choice, from 0. A text may be a letter, a number or
     a choice in full; one that is two of these for different choices is refused.
     """
     said = _listed(choices, row)
@@ -176,7 +176,7 @@ def _chosen(choices: Any, given: Any, answer: str, row: Row) -> tuple[str, str]:
         raise DataError(f"{where(row)}: the answer {answer!r:.60} is none of the {len(said)} choices")
     if len(found) > 1:
         meant = " and ".join(f"{letters[number]} ({said[number]!r:.40})" for number in sorted(found))
-        raise DataError(f"{where(row)}: the answer {answer!r:.60} may be {meant}: give the place of the choice, from 0")
+        raise DataError(f"{where(row)}: the answer {answer!r:.60} may be {meant}: give the index of the choice, from 0")
     return "\n".join(f"{mark}. {choice}" for mark, choice in zip(letters, said, strict=True)), letters[found.pop()]
 
 

@@ -40,20 +40,9 @@ FACTS = frozenset(
         # Read where rows are chosen, scored and counted.
         *("id", "kind", "tag", "answers", "target", "synthetic"),
         # Where a row comes from.
-        *(
-            "uid",
-            "uuid",
-            "guid",
-            "idx",
-            "index",
-            "source",
-            "data_source",
-            "dataset",
-            "dataset_name",
-            "ds_name",
-            "domain",
-        ),
-        *("origin_dataset", "origin_split", "split", "data_split", "set_name", "subset", "version", "file", "url"),
+        *("uid", "uuid", "guid", "idx", "index", "source", "data_source", "dataset", "dataset_name", "ds_name"),
+        *("domain", "file", "url"),
+        *("origin_dataset", "origin_split", "split", "data_split", "set_name", "subset", "version"),
         *("license", "license_id", "author", "annotator", "model", "timestamp", "date", "created", "metadata", "meta"),
         *("general_metadata", "__key__", "__url__"),
         # Of what sort it is.

@@ -18,6 +18,7 @@ from PIL import Image
 
 from vitrail.contracts.errors import RecipeError, WeightsError
 from vitrail.contracts.pages import Line, Page
+from vitrail.disk import digest
 from vitrail.media.config import TextLinesConfig
 from vitrail.models.backbones.weights_source import WHEEL, carried_by
 from vitrail.models.onnx.network import OnnxNetwork
@@ -45,11 +46,11 @@ class TextReader:
     def __call__(self, picture: NDArray[np.uint8]) -> Page:
         """uint8[H, W, 3] to its lines, in reading order. Raises WeightsError where the networks cannot be had."""
         detector, recogniser = _networks(*self.files, self.config)
-        places = detector(picture)
-        readings = _read(recogniser, Image.fromarray(picture), places)
-        sure = [(place, one) for place, one in readings if len(one.text) and _trust(one) >= self.config.min_confidence]
+        boxes = detector(picture)
+        readings = _read(recogniser, Image.fromarray(picture), boxes)
+        sure = [(box, one) for box, one in readings if len(one.text) and _trust(one) >= self.config.min_confidence]
         size = np.array([picture.shape[1], picture.shape[0]], np.float64)
-        rows = rows_in_order(_upright([place for place, _ in sure]))
+        rows = rows_in_order(_upright([box for box, _ in sure]))
         return Page(tuple(_line(*sure[number], row, size) for row, numbers in enumerate(rows) for number in numbers))
 
     @cached_property
@@ -63,10 +64,10 @@ class TextReader:
         said = asdict(self.config)
         # Where the weights come from, and whether readings are kept, changes none of them.
         del said["source"], said["keep"]
-        digest = hashlib.sha256(f"{VERSION} {sorted(said.items())}".encode())
+        made = hashlib.sha256(f"{VERSION} {sorted(said.items())}".encode())
         for file in self.files:
-            digest.update(_digest(file))
-        return digest.hexdigest()[:16]
+            made.update(_digest(file))
+        return made.hexdigest()[:16]
 
 
 def model_file(source: str, pattern: str) -> Path:
@@ -113,50 +114,48 @@ def _networks(detector: Path, recogniser: Path, config: TextLinesConfig) -> tupl
 
 @lru_cache(maxsize=8)
 def _digest(file: Path) -> bytes:
-    return hashlib.sha256(file.read_bytes()).digest()
+    return bytes.fromhex(digest(file))
 
 
-def _read(
-    recogniser: LineRecogniser, page: Image.Image, places: Sequence[Rectangle]
-) -> list[tuple[Rectangle, Reading]]:
-    """What is written in each place; a steep one is read both ways, and the surer one stands."""
+def _read(recogniser: LineRecogniser, page: Image.Image, boxes: Sequence[Rectangle]) -> list[tuple[Rectangle, Reading]]:
+    """What is written in each box; a steep one is read both ways, and the surer one stands."""
     tries: list[Rectangle] = []
     owner: list[int] = []
-    for number, place in enumerate(places):
-        ways = [place.turned(left=True), place.turned(left=False)] if place.height >= UPRIGHT * place.width else [place]
+    for number, box in enumerate(boxes):
+        ways = [box.turned(left=True), box.turned(left=False)] if box.height >= UPRIGHT * box.width else [box]
         tries += ways
         owner += [number] * len(ways)
     best: dict[int, tuple[Rectangle, Reading]] = {}
-    readings = recogniser([crop(page, place) for place in tries])
-    for number, place, reading in zip(owner, tries, readings, strict=True):
+    readings = recogniser([crop(page, box) for box in tries])
+    for number, box, reading in zip(owner, tries, readings, strict=True):
         if number not in best or _trust(reading) > _trust(best[number][1]):
-            best[number] = place, reading
-    return [best[number] for number in range(len(places))]
+            best[number] = box, reading
+    return [best[number] for number in range(len(boxes))]
 
 
 def _trust(reading: Reading) -> float:
     return float(reading.confidence.mean()) if len(reading.confidence) else 0.0
 
 
-def _upright(places: Sequence[Rectangle]) -> NDArray[np.float64]:
+def _upright(boxes: Sequence[Rectangle]) -> NDArray[np.float64]:
     """Upright bounds of lines on a page that is turned back by the angle of most of them, [N, 4]."""
-    if not places:
+    if not boxes:
         return np.zeros((0, 4))
-    level = [one for one in places if abs(one.along[0]) > abs(one.along[1])] or list(places)
+    level = [one for one in boxes if abs(one.along[0]) > abs(one.along[1])] or list(boxes)
     angles = np.array([np.arctan2(one.along[1], one.along[0]) for one in level])
     # Long lines know the angle best: the middle one by width.
     order = np.argsort(angles)
     widths = np.cumsum(np.array([one.width for one in level])[order])
     angle = angles[order][int(np.searchsorted(widths, widths[-1] / 2))]
     turn = np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
-    corners = np.stack([one.corners for one in places]) @ turn
+    corners = np.stack([one.corners for one in boxes]) @ turn
     bounds: NDArray[np.float64] = np.concatenate([corners.min(1), corners.max(1)], 1)
     return bounds
 
 
-def _line(place: Rectangle, reading: Reading, row: int, size: NDArray[np.float64]) -> Line:
+def _line(box: Rectangle, reading: Reading, row: int, size: NDArray[np.float64]) -> Line:
     """size: of the page, width and height, px."""
-    corners = place.corners
+    corners = box.corners
     top, down = corners[1] - corners[0], corners[3] - corners[0]
     edges = corners[0] + reading.spans.astype(np.float64)[:, :, None] * top
     points = np.stack([edges, edges + down], 1).reshape(len(edges), 4, 2) / size

@@ -36,7 +36,7 @@ class Rectangle:
         return replace(self, width=self.width + 2 * by, height=self.height + 2 * by)
 
     def turned(self, *, left: bool) -> Rectangle:
-        """The same place, read downwards, or, turned left, upwards."""
+        """The same box, read downwards, or, turned left, upwards."""
         along = np.array([-self.along[1], self.along[0]]) * (-1.0 if left else 1.0)
         return replace(self, along=along, width=self.height, height=self.width)
 
