@@ -287,8 +287,8 @@ class TextLinesConfig:
 
     @property
     def patch_values(self) -> int:
-        """Numbers of one token: the features, the confidence, and the box's four edges."""
-        return self.features + 5
+        """Numbers of one token: the features, the confidence, four edges of its own box and four of its line's."""
+        return self.features + 9
 
 
 @dataclass(frozen=True)

@@ -1,8 +1,9 @@
 """Pages as a media stream: the tokens of their text, each with what the reader saw of its characters.
 
 A view is a row of the page. Its ids stand in the text as if the text had been pasted; beside each travel the mean of
-its characters' features, the least of their confidences and the box around them. How many tokens a page has is known
-only when it is read, so pages are read while rows are encoded, and what was read is kept (`media.kept_pages`).
+its characters' features, the least of their confidences, the box around them and that of their line. How many tokens a
+page has is known only when it is read, so pages are read while rows are encoded, and what was read is kept
+(`media.kept_pages`).
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ Values = NDArray[np.float32]
 
 @dataclass(frozen=True)
 class Row:
-    """A row of a page as tokens: ids of N tokens; values: float32[N, F + 5], features, confidence, box.
+    """A row of a page as tokens: ids of N tokens; values: float32[N, F + 9], features, confidence, its box, its line's.
 
     Of a token between lines nothing was seen: its values are zeros.
     """
@@ -53,6 +54,11 @@ class TextLines(Sequences):
         """Pictures, but no videos."""
         return isinstance(part, ImagePart) and not isinstance(part, VideoPart)
 
+    def text(self, part: MediaPart) -> str:
+        """What stands on a page. Raises MediaError."""
+        assert isinstance(part, ImagePart), "this stream reads pictures"
+        return self.pages.page(part.image).text
+
     def views(self, part: MediaPart, most_tokens: int | None = None) -> tuple[View, ...]:
         """One for each row of the page. Raises MediaError.
 
@@ -61,7 +67,7 @@ class TextLines(Sequences):
         return tuple(_view(row) for row in self._rows(part))
 
     def decoded(self, part: MediaPart, views: Sequence[View], alter: Alter | None = None) -> list[NDArray[Any]]:
-        """What was seen of each row's tokens, float32[N, F + 5]. alter: not heeded; the page was read before it."""
+        """What was seen of each row's tokens, float32[N, F + 9]. alter: not heeded; the page was read before it."""
         rows = self._rows(part)
         assert [row.ids for row in rows] == [view.ids for view in views], "a page reads the same each time"
         return [row.values for row in rows]
@@ -92,7 +98,7 @@ def rows_of(page: Page, tokenizer: Tokenizer) -> list[Row]:
 
 
 def _seen(page: Page, text: str) -> tuple[Values, NDArray[np.int64]]:
-    """What was seen of the characters of all lines, float32[C, F + 5], and which of them each one of the text is, -1
+    """What was seen of the characters of all lines, float32[C, F + 9], and which of them each one of the text is, -1
     for what stands between lines."""
     owner = np.full(len(text), -1, np.int64)
     at = count = 0
@@ -101,15 +107,19 @@ def _seen(page: Page, text: str) -> tuple[Values, NDArray[np.int64]]:
         at += len(page.before(number))
         owner[at : at + len(line.text)] = np.arange(count, count + len(line.text))
         at, count = at + len(line.text), count + len(line.text)
-        parts.append(np.concatenate([line.features.astype(np.float32), line.confidence[:, None], line.boxes], 1))
+        edges = [*line.boxes[:, :2].min(0), *line.boxes[:, 2:].max(0)]
+        around = np.broadcast_to(np.array(edges, np.float32), line.boxes.shape)
+        parts.append(
+            np.concatenate([line.features.astype(np.float32), line.confidence[:, None], line.boxes, around], 1)
+        )
     return np.concatenate(parts), owner
 
 
 def _together(characters: Values) -> Values:
-    """What was seen of a token, by its characters: float32[C, F + 5] to float32[F + 5]."""
-    boxes = characters[:, -4:]
-    least = characters[:, -5:-4].min(0)
-    together: Values = np.concatenate([characters[:, :-5].mean(0), least, boxes[:, :2].min(0), boxes[:, 2:].max(0)])
+    """What was seen of a token, by its characters: float32[C, F + 9] to float32[F + 9]."""
+    low, high = characters.min(0), characters.max(0)
+    around = [corner for at in (-8, -4) for corner in (low[at : at + 2], high[at + 2 : at + 4 or None])]
+    together: Values = np.concatenate([characters[:, :-9].mean(0), low[-9:-8], *around])
     return together
 
 

@@ -66,9 +66,10 @@ class DocumentsSource:
         if not 0 <= index < self.config.rows:
             raise IndexError(f"row {index} of {self.config.rows}")
         kind, wanted = self._aim(index)
+        page = self._page(index)
         for attempt in range(_TRIES):
             try:
-                return self._drawn(index, attempt, kind, wanted)
+                return self._drawn(page, attempt, kind, wanted)
             except UnfitError:
                 continue
         raise AssertionError(f"no {kind} fits a page of whole {self.config.unit} px: row {index} of {self.config}")
@@ -100,8 +101,14 @@ class DocumentsSource:
         }
         if asks[-1].target:
             fields["target"] = list(asks[-1].target)
-        name = f"documents-{self.config.split}-{index:07d}"
+        name = f"documents-{self.config.split}-{self._page(index):07d}"
+        if self.config.every_kind:
+            name = f"{name}-{fields['kind']}"
         return Row(id=name, fields=fields, location=f"drawn documents, row {index}", facts=FACTS)
+
+    def _page(self, index: int) -> int:
+        """Number of a row's document: several rows may ask about one."""
+        return index // len(self._asked) if self.config.every_kind else index
 
     def _dice(self, purpose: str, index: int, attempt: int = 0) -> Dice:
         """A stream of its own for each purpose, so that what one draws never shifts another."""
@@ -112,6 +119,8 @@ class DocumentsSource:
         if self.config.split == "train":
             kind = self._dice("kind", index).pick(self._drawn_kinds)
             return kind, self._asked if self.config.questions else ()
+        if self.config.every_kind:
+            return self._drawn_kinds[self._page(index) % len(self._drawn_kinds)], self._asked
         round_, number = divmod(index, len(self._asked))
         offering = self._offering[self._asked[number]]
         return offering[round_ % len(offering)], self._asked[number : number + 1]
@@ -132,8 +141,9 @@ class DocumentsSource:
             offered.add("box")
         if page.targets:
             offered.add("click")
-        if wanted and not offered & {*wanted}:
-            raise UnfitError(f"nothing of {', '.join(wanted)}")
+        found = offered & {*wanted}
+        if wanted and (found < {*wanted} if config.every_kind else not found):
+            raise UnfitError(f"too little of {', '.join(wanted)}")
         lines = page.lines()
         if len(lines) > job.most_lines:
             raise UnfitError(f"{len(lines)} lines")
@@ -173,7 +183,7 @@ class DocumentsSource:
         dice, config = self._dice("turns", index), self.config
         shuffled = dice.sample(document.asks, len(document.asks))
         if config.split == "test":
-            (wanted,) = self._aim(index)[1]
+            wanted = self._asked[index % len(self._asked)]
             return [next(ask for ask in shuffled if ask.kind == wanted)]
         rounds: Counter[str] = Counter()
         ranked: list[tuple[int, Ask]] = []
