@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import pickle
+import re
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -64,6 +65,23 @@ def test_a_row_is_its_text_cut_by_the_language_models_tokenizer() -> None:
     assert [tokenizer.decode(row.ids) for row in rows] == ["Total  12.50\n", "Zürich 東京\n"]
     assert [identity for row in rows for identity in row.ids] == tokenizer.encode(PAGE.text)
     assert all(row.values.shape == (len(row.ids), WIDTH + 9) for row in rows)
+
+
+def test_lines_may_begin_with_their_boxes() -> None:
+    """In hundredths of the page; of what is written there nothing was seen, and the rest is as it was."""
+    tokenizer = small_tokenizer(())
+    rows, plain = rows_of(PAGE, tokenizer, boxes=True), rows_of(PAGE, tokenizer)
+    text = "".join(tokenizer.decode(list(row.ids)) for row in rows)
+    bare = "".join(tokenizer.decode(list(row.ids)) for row in plain)
+    pattern = r"\d{8} "
+    assert re.sub(pattern, "", text) == bare == PAGE.text
+    first = PAGE.lines[0].boxes
+    edges = [*first[:, :2].min(0), *first[:, 2:].max(0)]
+    assert text.startswith("".join(f"{round(100 * edge):02d}" for edge in edges) + " ")
+    assert len(re.findall(pattern, text)) == len(PAGE.lines)
+    assert not rows[0].values[:8].any()
+    known = [row.values[row.values[:, WIDTH] > 0] for row in (rows[0], plain[0])]
+    assert len(known[0]) == len(known[1])
 
 
 def test_a_token_carries_what_was_seen_of_its_characters() -> None:

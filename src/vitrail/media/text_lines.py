@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vitrail.contracts.messages import ImagePart, MediaPart, VideoPart
-from vitrail.contracts.pages import Page
+from vitrail.contracts.pages import Line, Page
 from vitrail.contracts.protocols import Alter, Tokenizer
 from vitrail.contracts.samples import View
 from vitrail.media.config import TextLinesConfig
@@ -40,10 +40,11 @@ class Row:
 
 @dataclass(frozen=True)
 class TextLines(Sequences):
-    """What pages become. tokenizer: the language model's own."""
+    """What pages become. tokenizer: the language model's own. boxes: whether every line begins with its box."""
 
     pages: KeptPages
     tokenizer: Tokenizer
+    boxes: bool = False
 
     @property
     def in_use(self) -> TextLines:
@@ -74,13 +75,15 @@ class TextLines(Sequences):
 
     def _rows(self, part: MediaPart) -> list[Row]:
         assert isinstance(part, ImagePart), "this stream reads pictures"
-        return rows_of(self.pages.page(part.image), self.tokenizer)
+        return rows_of(self.pages.page(part.image), self.tokenizer, boxes=self.boxes)
 
 
-def rows_of(page: Page, tokenizer: Tokenizer) -> list[Row]:
-    """The rows of a page, cut into tokens as one text; a page without lines is a row of a line break alone."""
-    text = page.text
-    seen, owner = _seen(page, text)
+def rows_of(page: Page, tokenizer: Tokenizer, *, boxes: bool = False) -> list[Row]:
+    """The rows of a page, cut into tokens as one text; a page without lines is a row of a line break alone.
+
+    boxes: as of `TextLines`.
+    """
+    text, seen, owner = _seen(page, boxes=boxes)
     starts = tokenizer.starts(text)
     begins = np.array([start for _, start in starts])
     # Several tokens may begin at one character, and share it: each then ends behind it.
@@ -97,22 +100,28 @@ def rows_of(page: Page, tokenizer: Tokenizer) -> list[Row]:
     return [Row(tuple(ids[begin:end]), values[begin:end]) for begin, end in pairwise(borders)]
 
 
-def _seen(page: Page, text: str) -> tuple[Values, NDArray[np.int64]]:
-    """What was seen of the characters of all lines, float32[C, F + 9], and which of them each one of the text is, -1
-    for what stands between lines."""
-    owner = np.full(len(text), -1, np.int64)
-    at = count = 0
+def _seen(page: Page, *, boxes: bool) -> tuple[str, Values, NDArray[np.int64]]:
+    """The page's text, what was seen of the characters of all lines, float32[C, F + 9], and which of them each one of
+    the text is, -1 for what stands between lines."""
+    text, owner, count = "", [], 0
     parts = [np.zeros((0, TextLinesConfig().patch_values), np.float32)]
     for number, line in enumerate(page.lines):
-        at += len(page.before(number))
-        owner[at : at + len(line.text)] = np.arange(count, count + len(line.text))
-        at, count = at + len(line.text), count + len(line.text)
+        before, after = page.before(number), _written(line) if boxes else ""
+        text += before + line.text + after
+        owner += [-1] * len(before) + [*range(count, count + len(line.text))] + [-1] * len(after)
+        count += len(line.text)
         edges = [*line.boxes[:, :2].min(0), *line.boxes[:, 2:].max(0)]
         around = np.broadcast_to(np.array(edges, np.float32), line.boxes.shape)
         parts.append(
             np.concatenate([line.features.astype(np.float32), line.confidence[:, None], line.boxes, around], 1)
         )
-    return np.concatenate(parts), owner
+    return text + "\n", np.concatenate(parts), np.array([*owner, -1])
+
+
+def _written(line: Line) -> str:
+    """A line's box as text, with a blank before it."""
+    edges = [*line.boxes[:, :2].min(0), *line.boxes[:, 2:].max(0)]
+    return " " + "".join(f"{min(99, round(100 * edge)):02d}" for edge in edges)
 
 
 def _together(characters: Values) -> Values:

@@ -63,8 +63,8 @@ class TextReader:
     def signature(self) -> str:
         """Names what it makes of pages: the same for the same weights, settings and code."""
         said = asdict(self.config)
-        # Where the weights come from, and whether readings are kept, changes none of them.
-        del said["source"], said["keep"]
+        # Where the weights come from, how readings are written, and whether they are kept, changes none of them.
+        del said["source"], said["boxes"], said["keep"]
         made = hashlib.sha256(f"{VERSION} {sorted(said.items())}".encode())
         for file in self.files:
             made.update(_digest(file))

@@ -101,7 +101,7 @@ class DocumentsConfig:
         """The kinds of document that are drawn, in the order of `DOCUMENTS`: those that something is asked about."""
         chosen = tuple(kind for kind in DOCUMENTS if kind in self.documents) or DOCUMENTS
         if self.every_kind:
-            return tuple(kind for kind in chosen if all(kind in self.offering(ask) for ask in self.asked))
+            return tuple(kind for kind in chosen if all(kind in self.offering(ask) for ask in self.ask or ASKS[:-1]))
         if not self.questions:
             return chosen
         return tuple(kind for kind in chosen if any(kind in self.offering(ask) for ask in self.asked))
@@ -131,9 +131,8 @@ class DocumentsConfig:
         if self.every_kind and self.split != "test":
             raise DataError("drawn documents: every_kind is for split: test")
         if self.every_kind and not self.drawn:
-            raise DataError(
-                f"drawn documents: every_kind, and none of the documents offers all of {', '.join(self.asked)}"
-            )
+            wanted = ", ".join(self.ask or ASKS[:-1])
+            raise DataError(f"drawn documents: every_kind, and none of the documents offers all of {wanted}")
 
     def _check_font(self) -> None:
         if self.script == "chinese" and self.font is None:
