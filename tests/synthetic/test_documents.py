@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from turns import turns
 
 from vitrail.contracts.errors import DataError
 from vitrail.contracts.messages import Row
@@ -57,12 +58,6 @@ PINNED = [
 
 def picture_of(row: Row) -> Any:
     return row.fields["images"][0].image
-
-
-def turns(row: Row) -> list[tuple[str, str, str]]:
-    """(kind, question, answer) of every turn."""
-    said = [message["content"].removeprefix("<image>\n") for message in row.fields["messages"]]
-    return list(zip(row.fields["kinds"], said[::2], said[1::2], strict=True))
 
 
 # Held out

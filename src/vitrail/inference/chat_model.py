@@ -21,6 +21,7 @@ from vitrail.inference.config import GenerationConfig
 from vitrail.inference.engine import Engine, generate
 from vitrail.media.rule import media_part
 from vitrail.models.assembled import MultimodalModel
+from vitrail.prompts.boxes import parse
 
 ROOM = 8192
 """Tokens of prompts that are read in one pass, at most; a longer one is read alone."""
@@ -59,7 +60,7 @@ class ChatModel:
         prompt = self.prompt(asked)
         ids: list[int] = []
         text = "".join(self._pieces(prompt, generation, ids))
-        return Reply((TextPart(text),), prompt.text.segments.total, len(ids), len(ids) < generation.max_tokens)
+        return self._replied(text, prompt.text.segments.total, len(ids), generation)
 
     def replies(
         self, asked: Iterable[Conversation], generation: GenerationConfig | None = None, together: int = 16
@@ -119,8 +120,12 @@ class ChatModel:
         for number in writing.keys() - set(engine.under_way):
             sample, ids = writing.pop(number)
             text = template.said(tokenizer.decode(ids), whole=True)[0]
-            replies[number] = Reply((TextPart(text),), len(sample), len(ids), len(ids) < generation.max_tokens)
+            replies[number] = self._replied(text, len(sample), len(ids), generation)
         return replies
+
+    def _replied(self, text: str, asked: int, said: int, generation: GenerationConfig) -> Reply:
+        """asked, said: tokens of prompt and answer."""
+        return Reply(parse(text, self.encode.prompt.boxes), asked, said, said < generation.max_tokens)
 
     def prompt(self, asked: Conversation) -> Batch:
         """What the model reads when asked. Raises MediaError for a damaged medium."""

@@ -19,6 +19,8 @@ from vitrail.synthetic.paper import worn
 from vitrail.synthetic.scenes.scene import Ask, in_thousandths
 from vitrail.synthetic.typefaces import chinese_typeface, reading_typefaces
 
+BBOX = "<bbox>"
+"""Stands in a text for a box of `objects`."""
 FACTS = ("kinds", "boxes", "document", "text")
 """Fields that say how a row was drawn."""
 
@@ -77,18 +79,18 @@ class DocumentsSource:
     def row(self, index: int) -> Row:
         """A row as a chat record with its picture.
 
-        Its fields: messages (role and content, "<image>" first in the first user turn), images (one: uint8[H, W, 3]
-        with the position of every character), kind (of the last question; "text" or "caption" where nothing else is
-        asked), kinds (of every turn), boxes (name of a thing to [x1, y1, x2, y2] in px), document (its kind), text (its
-        lines), and target (a box in thousandths) where the last question is where to click. Raises IndexError past the
-        last row.
+        Its fields: messages (role and content, "<image>" first in the first user turn, "<bbox>" for a box), objects
+        (these boxes, in thousandths, if there are any), images (one: uint8[H, W, 3] with the position of every
+        character), kind (of the last question; "text" or "caption" where nothing else is asked), kinds (of every turn),
+        boxes (name of a thing to [x1, y1, x2, y2] in px), document (its kind), text (its lines), and target (a box in
+        thousandths) where the last question is where to click. Raises IndexError past the last row.
         """
         document = self.document(index)
         asks = self._choose(index, document)
         messages = []
         for number, ask in enumerate(asks):
             messages.append({"role": "user", "content": ask.question if number else f"<image>\n{ask.question}"})
-            messages.append({"role": "assistant", "content": ask.answer})
+            messages.append({"role": "assistant", "content": BBOX if ask.kind == "box" else ask.answer})
         questions = [ask.kind for ask in asks if ask.kind not in (READING, "caption")]
         fields = {
             "messages": messages,
@@ -99,6 +101,10 @@ class DocumentsSource:
             "document": document.name,
             "text": "\n".join(document.lines),
         }
+        boxes = [json.loads(ask.answer) for ask in asks if ask.kind == "box"]
+        if boxes:
+            # How a box is written is the prompt's business.
+            fields["objects"] = {"bbox": boxes, "bbox_type": "norm1000"}
         if asks[-1].target:
             fields["target"] = list(asks[-1].target)
         name = f"documents-{self.config.split}-{self._page(index):07d}"
