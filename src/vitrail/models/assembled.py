@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import cast
 
@@ -33,6 +33,8 @@ class MultimodalModel(nn.Module):
 
     backbone: Backbone
     fusion: Fusion
+    kept: Callable[[str, MediaStream, Encoder], Tensor] | None = None
+    """Asked for an encoder's features where it is frozen, and may know them (`training.kept_features`)."""
 
     def __init__(
         self,
@@ -72,7 +74,12 @@ class MultimodalModel(nn.Module):
 
     def tokens(self, name: str, media: Mapping[str, MediaStream]) -> Tensor:
         """The tokens that the media of one of a batch's streams become, float[M, D]."""
-        return self.projected(name, self.encoder_of(name)(media[name]), media)
+        return self.projected(name, self.features(name, media[name]), media)
+
+    def features(self, name: str, stream: MediaStream) -> Tensor:
+        """What the encoder of a stream makes of it, float[F, encoder width]."""
+        encoder = self.encoder_of(name)
+        return encoder(stream) if self.kept is None else self.kept(name, stream, encoder)
 
     def projected(self, name: str, features: Tensor, media: Mapping[str, MediaStream]) -> Tensor:
         """The same, of the stream's features at hand, float[F, encoder width]."""

@@ -31,6 +31,7 @@ from vitrail.inference.chat_model import ChatModel
 from vitrail.metrics.scoring import METRICS, summarise
 from vitrail.models.assembled import MultimodalModel
 from vitrail.models.backbones.adapters import switched_off
+from vitrail.models.backbones.weights_source import cache_folder
 from vitrail.models.weights import load_model
 from vitrail.recipe.schema import Recipe
 from vitrail.recipe.strict import Resolved
@@ -40,6 +41,7 @@ from vitrail.run.screen import Screen, Silent
 from vitrail.training import checkpoint
 from vitrail.training.config import StageConfig
 from vitrail.training.device import Device, choose
+from vitrail.training.kept_features import KeptFeatures
 from vitrail.training.loop import Trainer
 from vitrail.training.objectives import ObjectiveConfig
 from vitrail.training.parallel.launch import started
@@ -257,6 +259,7 @@ def train_stages(
             recipe.training.skip_nonfinite,
             recipe.seed,
             run.screen.say,
+            kept_features(run),
         )
         if trainer.resume():
             state = trainer.state
@@ -270,6 +273,15 @@ def train_stages(
         state = trainer.run()
     run.parallel.alone(lambda: run.keep(lambda: folder.write_ledger(state.ledger)))
     return state.counters.get("seconds", 0.0)
+
+
+def kept_features(run: Run) -> KeptFeatures | None:
+    """Where features of frozen encoders are kept, if they are to be."""
+    keep = run.recipe.training.keep_features
+    if keep == "off" or run.parallel.ranks > 1 or (keep == "auto" and run.device.name != "cpu"):
+        return None
+    encoders = {name: repr(stream.encoder) for name, stream in run.recipe.model.towers.items()}
+    return KeptFeatures(cache_folder() / "features", encoders, keep == "on", run.screen.say)
 
 
 def score(run: Run, model: ChatModel, which: str) -> None:

@@ -149,6 +149,9 @@ class TrainingConfig:
     the number it started with."""
     checkpoint_every: int = 200
     """Steps between checkpoints, besides those at the end of each stage."""
+    keep_features: Literal["auto", "on", "off"] = "auto"
+    """Whether what frozen encoders make of media is kept in the cache folder, 16 GiB an encoder; auto where a stage on
+    the CPU goes over its data more than once."""
     skip_nonfinite: int = 0
     """Steps in a row that may be left out because their loss or gradient is not finite; 0 stops at the first."""
 

@@ -33,6 +33,7 @@ from vitrail.training.compiling import compile_pieces
 from vitrail.training.config import StageConfig
 from vitrail.training.device import Device, memory_gib
 from vitrail.training.files import RunFiles, newest_sound
+from vitrail.training.kept_features import KeptFeatures
 from vitrail.training.named_losses import NamedLosses, parts_of
 from vitrail.training.objectives.objective import Objective
 from vitrail.training.optimizer import Optimizer, freeze_all_but
@@ -66,7 +67,7 @@ class Trainer:
 
     checkpoint_every: steps. on_step: told of every step's record, for a progress bar. parallel: who trains with us.
     skip_nonfinite: steps in a row that may be left out. seed: of what components draw while they train. say: takes what
-    the user should know, a line at a time.
+    the user should know, a line at a time. kept: features of encoders that a stage freezes; None keeps none.
     """
 
     model: MultimodalModel
@@ -79,6 +80,7 @@ class Trainer:
     skip_nonfinite: int = 0
     seed: int = 0
     say: Callable[[str], None] = lambda line: None
+    kept: KeptFeatures | None = None
     state: State = field(default_factory=State)
     _moments: dict[str, Tensor] = field(default_factory=dict)
     _chance: dict[str, Tensor] = field(default_factory=dict)
@@ -146,6 +148,7 @@ class Trainer:
             else:
                 chance.seed(self.seed, self.parallel.rank)
             self.parallel.alone(lambda: self._open_files(stack))
+            stack.callback(setattr, self.model, "kept", None)
             for number in range(self.state.stage, len(self.stages)):
                 self._stage(self.stages[number])
         return self.state
@@ -159,6 +162,8 @@ class Trainer:
         freeze_all_but(self.model, stage.config.train, stage.config.name)
         if not state.step:
             stage.objective.prepare(self.model)
+        if self.kept:
+            self.kept.begin(self.model, stage.config)
         self.parallel.shard(self.model)
         optimizer = Optimizer(self.model, stage.config.train, stage.config.optimizer, self.parallel)
         optimizer.load_state(self._moments)

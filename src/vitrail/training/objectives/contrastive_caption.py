@@ -115,7 +115,7 @@ class ContrastiveCaption(Objective):
         media: dict[str, Tensor] = {}
         vision = batch.vision
         if vision is not None:
-            features = model.encoder_of(VISION)(vision)
+            features = model.features(VISION, vision)
             media[VISION] = model.projected(VISION, features, batch.media)
             if counts["characters"]:
                 loss = self._characters(model, features, batch.targets[TARGETS])
