@@ -115,6 +115,14 @@ def tiny_model(tiny_recipe: Recipe, tiny_encode: Encode) -> Callable[..., Multim
 
 
 @pytest.fixture
+def quick_plan(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A plan times two passes of each model, the fewest it can do with, and not as many as fit into seconds."""
+    from vitrail.run import plan_cost
+
+    monkeypatch.setattr(plan_cost, "CALIBRATION_SECONDS", 0.0)
+
+
+@pytest.fixture
 def finished_run(tmp_path: Path) -> Callable[..., Path]:
     """Writes the weights of a recipe (its text, and overrides) as a finished run has them: the run's folder.
 

@@ -138,6 +138,7 @@ def test_the_papers_recipe_can_be_planned(system: str, tmp_path: Path, monkeypat
         assert (stage["steps"] is None) == (published.epochs is not None)
 
 
+@pytest.mark.usefixtures("quick_plan")
 def test_a_plan_without_data_says_what_is_not_known(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Pictures of several tiles, measured on a made-up pack."""
     path = bundled.names()["internvl_1_5/laptop"].resolve()

@@ -108,8 +108,8 @@ def test_plan_counts_layers_and_blocks(placed: str, tiny_recipe_file: Path) -> N
     assert cost.kept == pytest.approx(whole.kept, rel=0.01)
 
 
-def test_plan_counts_what_learns(tiny_recipe_file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(plan_cost, "CALIBRATION_SECONDS", 0.0)
+@pytest.mark.usefixtures("quick_plan")
+def test_plan_counts_what_learns(tiny_recipe_file: Path) -> None:
     recipe = crossing(tiny_recipe_file)
     planned = plan.make_plan(recipe, CPU)
     block = 32 * 32 + 2 * 32 * 16 + 32 * 32 + 3 * 32 * 48 + 2 * 32 + 2
