@@ -61,7 +61,7 @@ def test_a_bad_picture_is_named_with_its_row(tmp_path: Path, encode: Encode, pai
 
 
 def test_withheld_pictures_leave_the_words(tmp_path: Path, encode: Encode) -> None:
-    blind = dataclasses.replace(encode, drop_media=True)
+    blind = dataclasses.replace(encode, shown="nothing")
     sample = blind(to_conversation(row(tmp_path, "<image>\nWhat?", images=["never opened.png"]), "tags"), "mine")
     assert sample.slots == sample.media == ()
     assert encode.tokenizer.decode(sample.ids.tolist()) == "\nWhat?That."
@@ -88,6 +88,6 @@ def test_pictures_take_no_more_tokens_than_asked(tmp_path: Path, encode: Encode,
 
 
 def test_the_system_text_of_the_recipe_is_used(tmp_path: Path, encode: Encode) -> None:
-    instructed = dataclasses.replace(encode, prompt=PromptConfig(system="Be brief."), drop_media=True)
+    instructed = dataclasses.replace(encode, prompt=PromptConfig(system="Be brief."), shown="nothing")
     sample = instructed(to_conversation(row(tmp_path), "tags"), "mine")
     assert encode.tokenizer.decode(sample.ids.tolist()).startswith("Be brief.")

@@ -99,9 +99,42 @@ def test_prompts_too_long_for_one_pass_are_read_one_after_another(
 
     monkeypatch.setattr(chat_model, "ROOM", 60)
     monkeypatch.setattr(Engine, "add", noted)
-    asked = [conversation(parts) for parts in ((pixels, "What?"), (pixels, "Which?"), (pixels, "?" * 70), ("Hi",))]
-    assert len(list(chat.replies(asked, SHORT))) == 4
+    shown = ((pixels, "What?"), (255 - pixels, "Which?"), (pixels, "?" * 70), ("Hi",))
+    assert len(list(chat.replies(map(conversation, shown), SHORT))) == 4
     assert list(map(len, passes)) == [2, 1, 1]
+
+
+def test_questions_about_one_picture_share_what_stands_before_them(
+    chat: ChatModel, pixels: np.ndarray, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Answered as each alone; what they have in common is read once for those that follow each other."""
+    asked = [
+        conversation(parts)
+        for parts in (
+            ("And without a picture?",),
+            (pixels, "What is this?"),
+            (pixels.copy(), "What?"),
+            (pixels, "Why not?"),
+            (255 - pixels, "What is this?"),
+            (255 - pixels, "What is that?"),
+            (pixels, "Once more, what is this?"),
+        )
+    ]
+    alone = [chat.reply(one, SHORT) for one in asked]
+    passes: list[tuple[list[str], int]] = []
+    add = Engine.add
+
+    def noted(engine: Engine, prompts: Batch, config: GenerationConfig, endings: Any = None) -> list[int]:
+        heads = [
+            chat.encode.tokenizer.decode(ids.tolist()) for ids in prompts.text.ids.split(prompts.text.segments.lengths)
+        ]
+        passes.append((heads, sum(map(len, endings or []))))
+        return add(engine, prompts, config, endings)
+
+    monkeypatch.setattr(Engine, "add", noted)
+    assert list(chat.replies(asked, SHORT)) == alone
+    assert [(len(heads), endings) for heads, endings in passes] == [(1, 0), (2, 5), (1, 0)]
+    assert [head.rsplit("\n", 1)[-1] for head in passes[1][0]] == ["Wh", "What is th"]
 
 
 def test_a_damaged_picture_among_others_is_said(chat: ChatModel, pixels: np.ndarray, tmp_path: Path) -> None:

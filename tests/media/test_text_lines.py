@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import pickle
+import re
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -63,7 +64,24 @@ def test_a_row_is_its_text_cut_by_the_language_models_tokenizer() -> None:
     rows = rows_of(PAGE, tokenizer)
     assert [tokenizer.decode(row.ids) for row in rows] == ["Total  12.50\n", "Zürich 東京\n"]
     assert [identity for row in rows for identity in row.ids] == tokenizer.encode(PAGE.text)
-    assert all(row.values.shape == (len(row.ids), WIDTH + 5) for row in rows)
+    assert all(row.values.shape == (len(row.ids), WIDTH + 9) for row in rows)
+
+
+def test_lines_may_begin_with_their_boxes() -> None:
+    """In hundredths of the page; of what is written there nothing was seen, and the rest is as it was."""
+    tokenizer = small_tokenizer(())
+    rows, plain = rows_of(PAGE, tokenizer, boxes=True), rows_of(PAGE, tokenizer)
+    text = "".join(tokenizer.decode(list(row.ids)) for row in rows)
+    bare = "".join(tokenizer.decode(list(row.ids)) for row in plain)
+    pattern = r" \d{8}(?=  |\n)"
+    assert re.sub(pattern, "", text) == bare == PAGE.text
+    first = PAGE.lines[0].boxes
+    edges = [*first[:, :2].min(0), *first[:, 2:].max(0)]
+    written = "".join(f"{round(100 * edge):02d}" for edge in edges)
+    assert text.startswith(f"{PAGE.lines[0].text} {written}")
+    assert len(re.findall(pattern, text)) == len(PAGE.lines)
+    known = [row.values[row.values[:, WIDTH] > 0] for row in (rows[0], plain[0])]
+    assert len(known[0]) == len(known[1])
 
 
 def test_a_token_carries_what_was_seen_of_its_characters() -> None:
@@ -74,7 +92,9 @@ def test_a_token_carries_what_was_seen_of_its_characters() -> None:
     seen = first.values[total]
     np.testing.assert_allclose(seen[:WIDTH], np.arange(length).mean())
     assert seen[WIDTH] == PAGE.lines[0].confidence[length - 1]
-    np.testing.assert_allclose(seen[WIDTH + 1 :], [0.1, 0.0, 0.1 + 0.01 * length, 0.05], atol=1e-6)
+    letters = len(PAGE.lines[0].text)
+    np.testing.assert_allclose(seen[WIDTH + 1 : WIDTH + 5], [0.1, 0.0, 0.1 + 0.01 * length, 0.05], atol=1e-6)
+    np.testing.assert_allclose(seen[WIDTH + 5 :], [0.1, 0.0, 0.1 + 0.01 * letters, 0.05], atol=1e-6)
     assert not first.values[-1].any(), "nothing was seen of a line break"
     assert (second.values[:-1, WIDTH] > 0).all()
 
@@ -94,7 +114,7 @@ def test_an_empty_page_is_a_line_break() -> None:
     (view,) = rule.views(ImagePart(np.zeros((8, 8, 3), np.uint8)))
     (values,) = rule.decoded(ImagePart(np.zeros((8, 8, 3), np.uint8)), [view])
     assert rule.tokenizer.decode(view.ids) == "\n"
-    assert values.shape == (view.tokens, WIDTH + 5)
+    assert values.shape == (view.tokens, WIDTH + 9)
     assert not values.any()
 
 
@@ -104,7 +124,7 @@ def test_rows_are_laid_end_to_end() -> None:
     views = rule.views(part)
     values, positions, lengths = rule.laid_out(rule.decoded(part, views))
     assert lengths == tuple(view.tokens for view in views) == tuple(view.patches for view in views)
-    assert values.shape == (sum(lengths), WIDTH + 5)
+    assert values.shape == (sum(lengths), WIDTH + 9)
     np.testing.assert_array_equal(positions, np.concatenate([rule.positions(view) for view in views]))
     assert rule.reads(part)
     assert not rule.reads(VideoPart(np.zeros((2, 8, 8, 3), np.uint8)))

@@ -28,7 +28,7 @@ from crossing import (
 from torch import Tensor
 
 from vitrail.contracts.errors import RecipeError
-from vitrail.contracts.messages import ImagePart
+from vitrail.contracts.messages import ImagePart, TextPart
 from vitrail.inference.chat_model import ChatModel
 from vitrail.inference.config import GenerationConfig
 from vitrail.media.config import NativeResolutionConfig
@@ -268,6 +268,11 @@ def test_cached_is_uncached(changes: dict[str, Any]) -> None:
     for number, reply in zip(numbers, replies, strict=True):
         assert str(reply) == uncached(model, encode, number, 6)
         assert str(chat.reply(asked(number), generation)) == str(reply)
+    # Two questions about one medium, which is read once.
+    first = asked(1)
+    other = dataclasses.replace(first.messages[-1], parts=(*first.messages[-1].parts, TextPart(" And which?")))
+    pair = [first, dataclasses.replace(first, messages=(*first.messages[:-1], other))]
+    assert list(chat.replies(pair, generation)) == [chat.reply(one, generation) for one in pair]
 
 
 @torch.no_grad()

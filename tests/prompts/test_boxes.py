@@ -17,6 +17,8 @@ from vitrail.prompts.turns import Special
 
 DOG: Box = (0.012, 0.034, 0.56, 0.78)
 STYLES: list[BoxStyle] = list(BOX_SPECIALS)
+UNNAMED = ("plain", "compact")
+"""Styles in which nothing sets the words for a thing apart."""
 every_style = pytest.mark.parametrize("style", STYLES)
 
 
@@ -37,6 +39,7 @@ def text_of(part: RefPart | BoxPart, style: BoxStyle) -> str:
         ("nvlm", "<ref>the dog</ref><box>(12,34),(560,780)</box>"),
         ("minigptv2", "<p>the dog</p> {<1><3><56><78>}"),
         ("plain", "the dog[12, 34, 560, 780]"),
+        ("compact", "the dog[01035678]"),
     ],
 )
 def test_the_published_string(style: BoxStyle, expected: str) -> None:
@@ -84,9 +87,9 @@ def test_words_that_name_a_thing_are_read_back(style: BoxStyle) -> None:
     text = "Here is " + text_of(RefPart("the dog"), style) + text_of(BoxPart((DOG,)), style) + "."
     parts = parse(text, style)
     assert [type(part) for part in parts if not isinstance(part, TextPart)] == (
-        [BoxPart] if style == "plain" else [RefPart, BoxPart]
+        [BoxPart] if style in UNNAMED else [RefPart, BoxPart]
     )
-    if style != "plain":
+    if style not in UNNAMED:
         assert parts[1] == RefPart("the dog")
 
 
@@ -98,6 +101,9 @@ def test_words_that_name_a_thing_are_read_back(style: BoxStyle) -> None:
         ("<box>(12,34)</box>", "qwen_vl"),
         ("[[12, 34, 560]]", "internvl"),
         ("[0.1, 0.2, 0.3, 0.4]", "plain"),
+        ("[0103567]", "compact"),
+        ("[57035678]", "compact"),
+        ("01035678", "compact"),
         ("(12,34),(56,78)", "internvl"),
         ("<ref>open", "qwen_vl"),
         ("{<1><2><3><400>}", "minigptv2"),

@@ -21,6 +21,7 @@ from vitrail.report.charts import Axis, fitted, thinned
 from vitrail.report.costs import _cut, recipe
 from vitrail.report.curves import beside, smoothed, stages, timeline
 from vitrail.report.page import Example, Report, render, write
+from vitrail.report.scores import RUNS
 from vitrail.report.text import compact, duration, number, tick
 
 VOID = {"meta", "img", "br", "link", "input", "hr"}
@@ -96,7 +97,7 @@ def results(right: int, boxes: bool = True) -> dict[str, Any]:
 
 
 def example(**changes: Any) -> Example:
-    base = Example(png(), "What colour?", "red", "red", "blue", "green", "colour", 1.0)
+    base = Example(png(), "What colour?", "red", {"after": "red", "before": "blue", "blind": "green"}, "colour", 1.0)
     return dataclasses.replace(base, **changes)
 
 
@@ -167,7 +168,7 @@ def test_everything_is_escaped() -> None:
         steps=[step, {**step, "step": 2}],
         blind_steps=[],
         results={"after": hostile_results},
-        examples=[Example(b"", HOSTILE, HOSTILE, HOSTILE, HOSTILE, HOSTILE, HOSTILE, 0.0)],
+        examples=[Example(b"", HOSTILE, HOSTILE, dict.fromkeys(RUNS, HOSTILE), HOSTILE, 0.0)],
         recipe_yaml=f"name: {HOSTILE}  # {HOSTILE}",
         ledger={
             "counts": {HOSTILE: 3},
@@ -248,7 +249,7 @@ def test_without_text_answers_the_headline_is_box_iou(full: Report) -> None:
 
 
 def test_small_pictures_are_pixelated_and_boxes_are_drawn(full: Report) -> None:
-    box = example(truth="[100, 200, 500, 600]", prediction="at [90, 200, 500, 600]", score=0.97)
+    box = example(truth="[100, 200, 500, 600]", answers={"after": "at [90, 200, 500, 600]"}, score=0.97)
     page = Page(render(dataclasses.replace(full, examples=[example(), example(picture_png=png(640, 400)), box])))
     assert page.count("img", "pixelated") == 2
     assert page.count("svg", "boxes") == 1
@@ -257,7 +258,7 @@ def test_small_pictures_are_pixelated_and_boxes_are_drawn(full: Report) -> None:
 
 
 def test_endless_answers_are_clipped(full: Report) -> None:
-    page = Page(render(dataclasses.replace(full, examples=[example(prediction="the " * 5000)])))
+    page = Page(render(dataclasses.replace(full, examples=[example(answers={"after": "the " * 5000})])))
     assert "(20,000 characters)" in page.text
     assert page.text.count("the the") < 100
 

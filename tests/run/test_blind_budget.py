@@ -25,7 +25,7 @@ from vitrail.data.loader import Cursor, Item
 from vitrail.models.assembled import MultimodalModel
 from vitrail.recipe.read import read_recipe
 from vitrail.recipe.schema import Recipe
-from vitrail.run.train import Run, blind_stages, train
+from vitrail.run.train import Run, text_stages, train
 from vitrail.training import runlog
 from vitrail.training.device import Device
 from vitrail.training.objectives import ContrastiveCaption, EmbeddingAlignment
@@ -93,8 +93,8 @@ def streams(recipe: Recipe, count: int) -> tuple[list[Item], list[Item]]:
     tokenizer = build.build_tokenizer(recipe.model.backbone, recipe.prompt)
     encode = build.build_encode(recipe.model, recipe.prompt, tokenizer)
     sighted = build.build_stages(recipe, encode, CPU)[-1]
-    withheld = dataclasses.replace(encode, withhold=True)
-    blind = build.build_stages(recipe, withheld, CPU, stages=blind_stages(recipe.stages))[-1]
+    withheld = dataclasses.replace(encode, withhold="nothing")
+    blind = build.build_stages(recipe, withheld, CPU, stages=text_stages(recipe.stages))[-1]
     first, second = (list(itertools.islice(s.stream.items(Cursor(), Ledger()), count)) for s in (sighted, blind))
     return first, second
 
@@ -153,4 +153,4 @@ def test_stages_that_learn_from_media_alone_have_no_blind_form(tiny_recipe: Reci
         (EmbeddingAlignment(), 0),
         (ContrastiveCaption(caption=1), 1),
     ):
-        assert len(blind_stages([dataclasses.replace(stage, objective=objective)])) == left
+        assert len(text_stages([dataclasses.replace(stage, objective=objective)])) == left

@@ -271,7 +271,7 @@ def test_it_learns_to_look(tmp_path: Path) -> None:
     rows = [to_conversation(source.row(index), dialect) for index in range(len(source))]
     losses = {}
     for sees in (True, False):
-        asking = dataclasses.replace(encode, drop_media=not sees)
+        asking = dataclasses.replace(encode, shown="media" if sees else "nothing")
         model = build.build_model(recipe.model, tokenizer.vocabulary, recipe.seed)
         stages = build.build_stages(recipe, asking, CPU)
         if not sees:

@@ -143,6 +143,7 @@ def test_greedy_tokens_are_the_official_ones(encode: Encode, model: MultimodalMo
 def test_answers_together_are_answers_alone(encode: Encode, model: MultimodalModel) -> None:
     chat, config = ChatModel(model, encode), GenerationConfig(max_tokens=9)
     asked = [conversation((*map(picture, range(number)), "Why?" * (number + 1))) for number in range(3)]
+    asked.append(conversation((picture(0), picture(1), "Why?Who?Where?")))
     together = [str(reply) for reply in chat.replies(asked, config)]
     assert together == [str(chat.reply(one, config)) for one in asked]
     assert "".join(chat.stream(picture(0), "Why?Why?", generation=config)) == together[1]

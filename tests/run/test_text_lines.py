@@ -12,11 +12,13 @@ import torch
 import vitrail
 from vitrail import build
 from vitrail.contracts.errors import RecipeError
+from vitrail.contracts.messages import ImagePart
 from vitrail.data.collate import collate
 from vitrail.data.loader import Stream
 from vitrail.data.spans import spans
 from vitrail.inference.chat_model import conversation
 from vitrail.inference.config import GenerationConfig
+from vitrail.media.text_lines import TextLines
 from vitrail.models.assembled import MultimodalModel
 from vitrail.recipe.read import read_recipe
 from vitrail.recipe.schema import Recipe
@@ -107,6 +109,30 @@ def test_it_trains_is_opened_and_answers(tmp_path: Path) -> None:
     assert read.splitlines()[0].split()[0] in document.lines[0]
     reply = model.chat(page, "What is said?", generation=GenerationConfig(max_tokens=3))
     assert reply.tokens <= 3
+
+
+def test_a_baseline_learns_from_pasted_text(tmp_path: Path) -> None:
+    """The same rows in every step, the same answers to learn, and the plain text where the page stood."""
+    run = tmp_path / "run"
+    measures = "evaluate={max_tokens: 3, before: false, blind: false, pasted: true, swapped: true}"
+    train(read_recipe(EXAMPLE, [*SMALL, f"run={run}", "stages.0.epochs=2", measures]))
+    results = json.loads((run / "results.json").read_text())
+    assert {"after", "swapped", "pasted", "pasted_training_seconds"} <= results.keys()
+    assert {"pasted", "after"} == {path.stem for path in (run / "answers").iterdir()} - {"swapped"}
+    logs = [(one / "log.jsonl").read_text().splitlines() for one in (run, run / "pasted")]
+    seen, pasted = ([json.loads(line)["rows"] for line in lines] for lines in logs)
+    assert seen == pasted
+    given = recipe("model.media.boxes=true")
+    _, stream = parts(given)
+    encode, read = stream.encode, stream.encode.media["vision"]
+    page = DocumentsSource(DocumentsConfig(split="test", rows=1, documents=("notice",))).document(0).picture
+    asked = conversation((page, "What is said?"))
+    assert isinstance(read, TextLines)
+    text = read.text(ImagePart(page))
+    sample = replace(encode, shown="text").question(asked)
+    assert not sample.media
+    assert f"{text}\nWhat is said?" in encode.tokenizer.decode(sample.ids.tolist())
+    assert text not in encode.tokenizer.decode(encode.question(asked).ids.tolist()), "boxes stand between its lines"
 
 
 @pytest.mark.parametrize(

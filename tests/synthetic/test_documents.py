@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from turns import turns
 
 from vitrail.contracts.errors import DataError
 from vitrail.contracts.messages import Row
@@ -57,12 +58,6 @@ PINNED = [
 
 def picture_of(row: Row) -> Any:
     return row.fields["images"][0].image
-
-
-def turns(row: Row) -> list[tuple[str, str, str]]:
-    """(kind, question, answer) of every turn."""
-    said = [message["content"].removeprefix("<image>\n") for message in row.fields["messages"]]
-    return list(zip(row.fields["kinds"], said[::2], said[1::2], strict=True))
 
 
 # Held out
@@ -237,6 +232,20 @@ def test_kinds_of_the_test_split_come_in_turn() -> None:
     assert Counter(row.fields["document"] for row in rows if row.fields["kind"] == "box") == dict.fromkeys(DOCUMENTS, 2)
 
 
+def test_every_document_is_asked_a_question_of_each_kind() -> None:
+    asks = ("field", "sum", "compare", "position", "box")
+    config = DocumentsConfig(split="test", rows=10, documents=("receipt", "form", "table"), ask=asks, every_kind=True)
+    source = DocumentsSource(config)
+    rows = [source.row(index) for index in range(10)]
+    assert [row.fields["kind"] for row in rows] == [*asks, *asks]
+    assert len({row.id for row in rows}) == 10
+    # A form has no sums, so it is not drawn.
+    assert [row.fields["document"] for row in rows] == ["receipt"] * 5 + ["table"] * 5
+    pages = [picture_of(row).tobytes() for row in rows]
+    assert pages[0] != pages[5]
+    assert pages == [pages[0]] * 5 + [pages[5]] * 5
+
+
 def test_train_rows_ask_several_kinds_and_read_and_describe_by_share() -> None:
     source = DocumentsSource(DocumentsConfig(rows=600))
     rows = [source.row(index) for index in range(600)]
@@ -297,6 +306,12 @@ def test_level_and_grow_make_documents_harder() -> None:
         ({"documents": ("form", "form")}, "twice"),
         ({"ask": ("fields",)}, "did you mean 'field'"),
         ({"documents": ("form",), "ask": ("sum", "click")}, "does not offer, allowed: field, position, box, text"),
+        ({"every_kind": True}, "every_kind is for split: test"),
+        (
+            {"split": "test", "every_kind": True, "documents": ("form",), "ask": ("field", "click")},
+            "none of the documents offers all of field, click",
+        ),
+        ({"split": "test", "every_kind": True, "documents": ("form",)}, "offers all of field, sum, compare"),
         ({"rows": -1}, "rows is -1"),
         ({"questions": 0, "text": 0.0, "caption": 0.0}, "questions is 0"),
         ({"level": 1.5}, "level is 1.5, allowed: 0 to 1"),

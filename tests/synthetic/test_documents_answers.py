@@ -9,6 +9,7 @@ from collections.abc import Iterable
 from math import sqrt
 
 import pytest
+from turns import turns
 
 from vitrail.contracts.messages import Row
 from vitrail.synthetic.documents.config import SCORED_ASKS, DocumentsConfig
@@ -17,12 +18,6 @@ from vitrail.synthetic.documents.source import DocumentsSource
 
 BLIND_LIMIT = 0.10
 BOXED = ("box", "click")
-
-
-def turns(row: Row) -> list[tuple[str, str, str]]:
-    """(kind, question, answer) of every turn."""
-    said = [message["content"].removeprefix("<image>\n") for message in row.fields["messages"]]
-    return list(zip(row.fields["kinds"], said[::2], said[1::2], strict=True))
 
 
 # Right answers

@@ -424,7 +424,7 @@ def test_a_preference_row_in_an_ordinary_stage_is_its_chosen_conversation(tiny_e
 def test_without_media(encode: Encode, tiny_model: Make) -> None:
     """The blind form: the same pairs, and nothing to look at."""
     assert DPO().blind() == DPO()
-    blind = dataclasses.replace(encode, drop_media=True)
+    blind = dataclasses.replace(encode, shown="nothing")
     batch = batch_of(blind, blind(conversation_of(0)), blind(conversation_of(1)))
     assert batch.vision is None
     model = tiny_model().train()

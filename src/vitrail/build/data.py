@@ -34,7 +34,7 @@ def build_media(config: ModelConfig, tokenizer: Tokenizer) -> Mapping[str, Media
     for name, stream in config.towers.items():
         if isinstance(stream.media, TextLinesConfig):
             folder = cache_folder() / "pages" if stream.media.keep else None
-            rules[name] = TextLines(KeptPages(TextReader(stream.media), folder), tokenizer)
+            rules[name] = TextLines(KeptPages(TextReader(stream.media), folder), tokenizer, stream.media.boxes)
             continue
         frames = stream.encoder.frames if isinstance(stream.encoder, VisionTransformerConfig) else 1
         rules[name] = media_rule(stream.media, frames=frames, token_grid=token_grid(stream.projector))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Hashable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -64,6 +64,19 @@ class MediaPart:
     def content(self) -> Any:
         """The file, the bytes or the array that it is given as."""
         raise AssertionError(f"{type(self).__name__} says itself what it holds")
+
+    @property
+    def identity(self) -> Hashable:
+        """What tells its content from another without decoding it; equal things may differ in it."""
+        return _identity(self.content)
+
+
+def _identity(content: Any) -> Hashable:
+    if hasattr(content, "dtype"):  # an array, known without numpy
+        return content.shape, content.tobytes()
+    if isinstance(content, tuple):
+        return tuple(map(_identity, content))
+    return content if isinstance(content, Hashable) else id(content)
 
 
 @dataclass(frozen=True)

@@ -108,6 +108,15 @@ class MediaRule(Protocol):
         ...
 
 
+@runtime_checkable
+class TextReading(Protocol):
+    """A media rule that finds text on its media."""
+
+    def text(self, part: MediaPart) -> str:
+        """What stands on a medium that it reads. Raises MediaError."""
+        ...
+
+
 class PageReader(Protocol):
     """Pictures of pages to what is written on them; picklable, for workers."""
 

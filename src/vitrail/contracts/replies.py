@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from vitrail.contracts.messages import Part, TextPart
+from vitrail.contracts.messages import MediaPart, Part
 
 
 @dataclass(frozen=True)
 class Reply:
-    """An answer. `str(reply)` is its text.
+    """An answer. `str(reply)` is its text; boxes in it are written `[x1, y1, x2, y2]`, in thousandths, whatever the
+    model's own way is.
 
     stopped: True when the model ended its turn itself, False when the token limit cut it off.
     """
@@ -20,4 +21,4 @@ class Reply:
     stopped: bool = True
 
     def __str__(self) -> str:
-        return "".join(part.text for part in self.parts if isinstance(part, TextPart))
+        return "".join(part.text for part in self.parts if not isinstance(part, MediaPart))

@@ -196,6 +196,13 @@ class Sample:
         """Lengths of its segments, one at least."""
         return self.lengths or (len(self.ids),)
 
+    def head(self, end: int) -> Sample:
+        """Its first tokens, of a single segment; all its media stand among them."""
+        positions = None if self.positions is None else self.positions[..., :end]
+        return replace(
+            self, ids=self.ids[:end], labels=self.labels[:end], weights=self.weights[:end], positions=positions
+        )
+
     def apart(self) -> tuple[Sample, ...]:
         """Each segment as a sample of its own, for those who look at it alone; targets are left out."""
         if not self.lengths:

@@ -10,14 +10,14 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
-from typing import Any
+from typing import Any, Literal, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
 from vitrail.contracts.errors import DataError, MediaError
-from vitrail.contracts.messages import Conversation, ImagePart, MediaPart, Message, Part, is_url
-from vitrail.contracts.protocols import MediaRule, Needs, Tokenizer
+from vitrail.contracts.messages import Conversation, ImagePart, MediaPart, Message, Part, TextPart, is_url
+from vitrail.contracts.protocols import MediaRule, Needs, TextReading, Tokenizer
 from vitrail.contracts.samples import IGNORE, MediaSlot, Sample, Spliced, TargetText, View
 from vitrail.data.config import PackConfig
 from vitrail.data.ledger import Event
@@ -27,15 +27,18 @@ from vitrail.prompts.config import LinePositionsConfig, PositionsConfig, PromptC
 from vitrail.prompts.render import Rendered, positions_of, render
 from vitrail.prompts.templates import Template
 
+Shown: TypeAlias = Literal["media", "nothing", "text"]
+
 
 @dataclass(frozen=True)
 class Encode:
     """Everything a conversation needs to become a sample.
 
-    media: the rule of each stream, by name. drop_media: leave media out, where a blind model is asked. withhold: leave
-    them out once packs are made (`Sample.withheld`), where it is trained. fetch: which hosts may
-    be asked for pictures; None for none. positions: of the tokens, as the model has them. needs: of the objective.
-    spliced: which views have tokens in the text; the others the language model sees by cross-attention.
+    media: the rule of each stream, by name. shown: what stands where media are; of a baseline that is asked nothing, or
+    the text that the reader of a stream finds on them. withhold: the same once packs are made (`Sample.withheld`), of a
+    baseline that is trained. fetch: which hosts may be asked for pictures; None for none. positions: of the tokens, as
+    the model has them. needs: of the objective. spliced: which views have tokens in the text; the others the language
+    model sees by cross-attention.
     start: the id that the decoder of an encoder-decoder begins with; None for a decoder alone.
     ends: ids that end an answer beside the one that the template closes it with.
     """
@@ -44,13 +47,13 @@ class Encode:
     template: Template
     tokenizer: Tokenizer
     prompt: PromptConfig = field(default_factory=PromptConfig)
-    drop_media: bool = False
+    shown: Shown = "media"
     fetch: FetchConfig | None = None
     positions: PositionsConfig = field(default_factory=LinePositionsConfig)
     needs: Needs = field(default_factory=Needs)
     spliced: Spliced = "all"
     start: int | None = None
-    withhold: bool = False
+    withhold: Shown = "media"
     ends: frozenset[int] = frozenset()
 
     def __call__(self, conversation: Conversation, source: str = "", most_tokens: int | None = None) -> Sample:
@@ -58,11 +61,12 @@ class Encode:
 
         Raises DataError, with the row's location, for what cannot be used.
         """
-        conversation = self._fetched(without_media(conversation) if self.drop_media else conversation)
-        if self.withhold:
-            both = replace(self, withhold=False)
-            blind = both(without_media(conversation), source, most_tokens)
-            return replace(both(conversation, source, most_tokens), withheld=blind)
+        if self.withhold != "media":
+            conversation = self._fetched(conversation)
+            whole = replace(self, withhold="media")
+            withheld = whole(self._shown(conversation, self.withhold), source, most_tokens)
+            return replace(whole(conversation, source, most_tokens), withheld=withheld)
+        conversation = self._shown(conversation, self.shown)
         if self.start is not None:
             return self._encoder_decoder(conversation, source, most_tokens)
         if self.needs.variants is None:
@@ -74,7 +78,7 @@ class Encode:
     def question(self, conversation: Conversation) -> Sample:
         """A conversation that waits for its answer, as generation reads it: nothing in it is learnt."""
         asking = replace(self, media={name: rule.in_use for name, rule in self.media.items()}, needs=Needs())
-        conversation = self._fetched(without_media(conversation) if self.drop_media else conversation)
+        conversation = self._shown(conversation, self.shown)
         rendered, _ = asking._segment(conversation, ask=True)
         if self.start is None:
             return asking._sample(conversation, [(rendered, conversation)], "")
@@ -186,6 +190,21 @@ class Encode:
             what = type(part).__name__.removesuffix("Part").lower()
             raise MediaError(f"the model has no encoder for this kind of media: {what}")
         return tuple(found)
+
+    def _shown(self, conversation: Conversation, shown: Shown) -> Conversation:
+        """With what stands in the place of media. Raises MediaError for one that cannot be read."""
+        if shown == "nothing":
+            return without_media(conversation)
+        conversation = self._fetched(conversation)
+        return with_parts(conversation, self._read) if shown == "text" else conversation
+
+    def _read(self, part: Part) -> Part:
+        """What a stream's reader finds in a medium, as text; the medium itself where none reads it."""
+        if isinstance(part, MediaPart):
+            for rule in self.media.values():
+                if isinstance(rule, TextReading) and rule.reads(part):
+                    return TextPart(rule.text(part))
+        return part
 
     def _fetched(self, conversation: Conversation) -> Conversation:
         """With the bytes of its pictures in the place of their addresses, so that each is fetched once."""

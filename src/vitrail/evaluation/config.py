@@ -26,6 +26,9 @@ class EvaluationConfig:
     swapped: bool = False
     """Also ask every question with another row's media: a model that looks answers otherwise, and no better than the
     blind baseline."""
+    pasted: bool = False
+    """Also train and measure the same recipe with the text of every page pasted in its place: what a model gains that
+    sees more of it. For `media: {kind: text_lines}`."""
     text: bool | Path | ProseConfig = False
     """Also the loss on plain text before and after training: what the language lost; true takes the text that
     comes with the package, a path one of your own, `{kind: prose, split: test, ...}` drawn stories; needs no

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from itertools import cycle
-from typing import Any
 
 import numpy as np
 
@@ -16,24 +15,19 @@ SHUFFLE_SEED = 0
 
 
 def others(rows: Sequence[Conversation]) -> list[Conversation]:
-    """For each row the one after it in a seeded order, or the next one there that shows something else.
+    """For each row one that shows something else: what comes after its own in a seeded order of all that is shown.
 
-    Many data sets have several questions about one picture, each a row. Raises DataError when all rows show the same.
+    Many data sets have several questions about one picture, each a row: they all get the same other one. Raises
+    DataError when all rows show the same.
     """
-    order = np.random.default_rng(SHUFFLE_SEED).permutation(len(rows)).tolist()
-    shown = [[_identity(part.content) for part in row.media] for row in rows]
-    if all(pictures == shown[0] for pictures in shown):
+    shown = [tuple(part.identity for part in row.media) for row in rows]
+    first = dict(reversed(list(zip(shown, rows, strict=True))))
+    if len(first) < 2:
         raise DataError("comparing with shuffled pictures needs two held-out rows with different pictures")
-    found: dict[int, Conversation] = {}
-    for at, index in enumerate(order):
-        following = (*order[at + 1 :], *order[:at])
-        found[index] = rows[next(other for other in following if shown[other] != shown[index])]
-    return [found[index] for index in range(len(rows))]
-
-
-def _identity(image: Any) -> object:
-    """What tells a picture from another without decoding it."""
-    return image.tobytes() if isinstance(image, np.ndarray) else image
+    distinct = list(dict.fromkeys(shown))
+    order = np.random.default_rng(SHUFFLE_SEED).permutation(len(distinct)).tolist()
+    following = {distinct[one]: distinct[other] for one, other in zip(order, [*order[1:], order[0]], strict=True)}
+    return [first[following[pictures]] for pictures in shown]
 
 
 def with_media_of(row: Conversation, other: Conversation) -> Conversation:

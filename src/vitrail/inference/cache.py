@@ -7,7 +7,7 @@ position of the longest sequence, times the slots. A sequence that leaves costs 
 
 from __future__ import annotations
 
-from collections.abc import Generator, Sequence
+from collections.abc import Collection, Generator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -101,6 +101,14 @@ class SlotCache:
                 lengths[slot] = lengths[last]
             lengths.pop()
         return last if slot < last else None
+
+    def copy(self, slot: int, others: Collection[int]) -> None:
+        """Gives other sequences, which have read nothing yet, what one has read."""
+        for buffers, lengths in ((self._layers, self.lengths), (self._media, self._media_lengths)):
+            for other in others:
+                for buffer in buffers.values():
+                    buffer.move(slot, other, lengths[slot])
+                lengths[other] = lengths[slot]
 
     @contextmanager
     def covering(self, slots: Sequence[int], spans: Sequence[int]) -> Generator[None]:

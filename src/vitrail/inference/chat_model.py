@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import groupby
 from typing import Any
 
+import numpy as np
 import torch
 
 from vitrail.contracts.errors import DataError, MediaError
@@ -19,6 +21,7 @@ from vitrail.inference.config import GenerationConfig
 from vitrail.inference.engine import Engine, generate
 from vitrail.media.rule import media_part
 from vitrail.models.assembled import MultimodalModel
+from vitrail.prompts.boxes import parse
 
 ROOM = 8192
 """Tokens of prompts that are read in one pass, at most; a longer one is read alone."""
@@ -57,14 +60,15 @@ class ChatModel:
         prompt = self.prompt(asked)
         ids: list[int] = []
         text = "".join(self._pieces(prompt, generation, ids))
-        return Reply((TextPart(text),), prompt.text.segments.total, len(ids), len(ids) < generation.max_tokens)
+        return self._replied(text, prompt.text.segments.total, len(ids), generation)
 
     def replies(
         self, asked: Iterable[Conversation], generation: GenerationConfig | None = None, together: int = 16
     ) -> Iterator[Reply]:
         """Answers conversations as `reply` does, in their order, at most `together` at once.
 
-        A conversation joins as soon as there is room for it; a reply is given out once those before it are.
+        A conversation joins as soon as there is room for it; a reply is given out once those before it are. Questions
+        about the same media that follow each other share what stands before them.
         """
         generation = generation or GenerationConfig()
         engine = Engine(self.model, self._stop)
@@ -81,12 +85,27 @@ class ChatModel:
                 joining.append(following)
                 following = next(waiting, None)
             if joining:
-                numbers = engine.add(self._prompts(joining), generation)
+                numbers = self._joined(engine, joining, generation)
                 writing |= {number: (sample, []) for number, sample in zip(numbers, joining, strict=True)}
             done |= self._step(engine, writing, generation)
             while said in done:
                 yield done.pop(said)
                 said += 1
+
+    def _joined(self, engine: Engine, samples: Sequence[Sample], generation: GenerationConfig) -> list[int]:
+        """Hands prompts to the engine: those that begin alike one after another with what they share read once."""
+        groups = [list(group) for _, group in groupby(samples, _shown)]
+        pairs = [(group, 0 if self.encode.start is not None else _alike(group)) for group in groups]
+        numbers: list[int] = []
+        for share, run in groupby(pairs, key=lambda pair: pair[1] > 0):
+            together = list(run)
+            if not share:
+                numbers += engine.add(self._prompts([sample for group, _ in together for sample in group]), generation)
+                continue
+            heads = self._prompts([group[0].head(cut) for group, cut in together])
+            endings = [[torch.from_numpy(one.ids[cut:]).to(self.device) for one in group] for group, cut in together]
+            numbers += engine.add(heads, generation, endings)
+        return numbers
 
     def _step(
         self, engine: Engine, writing: dict[int, tuple[Sample, list[int]]], generation: GenerationConfig
@@ -101,8 +120,12 @@ class ChatModel:
         for number in writing.keys() - set(engine.under_way):
             sample, ids = writing.pop(number)
             text = template.said(tokenizer.decode(ids), whole=True)[0]
-            replies[number] = Reply((TextPart(text),), len(sample), len(ids), len(ids) < generation.max_tokens)
+            replies[number] = self._replied(text, len(sample), len(ids), generation)
         return replies
+
+    def _replied(self, text: str, asked: int, said: int, generation: GenerationConfig) -> Reply:
+        """asked, said: tokens of prompt and answer."""
+        return Reply(parse(text, self.encode.prompt.boxes), asked, said, said < generation.max_tokens)
 
     def prompt(self, asked: Conversation) -> Batch:
         """What the model reads when asked. Raises MediaError for a damaged medium."""
@@ -139,7 +162,7 @@ class ChatModel:
 
     def without_media(self) -> ChatModel:
         """The same model, asked without media."""
-        return replace(self, encode=replace(self.encode, drop_media=True))
+        return replace(self, encode=replace(self.encode, shown="nothing"))
 
     @torch.inference_mode()
     def loss(self, sample: Sample) -> tuple[float, float]:
@@ -148,6 +171,22 @@ class ChatModel:
         if batch is None:
             raise MediaError(events[0].reason)
         return float(self.model.loss_sum(batch.to(self.device))), batch.label_weight
+
+
+def _shown(sample: Sample) -> tuple[object, ...]:
+    """Equal for samples that show the same at the same positions."""
+    return sample.slots, tuple(medium.identity for medium in sample.media)
+
+
+def _alike(group: Sequence[Sample]) -> int:
+    """Tokens that samples of the same media begin with alike: one past the media at least, which sees what all later
+    ones see, and short of any one's end; 0 for none."""
+    if len(group) < 2 or not group[0].slots:
+        return 0
+    least = min(map(len, group)) - 1
+    same = np.logical_and.reduce([group[0].ids[:least] == other.ids[:least] for other in group[1:]])
+    cut = least if same.all() else int(same.argmin())
+    return cut if cut > max(max(slot.end, slot.start + len(slot.tag)) for slot in group[0].slots) else 0
 
 
 def conversation(parts: Sequence[Any]) -> Conversation:

@@ -255,7 +255,8 @@ class TextLinesConfig:
     min_side: pages whose shorter side is less are enlarged to it for the detector, px; max_side: the longer one of a
     page is at most so many. threshold: of the detector's map, above which a pixel is text; box_threshold: of its mean
     over a line; unclip: how far a line reaches beyond its core. min_confidence: of a line's characters on average; what
-    is less is left out. keep: whether what was read is kept on disk, in Vitrail's cache folder.
+    is less is left out. boxes: whether every line begins with its box as text, so that boxes can be asked: x1, y1, x2,
+    y2 in hundredths of the page, two digits each. keep: whether what was read is kept on disk, in the cache folder.
 
     Source: PaddleOCR's settings for PP-OCRv6, as rapidocr 3.10.0 has them (its `config.yaml`), but for min_side: there
     736, which finds no more words of drawn documents and takes the detector twice as long.
@@ -269,6 +270,7 @@ class TextLinesConfig:
     box_threshold: float = 0.5
     unclip: float = 1.6
     min_confidence: float = 0.5
+    boxes: bool = False
     keep: bool = True
 
     merge: ClassVar[int] = 1
@@ -287,8 +289,8 @@ class TextLinesConfig:
 
     @property
     def patch_values(self) -> int:
-        """Numbers of one token: the features, the confidence, and the box's four edges."""
-        return self.features + 5
+        """Numbers of one token: the features, the confidence, four edges of its own box and four of its line's."""
+        return self.features + 9
 
 
 @dataclass(frozen=True)

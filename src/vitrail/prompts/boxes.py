@@ -1,6 +1,7 @@
 """Boxes and the words that name them, in the text conventions of published systems: written, and read back.
 
-plain      the dog [12, 34, 560, 780]                                           the drawn data's; no special token
+plain      the dog [12, 34, 560, 780]                                           no special token
+compact    the dog [01035678]                                                   two digits an edge; half the tokens
 qwen_vl    <ref>the dog</ref><box>(12,34),(560,780)</box>
 qwen2_vl   <|object_ref_start|>the dog<|object_ref_end|><|box_start|>(12,34),(560,780)<|box_end|>
 internvl   <ref>the dog</ref><box>[[12, 34, 560, 780]]</box>
@@ -50,6 +51,7 @@ class _Style:
 
 _STYLES: Mapping[BoxStyle, _Style] = {
     "plain": _Style(1000, 1000, "[{}, {}, {}, {}]", _LIST, join=", "),
+    "compact": _Style(100, 99, "[{:02}{:02}{:02}{:02}]", r"\[(\d\d)(\d\d)(\d\d)(\d\d)\]", join=", "),
     "qwen_vl": _Style(1000, 999, "({},{}),({},{})", _CORNERS, each=True),
     "qwen2_vl": _Style(1000, 999, "({},{}),({},{})", _CORNERS, each=True),
     "internvl": _Style(1000, 1000, "[{}, {}, {}, {}]", _LIST, join=", ", around=("[", "]")),

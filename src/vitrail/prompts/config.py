@@ -8,11 +8,12 @@ from typing import Literal
 
 from vitrail.contracts.errors import RecipeError, nearest
 
-BoxStyle = Literal["plain", "qwen_vl", "qwen2_vl", "internvl", "minigptv2", "nvlm"]
+BoxStyle = Literal["plain", "compact", "qwen_vl", "qwen2_vl", "internvl", "minigptv2", "nvlm"]
 """How boxes and the words that name them are written; see `prompts.boxes`."""
 
 BOX_SPECIALS: Mapping[BoxStyle, tuple[str, ...]] = {
     "plain": (),
+    "compact": (),
     "qwen_vl": ("<ref>", "</ref>", "<box>", "</box>"),
     "qwen2_vl": ("<|object_ref_start|>", "<|object_ref_end|>", "<|box_start|>", "<|box_end|>"),
     "internvl": ("<ref>", "</ref>", "<box>", "</box>"),

@@ -57,6 +57,8 @@ def check(recipe: Recipe) -> None:
         )
     if recipe.evaluate.text and recipe.model.backbone.kind == "encoder_decoder":
         raise RecipeError("evaluate.text: plain text asks nothing, and an encoder-decoder answers; it takes a decoder")
+    if recipe.evaluate.pasted and not isinstance(recipe.model.media, TextLinesConfig):
+        raise RecipeError("evaluate.pasted: what stands on pages is known to model.media.kind: text_lines alone")
     _gates_open(recipe)
     if recipe.model.encoder is not None and not isinstance(recipe.model.media, TextLinesConfig):
         _room_for_pictures(recipe.model, recipe.data.pack)

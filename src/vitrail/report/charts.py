@@ -18,7 +18,7 @@ Point = tuple[float, float]
 WIDE, NARROW = 960, 380
 """Widths in CSS pixels for which page-wide charts are drawn."""
 
-SHAPES = {"after": "circle", "blind": "square", "before": "diamond", "swapped": "triangle"}
+SHAPES = {"after": "circle", "blind": "square", "before": "diamond", "swapped": "triangle", "pasted": "plus"}
 """Marks differ in shape as well as in colour."""
 
 

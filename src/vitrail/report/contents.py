@@ -13,17 +13,14 @@ class Example:
 
     picture_png: the file's bytes (PNG; JPEG, GIF and WebP are shown too); b"" when there is no picture. sound_wav: of a
     WAV file; b"" when there is no sound.
-    prediction, before, blind: answers of the trained model, of the same model before training, and of the baseline
-    that saw no pictures; None when that model was not asked.
+    answers: of the model "after" training, and of the others of `scores.RUNS` that were asked, by their names.
     score: 0 to 1; 1 is shown as right, 0 as wrong, anything between as its number.
     """
 
     picture_png: bytes
     question: str
     truth: str
-    prediction: str
-    before: str | None
-    blind: str | None
+    answers: Mapping[str, str]
     kind: str
     score: float
     sound_wav: bytes = b""
@@ -39,8 +36,8 @@ class Report:
     step (counted from the start of the run or of the stage), loss, loss_by_source, loss_by_tag, figures (name → value,
     what an objective reports beside its loss), lr (group → rate), tokens_per_second, gradient_norm, seconds, tokens
     and rows (outcome → rows; since the run began), memory_gib.
-    results: `metrics.scoring.summarise` of the "before", "blind" and "after" models, and of the last with the media
-    "swapped", which has besides the share of answers "changed" by that; any may be missing.
+    results: `metrics.scoring.summarise` of the "before", "blind", "pasted" and "after" models, and of the last with the
+    media "swapped", which has besides the share of answers "changed" by that; any may be missing.
     recipe_yaml: the resolved recipe; comments (the origin of each value) are set apart from the values.
     ledger: "counts" (outcome → rows), "by_source" (source → outcome → rows), "rows" (records of id, source, outcome,
     reason; some of each source and outcome, see `ledger.chosen`).

@@ -93,6 +93,8 @@ def _mark(style: str, score: Score, x: Axis, y: float, write: Callable[[float], 
         drawn = f'<path class="dot {style}" d="M{at - 6:.1f} {y:.1f}l6 -6 6 6 -6 6z"/>'
     elif shape == "triangle":
         drawn = f'<path class="dot {style}" d="M{at - 5.5:.1f} {y + 4.5:.1f}l5.5 -10 5.5 10z"/>'
+    elif shape == "plus":
+        drawn = f'<path class="dot {style}" d="M{at - 2:.1f} {y - 5.5:.1f}h4v3.5h3.5v4h-3.5v3.5h-4v-3.5h-3.5v-4h3.5z"/>'
     else:
         drawn = f'<circle class="dot {style}" cx="{at:.1f}" cy="{y:.1f}" r="5.2"/>'
     said = f"{write(score.value)}, n = {score.n}"

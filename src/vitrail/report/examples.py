@@ -10,6 +10,15 @@ from vitrail.metrics.boxes import Box, parse_box
 from vitrail.report.contents import Example
 from vitrail.report.text import clipped, escape, name_of_kind, percent
 
+_NAMES = {
+    "after": "answer",
+    "truth": "truth",
+    "swapped": "another picture",
+    "blind": "eyes closed",
+    "pasted": "text pasted",
+    "before": "before",
+}
+"""What a card shows, in its order, with the names on it."""
 _MARKS = ((b"\x89PNG\r\n\x1a\n", "image/png"), (b"\xff\xd8\xff", "image/jpeg"), (b"GIF8", "image/gif"))
 _PIXELATED_BELOW = 200  # pixels of the longer side; a smaller picture is enlarged, and its pixels shown as squares
 _TALLEST = 230  # CSS pixels of a picture in a card
@@ -23,13 +32,11 @@ def examples(cards: Sequence[Example]) -> str:
 
 
 def _card(example: Example) -> str:
-    answers = [("answer", example.prediction), ("truth", example.truth)]
-    if example.blind is not None:
-        answers.append(("blind", example.blind))
-    if example.before is not None:
-        answers.append(("before", example.before))
+    said = {**example.answers, "truth": example.truth}
     lines = "".join(
-        f'<dt>{name}</dt><dd class="{name}">{clipped(text) or "<i>nothing</i>"}</dd>' for name, text in answers
+        f'<dt>{name}</dt><dd class="{run}">{clipped(said[run]) or "<i>nothing</i>"}</dd>'
+        for run, name in _NAMES.items()
+        if run in said
     )
     kind = f'<span class="kind">{escape(name_of_kind(example.kind))}</span>'
     return (
@@ -94,7 +101,7 @@ def _boxes(example: Example) -> str:
     truth = parse_box(example.truth, whole=True)
     if truth is None:
         return ""
-    given = parse_box(example.prediction)
+    given = parse_box(example.answers["after"])
     drawn = _box(truth, "truth") + (_box(given, "given") if given else "")
     label = "dashed: the true box, solid: the answer"
     return (

@@ -31,11 +31,17 @@ HOW_TO_READ = (
     "pictures, on the same rows in every step: what it gets right can be guessed from the question."
 )
 
+SHOWN_FIRST = 3
+"""Examples at the head of the page."""
+
 
 def render(report: Report) -> str:
     """Returns the page as HTML text. What the report lacks is left out; everything it holds is escaped."""
     steps = report.steps
+    # Where it was asked with other pictures too, what becomes of answers leads the page.
+    first = SHOWN_FIRST if "swapped" in report.results else 0
     sections = [
+        ("looks", "Eyes open, eyes closed", examples(report.examples[:first])),
         ("result", "Result", headline(report.results)),
         ("kinds", "Scores by kind of question", by_kind(report.results)),
         ("language", "Did the language suffer?", language(report.text)),
@@ -43,7 +49,7 @@ def render(report: Report) -> str:
         ("pairs", "Are answers ranked as people rank them?", pairs(report.pairs)),
         ("loss", "Loss", loss(steps, report.blind_steps, report.units)),
         ("training", "Rates and speed", small_charts(steps)),
-        ("examples", "Examples", examples(report.examples)),
+        ("examples", "Examples", examples(report.examples[first:])),
         ("costs", "Where tokens and time went", where_it_went(report.tokens, report.time, peak_memory(steps))),
         ("ledger", "Ledger: what became of every row", ledger(report.ledger)),
         ("recipe", "Resolved recipe", recipe(report.recipe_yaml)),

@@ -16,11 +16,12 @@ RUNS = {
     "before": "before training",
     "blind": "blind baseline",
     "swapped": "pictures swapped",
+    "pasted": "text pasted in",
     "after": "after training",
 }
 """What `results` has scores of, in the order of the charts, with the names on the page."""
 
-_BEST_FIRST = ("after", "blind", "swapped", "before")
+_BEST_FIRST = ("after", "pasted", "blind", "swapped", "before")
 """The order of cards and table columns: a narrow screen shows the trained model without scrolling."""
 
 _METRIC_NAMES = dict(zip(METRICS, ("Exact match", "ANLS", "Box IoU", "Clicks that hit"), strict=True))
@@ -28,6 +29,7 @@ _ABOUT = {
     "before": "the same model before this run",
     "blind": "the same recipe, trained without pictures",
     "swapped": "the model that this run made, shown another row's pictures",
+    "pasted": "the same recipe, trained with the pages' text pasted in their place",
     "after": "the model that this run made",
 }
 
@@ -81,8 +83,12 @@ def _card(run: str, score: Score) -> str:
 
 
 def _verdicts(scores: Mapping[str, Score]) -> str:
-    """One line against the blind baseline, one against the model before training."""
-    others = {"blind": "the blind baseline", "before": "the model before training"}
+    """A line against each baseline, and one against the model before training."""
+    others = {
+        "blind": "the blind baseline",
+        "pasted": "the baseline with text pasted in",
+        "before": "the model before training",
+    }
     lines = [_verdict(scores["after"], scores[run], name) for run, name in others.items()]
     return "".join(line for line in lines if line)
 

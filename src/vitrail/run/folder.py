@@ -1,7 +1,7 @@
 """Where a run keeps what, and whether it is the run that a recipe describes.
 
 <run>/recipe.yaml  log.jsonl  ledger.jsonl  results.json  report.html
-      answers/  checkpoints/  weights/  adapter/  blind/
+      answers/  checkpoints/  weights/  adapter/  blind/  pasted/
 """
 
 from __future__ import annotations
@@ -45,7 +45,11 @@ class RunFolder:
     @property
     def blind(self) -> RunFolder:
         """The blind baseline's own folder."""
-        return RunFolder(self.path / "blind")
+        return self.baseline("blind")
+
+    def baseline(self, name: str) -> RunFolder:
+        """A baseline's own folder."""
+        return RunFolder(self.path / name)
 
     @property
     def weights(self) -> Path:
@@ -68,7 +72,7 @@ class RunFolder:
         return self.path / "report.html"
 
     def answers(self, which: str) -> Path:
-        """Held-out answers of the `before`, `after` or `blind` model, or of that after with media `swapped`."""
+        """Held-out answers of the `before`, `after`, `blind` or `pasted` model, or of `after` with media `swapped`."""
         return self.path / "answers" / f"{which}.jsonl"
 
     @contextmanager

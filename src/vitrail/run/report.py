@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import io
 import platform
-from collections.abc import Mapping
+from collections.abc import Callable, Hashable, Mapping
+from functools import cache
 from importlib.metadata import version
 from typing import Any
 
@@ -24,11 +25,14 @@ from vitrail.recipe.strict import Resolved
 from vitrail.report import page
 from vitrail.report.ledger import chosen
 from vitrail.report.page import Example, Report
+from vitrail.report.scores import RUNS
 from vitrail.run.folder import RunFolder
 from vitrail.training import checkpoint, runlog
 from vitrail.training.checkpoint import State
 from vitrail.training.loop import LEFT_OUT, REPLACED
 
+LOOKED_AT = 16
+"""Rows that are opened for an example of another picture."""
 LARGEST_SIDE = 512
 """Example pictures are scaled down to this many px: the page must stay small enough to send."""
 
@@ -43,7 +47,7 @@ def write(resolved: Resolved[Recipe], folder: RunFolder) -> None:
         summary=_summary(resolved.value, folder, state),
         steps=runlog.read(folder.path / "log.jsonl"),
         blind_steps=runlog.read(folder.blind.path / "log.jsonl"),
-        results={name: results[name] for name in ("before", "after", "blind", "swapped") if name in results},
+        results={name: results[name] for name in RUNS if name in results},
         examples=_examples(resolved.value, folder),
         recipe_yaml=annotated(resolved),
         ledger=_ledger(state, folder),
@@ -88,13 +92,12 @@ def _time(state: State, results: Mapping[str, Any]) -> dict[str, float]:
         key.removeprefix("seconds: "): value for key, value in state.counters.items() if key.startswith("seconds: ")
     }
     spent["evaluation"] = sum(
-        results[name].get("seconds", 0.0)
-        for name in ("before", "after", "blind", "swapped", "text_before", "text_after")
-        if name in results
+        results[name].get("seconds", 0.0) for name in (*RUNS, "text_before", "text_after") if name in results
     )
     spent["evaluation"] += results.get("losses_seconds", 0.0) + results.get("pairs_seconds", 0.0)
-    if "blind_training_seconds" in results:
-        spent["blind baseline"] = results["blind_training_seconds"]
+    for name in ("blind", "pasted"):
+        if f"{name}_training_seconds" in results:
+            spent[f"{name} baseline"] = results[f"{name}_training_seconds"]
     return spent
 
 
@@ -112,26 +115,23 @@ def _ledger(state: State, folder: RunFolder) -> dict[str, Any]:
 
 
 def _examples(recipe: Recipe, folder: RunFolder) -> list[Example]:
-    """The first held-out answers of each kind in turn, so that every kind is shown."""
+    """The first held-out answers of each kind in turn, of another picture each while there are any."""
     after = asking.read(folder.answers("after"))
-    before = {answer.id: answer for answer in asking.read(folder.answers("before"))}
-    blind = {answer.id: answer for answer in asking.read(folder.answers("blind"))}
+    said = {name: {one.id: one.prediction for one in asking.read(folder.answers(name))} for name in RUNS}
     if not after or recipe.data.held_out is None:
         return []
     held_out = recipe.data.held_out
     source, reading = open_held_out(held_out, {held_out: build.build_source(held_out)})
+    asked = cache(lambda index: asking.question(source.row(index), reading)[0])
     shown = []
-    for index in _spread(after, recipe.evaluate.examples):
-        answer = after[index]
-        conversation, _ = asking.question(source.row(index), reading)
+    for index in _spread(after, asked, recipe.evaluate.examples):
+        answer, conversation = after[index], asked(index)
         shown.append(
             Example(
                 picture_png=_picture(conversation),
                 question=answer.question,
                 truth=" / ".join(answer.truths),
-                prediction=answer.prediction,
-                before=before[answer.id].prediction if answer.id in before else None,
-                blind=blind[answer.id].prediction if answer.id in blind else None,
+                answers={name: of_run[answer.id] for name, of_run in said.items() if answer.id in of_run},
                 kind=answer.kind,
                 score=max(measure(answer).values()),
                 sound_wav=_sound(conversation),
@@ -140,14 +140,25 @@ def _examples(recipe: Recipe, folder: RunFolder) -> list[Example]:
     return shown
 
 
-def _spread(answers: list[Answer], count: int) -> list[int]:
-    """Indices of `count` answers, one of each kind after the other."""
-    seen: dict[str, int] = {}
-    ranked = []
+def _spread(answers: list[Answer], asked: Callable[[int], Conversation], count: int) -> list[int]:
+    """Indices of `count` answers, one of each kind after the other. asked: the question of an index."""
+    waiting: dict[str, list[int]] = {}
     for index, answer in enumerate(answers):
-        seen[answer.kind] = seen.get(answer.kind, 0) + 1
-        ranked.append((seen[answer.kind], index))
-    return [index for _, index in sorted(ranked)[:count]]
+        waiting.setdefault(answer.kind, []).append(index)
+    chosen: list[int] = []
+    shown: set[Hashable] = set()
+
+    def pictures(index: int) -> Hashable:
+        return tuple(part.identity for part in asked(index).media)
+
+    while len(chosen) < min(count, len(answers)):
+        for indices in filter(None, waiting.values()):
+            # Of the next few: others need not be drawn or opened.
+            index = next((one for one in indices[:LOOKED_AT] if pictures(one) not in shown), indices[0])
+            indices.remove(index)
+            chosen.append(index)
+            shown.add(pictures(index))
+    return chosen[:count]
 
 
 def _picture(conversation: Conversation) -> bytes:

@@ -17,7 +17,7 @@ from vitrail import build
 from vitrail.contracts.errors import DataError, RecipeError
 from vitrail.contracts.protocols import Source
 from vitrail.data.config import Reading
-from vitrail.data.encode import Encode
+from vitrail.data.encode import Encode, Shown
 from vitrail.data.mixture import Opened, open_held_out, sources_of
 from vitrail.data.sources.config import FilesConfig
 from vitrail.data.unanswered import check_answered
@@ -47,6 +47,17 @@ from vitrail.training.parallel.single import Parallel
 
 SWAPPED = "swapped"
 """The name of what the trained model answers to another row's media."""
+
+
+@dataclass(frozen=True)
+class Baseline:
+    """The same recipe with something else in the place of media. name: of its results. shown: instead of media."""
+
+    name: str
+    shown: Shown
+
+
+BLIND, PASTED = Baseline("blind", "nothing"), Baseline("pasted", "text")
 
 
 @dataclass
@@ -90,9 +101,9 @@ class Run:
         load_model(whole, end / checkpoint.MODEL)
         return whole
 
-    def chat(self, model: MultimodalModel, *, blind: bool = False) -> ChatModel:
+    def chat(self, model: MultimodalModel, baseline: Baseline | None = None) -> ChatModel:
         """To ask it questions."""
-        encode = dataclasses.replace(self.encode, drop_media=blind)
+        encode = dataclasses.replace(self.encode, shown=baseline.shown if baseline else "media")
         return ChatModel(model.eval(), encode, self.device.name)
 
 
@@ -159,9 +170,11 @@ def _go_on(run: Run) -> None:
     """Every part of the run that is not done yet."""
     _sighted(run)
     measures = run.recipe.evaluate
-    if run.recipe.data.held_out and measures.answers and measures.blind:
+    if run.recipe.data.held_out and measures.answers:
         # The model that has been trained is let go of: two of them would take twice the memory.
-        blind_baseline(run)
+        for wanted, baseline in ((measures.blind, BLIND), (measures.pasted, PASTED)):
+            if wanted:
+                measure_baseline(run, baseline)
 
 
 def _sighted(run: Run) -> None:
@@ -207,7 +220,8 @@ def _after(run: Run, model: MultimodalModel, seconds: float) -> None:
 
 def same_device(device: Device, folder: RunFolder, screen: Screen) -> Device:
     """A run that goes on computes as it began, or it could not agree bit for bit; what differs here is said."""
-    found = checkpoint.latest(folder.checkpoints) or checkpoint.latest(folder.blind.checkpoints)
+    baselines = (folder.baseline(one.name) for one in (BLIND, PASTED))
+    found = next(filter(None, (checkpoint.latest(one.checkpoints) for one in (folder, *baselines))), None)
     if found is None:
         return device
     began = Device(**checkpoint.load_state(found).device)
@@ -224,12 +238,13 @@ def same_device(device: Device, folder: RunFolder, screen: Screen) -> Device:
 
 
 def train_stages(
-    run: Run, folder: RunFolder, model: MultimodalModel, stages: Sequence[StageConfig], *, blind: bool = False
+    run: Run, folder: RunFolder, model: MultimodalModel, stages: Sequence[StageConfig], baseline: Baseline | None = None
 ) -> float:
     """Trains, or goes on training, in `folder`; returns the seconds its steps took in all."""
     recipe = run.recipe
-    encode = dataclasses.replace(run.encode, withhold=blind)
-    label = "blind baseline" if blind else "training"
+    encode, label = run.encode, "training"
+    if baseline:
+        encode, label = dataclasses.replace(encode, withhold=baseline.shown), f"{baseline.name} baseline"
     with run.screen.training(label) as on_step:
         trainer = Trainer(
             model.train(),
@@ -324,31 +339,32 @@ def measure_text(run: Run, model: ChatModel, which: str) -> None:
     run.screen.say(f"plain text, {which}: {found['value']:.3f} nats a token, {found['bits_per_byte']:.3f} bits a byte")
 
 
-def blind_baseline(run: Run) -> None:
+def measure_baseline(run: Run, baseline: Baseline) -> None:
     """The same recipe with every medium withheld, the same rows in every step.
 
     Stages that freeze the backbone, or learn from media alone, have nothing to learn then.
     """
-    if run.parallel.alone(lambda: "blind" in run.folder.results()):
+    name, folder = baseline.name, run.folder.baseline(baseline.name)
+    if run.parallel.alone(lambda: name in run.folder.results()):
         return
-    stages = blind_stages(run.recipe.stages)
+    stages = text_stages(run.recipe.stages)
     if not stages:
-        run.screen.say("no stage trains the backbone on text: the blind baseline is the model before training")
+        run.screen.say(f"no stage trains the backbone on text: the {name} baseline is the model before training")
     model = run.fresh_model()
     if stages:
-        run.parallel.alone(lambda: run.folder.blind.path.mkdir(exist_ok=True))
-        seconds = train_stages(run, run.folder.blind, model, stages, blind=True)
-        run.parallel.alone(lambda: run.add_result("blind_training_seconds", seconds))
+        run.parallel.alone(lambda: folder.path.mkdir(exist_ok=True))
+        seconds = train_stages(run, folder, model, stages, baseline)
+        run.parallel.alone(lambda: run.add_result(f"{name}_training_seconds", seconds))
 
     def scored() -> None:
-        asked = run.trained(model, run.folder.blind) if stages else model
-        score(run, run.chat(asked, blind=True), "blind")
-        checkpoint.prune(run.folder.blind.checkpoints, keep=0)
+        asked = run.trained(model, folder) if stages else model
+        score(run, run.chat(asked, baseline), name)
+        checkpoint.prune(folder.checkpoints, keep=0)
 
     run.parallel.alone(scored)
 
 
-def blind_stages(stages: Sequence[StageConfig]) -> list[StageConfig]:
+def text_stages(stages: Sequence[StageConfig]) -> list[StageConfig]:
     """What is left of stages without media: the backbone, and the blind form of their objectives."""
     found = []
     for stage in stages:

@@ -25,7 +25,7 @@ from vitrail.models.onnx.network import OnnxNetwork
 from vitrail.models.onnx.reading import Graph, Operation, read
 from vitrail.models.reading.detector import LineDetector
 from vitrail.models.reading.order import rows_in_order
-from vitrail.models.reading.recogniser import LineRecogniser, Reading, crop
+from vitrail.models.reading.recogniser import LineRecogniser, Reading, crop, inked
 from vitrail.models.reading.regions import Rectangle
 
 DETECTOR, RECOGNISER = "*_det_*.onnx", "*_rec_*.onnx"
@@ -33,7 +33,7 @@ CHARACTERS = "character"
 """Name of the recogniser's alphabet in the metadata of its file: a character a line."""
 UPRIGHT = 1.5
 """A line so many times higher than wide is written downwards or upwards."""
-VERSION = 1
+VERSION = 2
 """Of what is made of a page; kept readings of another one are not used."""
 
 
@@ -46,12 +46,13 @@ class TextReader:
     def __call__(self, picture: NDArray[np.uint8]) -> Page:
         """uint8[H, W, 3] to its lines, in reading order. Raises WeightsError where the networks cannot be had."""
         detector, recogniser = _networks(*self.files, self.config)
-        boxes = detector(picture)
-        readings = _read(recogniser, Image.fromarray(picture), boxes)
-        sure = [(box, one) for box, one in readings if len(one.text) and _trust(one) >= self.config.min_confidence]
+        page = Image.fromarray(picture)
+        readings = _read(recogniser, page, detector(picture))
+        sure = [one for one in readings if len(one.reading.text) and one.trust >= self.config.min_confidence]
         size = np.array([picture.shape[1], picture.shape[0]], np.float64)
-        rows = rows_in_order(_upright([box for box, _ in sure]))
-        return Page(tuple(_line(*sure[number], row, size) for row, numbers in enumerate(rows) for number in numbers))
+        rows = rows_in_order(_upright([one.box for one in sure]))
+        placed = [(number, row) for row, numbers in enumerate(rows) for number in numbers]
+        return Page(tuple(_line(sure[number], row, size) for number, row in placed))
 
     @cached_property
     def files(self) -> tuple[Path, Path]:
@@ -62,8 +63,8 @@ class TextReader:
     def signature(self) -> str:
         """Names what it makes of pages: the same for the same weights, settings and code."""
         said = asdict(self.config)
-        # Where the weights come from, and whether readings are kept, changes none of them.
-        del said["source"], said["keep"]
+        # Where the weights come from, how readings are written, and whether they are kept, changes none of them.
+        del said["source"], said["boxes"], said["keep"]
         made = hashlib.sha256(f"{VERSION} {sorted(said.items())}".encode())
         for file in self.files:
             made.update(_digest(file))
@@ -117,7 +118,21 @@ def _digest(file: Path) -> bytes:
     return bytes.fromhex(digest(file))
 
 
-def _read(recogniser: LineRecogniser, page: Image.Image, boxes: Sequence[Rectangle]) -> list[tuple[Rectangle, Reading]]:
+@dataclass(frozen=True)
+class _Read:
+    """A line: its box in the page, what was cut out there, and what stands in it."""
+
+    box: Rectangle
+    cut: NDArray[np.uint8]
+    reading: Reading
+
+    @property
+    def trust(self) -> float:
+        """Of its characters, on average."""
+        return float(self.reading.confidence.mean()) if len(self.reading.confidence) else 0.0
+
+
+def _read(recogniser: LineRecogniser, page: Image.Image, boxes: Sequence[Rectangle]) -> list[_Read]:
     """What is written in each box; a steep one is read both ways, and the surer one stands."""
     tries: list[Rectangle] = []
     owner: list[int] = []
@@ -125,16 +140,13 @@ def _read(recogniser: LineRecogniser, page: Image.Image, boxes: Sequence[Rectang
         ways = [box.turned(left=True), box.turned(left=False)] if box.height >= UPRIGHT * box.width else [box]
         tries += ways
         owner += [number] * len(ways)
-    best: dict[int, tuple[Rectangle, Reading]] = {}
-    readings = recogniser([crop(page, box) for box in tries])
-    for number, box, reading in zip(owner, tries, readings, strict=True):
-        if number not in best or _trust(reading) > _trust(best[number][1]):
-            best[number] = box, reading
+    best: dict[int, _Read] = {}
+    cuts = [crop(page, box) for box in tries]
+    for number, box, cut, reading in zip(owner, tries, cuts, recogniser(cuts), strict=True):
+        one = _Read(box, cut, reading)
+        if number not in best or one.trust > best[number].trust:
+            best[number] = one
     return [best[number] for number in range(len(boxes))]
-
-
-def _trust(reading: Reading) -> float:
-    return float(reading.confidence.mean()) if len(reading.confidence) else 0.0
 
 
 def _upright(boxes: Sequence[Rectangle]) -> NDArray[np.float64]:
@@ -153,12 +165,13 @@ def _upright(boxes: Sequence[Rectangle]) -> NDArray[np.float64]:
     return bounds
 
 
-def _line(box: Rectangle, reading: Reading, row: int, size: NDArray[np.float64]) -> Line:
+def _line(one: _Read, row: int, size: NDArray[np.float64]) -> Line:
     """size: of the page, width and height, px."""
-    corners = box.corners
-    top, down = corners[1] - corners[0], corners[3] - corners[0]
-    edges = corners[0] + reading.spans.astype(np.float64)[:, :, None] * top
-    points = np.stack([edges, edges + down], 1).reshape(len(edges), 4, 2) / size
+    reading, corners = one.reading, one.box.corners
+    sides = corners[[1, 3]] - corners[0]
+    x1, y1, x2, y2 = inked(one.cut, reading.spans).T
+    within = np.stack([np.stack([x, y], 1) for x in (x1, x2) for y in (y1, y2)], 1)
+    points = (corners[0] + within @ sides) / size
     boxes = np.concatenate([points.min(1), points.max(1)], 1).clip(0, 1)
     return Line(
         text=reading.text,

@@ -38,10 +38,12 @@ class DocumentsConfig:
     """Settings of the drawn documents.
 
     split: "train" or "test". The two share no value (name, amount, date, code ...), no layout and no font.
-    rows: how many documents. seed: another seed gives other documents of the same split.
+    rows: how many rows, each a document. seed: another seed gives other documents of the same split.
     documents: kinds of document to draw; empty = all of `DOCUMENTS`.
     ask: kinds of question to ask; empty = all of `ASKS` but `text`.
     questions: most questions a train document, in one conversation. The test split asks one, the kinds alternating.
+    every_kind: the test split asks every document one question of each kind, a row each: fewer pages to read for as
+        many questions. Only documents are drawn then that offer all of `ask`.
     text: share of train rows with a turn that reads every line. caption: share of train rows with a caption turn.
     level: difficulty from 0 to 1: more lines, items and series, smaller type, more skew.
     grow: over so many of the first train rows the level rises from 0 to `level`; for a stage that takes the rows in
@@ -61,6 +63,7 @@ class DocumentsConfig:
     documents: tuple[str, ...] = ()
     ask: tuple[str, ...] = ()
     questions: int = 3
+    every_kind: bool = False
     text: float = 0.25
     caption: float = 0.1
     level: float = 0.5
@@ -90,12 +93,15 @@ class DocumentsConfig:
         if not 1 <= self.unit <= LARGEST_UNIT:
             raise DataError(f"drawn documents: unit is {self.unit}, allowed: 1 to {LARGEST_UNIT}")
         self._check_there_is_something_to_say()
+        self._check_every_kind()
         self._check_font()
 
     @property
     def drawn(self) -> tuple[str, ...]:
         """The kinds of document that are drawn, in the order of `DOCUMENTS`: those that something is asked about."""
         chosen = tuple(kind for kind in DOCUMENTS if kind in self.documents) or DOCUMENTS
+        if self.every_kind:
+            return tuple(kind for kind in chosen if all(kind in self.offering(ask) for ask in self.ask or ASKS[:-1]))
         if not self.questions:
             return chosen
         return tuple(kind for kind in chosen if any(kind in self.offering(ask) for ask in self.asked))
@@ -120,6 +126,13 @@ class DocumentsConfig:
             )
         if self.split == "train" and not (self.questions or self.text or self.caption):
             raise DataError("drawn documents: questions is 0, allowed: 1 or more, or 0 with text or caption above 0")
+
+    def _check_every_kind(self) -> None:
+        if self.every_kind and self.split != "test":
+            raise DataError("drawn documents: every_kind is for split: test")
+        if self.every_kind and not self.drawn:
+            wanted = ", ".join(self.ask or ASKS[:-1])
+            raise DataError(f"drawn documents: every_kind, and none of the documents offers all of {wanted}")
 
     def _check_font(self) -> None:
         if self.script == "chinese" and self.font is None:

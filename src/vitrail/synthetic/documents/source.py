@@ -19,6 +19,8 @@ from vitrail.synthetic.paper import worn
 from vitrail.synthetic.scenes.scene import Ask, in_thousandths
 from vitrail.synthetic.typefaces import chinese_typeface, reading_typefaces
 
+BBOX = "<bbox>"
+"""Stands in a text for a box of `objects`."""
 FACTS = ("kinds", "boxes", "document", "text")
 """Fields that say how a row was drawn."""
 
@@ -66,9 +68,10 @@ class DocumentsSource:
         if not 0 <= index < self.config.rows:
             raise IndexError(f"row {index} of {self.config.rows}")
         kind, wanted = self._aim(index)
+        page = self._page(index)
         for attempt in range(_TRIES):
             try:
-                return self._drawn(index, attempt, kind, wanted)
+                return self._drawn(page, attempt, kind, wanted)
             except UnfitError:
                 continue
         raise AssertionError(f"no {kind} fits a page of whole {self.config.unit} px: row {index} of {self.config}")
@@ -76,18 +79,18 @@ class DocumentsSource:
     def row(self, index: int) -> Row:
         """A row as a chat record with its picture.
 
-        Its fields: messages (role and content, "<image>" first in the first user turn), images (one: uint8[H, W, 3]
-        with the position of every character), kind (of the last question; "text" or "caption" where nothing else is
-        asked), kinds (of every turn), boxes (name of a thing to [x1, y1, x2, y2] in px), document (its kind), text (its
-        lines), and target (a box in thousandths) where the last question is where to click. Raises IndexError past the
-        last row.
+        Its fields: messages (role and content, "<image>" first in the first user turn, "<bbox>" for a box), objects
+        (these boxes, in thousandths, if there are any), images (one: uint8[H, W, 3] with the position of every
+        character), kind (of the last question; "text" or "caption" where nothing else is asked), kinds (of every turn),
+        boxes (name of a thing to [x1, y1, x2, y2] in px), document (its kind), text (its lines), and target (a box in
+        thousandths) where the last question is where to click. Raises IndexError past the last row.
         """
         document = self.document(index)
         asks = self._choose(index, document)
         messages = []
         for number, ask in enumerate(asks):
             messages.append({"role": "user", "content": ask.question if number else f"<image>\n{ask.question}"})
-            messages.append({"role": "assistant", "content": ask.answer})
+            messages.append({"role": "assistant", "content": BBOX if ask.kind == "box" else ask.answer})
         questions = [ask.kind for ask in asks if ask.kind not in (READING, "caption")]
         fields = {
             "messages": messages,
@@ -98,10 +101,20 @@ class DocumentsSource:
             "document": document.name,
             "text": "\n".join(document.lines),
         }
+        boxes = [json.loads(ask.answer) for ask in asks if ask.kind == "box"]
+        if boxes:
+            # How a box is written is the prompt's business.
+            fields["objects"] = {"bbox": boxes, "bbox_type": "norm1000"}
         if asks[-1].target:
             fields["target"] = list(asks[-1].target)
-        name = f"documents-{self.config.split}-{index:07d}"
+        name = f"documents-{self.config.split}-{self._page(index):07d}"
+        if self.config.every_kind:
+            name = f"{name}-{fields['kind']}"
         return Row(id=name, fields=fields, location=f"drawn documents, row {index}", facts=FACTS)
+
+    def _page(self, index: int) -> int:
+        """Number of a row's document: several rows may ask about one."""
+        return index // len(self._asked) if self.config.every_kind else index
 
     def _dice(self, purpose: str, index: int, attempt: int = 0) -> Dice:
         """A stream of its own for each purpose, so that what one draws never shifts another."""
@@ -112,6 +125,8 @@ class DocumentsSource:
         if self.config.split == "train":
             kind = self._dice("kind", index).pick(self._drawn_kinds)
             return kind, self._asked if self.config.questions else ()
+        if self.config.every_kind:
+            return self._drawn_kinds[self._page(index) % len(self._drawn_kinds)], self._asked
         round_, number = divmod(index, len(self._asked))
         offering = self._offering[self._asked[number]]
         return offering[round_ % len(offering)], self._asked[number : number + 1]
@@ -132,8 +147,9 @@ class DocumentsSource:
             offered.add("box")
         if page.targets:
             offered.add("click")
-        if wanted and not offered & {*wanted}:
-            raise UnfitError(f"nothing of {', '.join(wanted)}")
+        found = offered & {*wanted}
+        if wanted and (found < {*wanted} if config.every_kind else not found):
+            raise UnfitError(f"too little of {', '.join(wanted)}")
         lines = page.lines()
         if len(lines) > job.most_lines:
             raise UnfitError(f"{len(lines)} lines")
@@ -173,7 +189,7 @@ class DocumentsSource:
         dice, config = self._dice("turns", index), self.config
         shuffled = dice.sample(document.asks, len(document.asks))
         if config.split == "test":
-            (wanted,) = self._aim(index)[1]
+            wanted = self._asked[index % len(self._asked)]
             return [next(ask for ask in shuffled if ask.kind == wanted)]
         rounds: Counter[str] = Counter()
         ranked: list[tuple[int, Ask]] = []
