@@ -87,7 +87,7 @@ def test_a_leak_in_the_language_model_is_still_its_own(tiny_recipe_file: Path, m
     assert verify.verify(crossing(tiny_recipe_file)).finding.startswith("backbone: what it makes of sample")
 
 
-@pytest.mark.parametrize("placed", ["every: 1", "every: 2", "every: 3, first: 0", "every: 5", "at: [2, 5, 5]"])
+@pytest.mark.parametrize("placed", ["every: 1", "every: 3, first: 0", "every: 5", "at: [2, 5, 5]"])
 def test_plan_counts_layers_and_blocks(placed: str, tiny_recipe_file: Path) -> None:
     """Of five layers and their blocks, extrapolated from two of each: the work and the memory of the whole model."""
     recipe = crossing(
