@@ -18,6 +18,19 @@ if TYPE_CHECKING:
 # product of matrices would wait for it.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
+FIRST = (
+    "training/test_parallel.py",
+    "training/test_stopped_processes.py",
+    "recipes/test_published.py",
+    "training/test_resume.py",
+    "synthetic/test_documents.py",
+    "synthetic/test_drawn.py",
+    "run/test_cross_attention.py",
+    "data/test_loader.py",
+    "benchmarks/test_data_path.py",
+)
+"""The files that take longest. `make test` gives each worker whole files: one begun last would leave the other idle."""
+
 TINY = """
 run: runs/tiny
 model:
@@ -50,6 +63,14 @@ training: {device: cpu, dtype: float32, compile: 'off', threads: 1, checkpoint_e
 evaluate: {answers: false, losses: false, before: false, blind: false}
 """
 """A few rows are longer than a pack, so that there is something in the ledger."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Long files first; all else stays in its order."""
+    tests = Path(__file__).parent
+    order = {tests / name: number for number, name in enumerate(FIRST)}
+    assert all(path.is_file() for path in order), "a file of FIRST is gone"
+    items.sort(key=lambda item: order.get(item.path, len(order)))
 
 
 @pytest.fixture(scope="session")
@@ -91,6 +112,14 @@ def tiny_model(tiny_recipe: Recipe, tiny_encode: Encode) -> Callable[..., Multim
         return build.build_model(tiny_recipe.model, tiny_encode.tokenizer.vocabulary, seed)
 
     return make
+
+
+@pytest.fixture
+def quick_plan(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A plan times two passes of each model, the fewest it can do with, and not as many as fit into seconds."""
+    from vitrail.run import plan_cost
+
+    monkeypatch.setattr(plan_cost, "CALIBRATION_SECONDS", 0.0)
 
 
 @pytest.fixture

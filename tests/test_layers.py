@@ -7,6 +7,7 @@ import json
 import subprocess
 import sys
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -40,7 +41,12 @@ LONG_FILES: set[str] = set()
 LONG_FUNCTIONS: set[str] = set()
 
 FILES = sorted(PACKAGE.rglob("*.py"))
-TREES = {path: ast.parse(path.read_text(encoding="utf-8")) for path in FILES}
+
+
+@cache
+def trees() -> dict[Path, ast.Module]:
+    """Every file, parsed: by the tests that ask, since every worker imports this file."""
+    return {path: ast.parse(path.read_text(encoding="utf-8")) for path in FILES}
 
 
 def module_of(path: Path) -> str:
@@ -90,7 +96,7 @@ def apart(here: str, there: str) -> bool:
 def edges() -> set[tuple[str, str]]:
     return {
         (module_of(path), imported)
-        for path, tree in TREES.items()
+        for path, tree in trees().items()
         for imported in imports(path, tree)
         if imported.partition(".")[0] == "vitrail"
     }
@@ -140,7 +146,7 @@ def test_no_junk_drawers() -> None:
 def test_transformers_stays_with_the_backbones() -> None:
     importers = {
         path.relative_to(PACKAGE)
-        for path, tree in TREES.items()
+        for path, tree in trees().items()
         if any(imported.partition(".")[0] == "transformers" for imported in imports(path, tree))
     }
     others = {path for path in importers if path.parts[:2] != ("models", "backbones")}
@@ -160,7 +166,7 @@ def test_files_are_short() -> None:
 def test_functions_are_short() -> None:
     long = {
         f"{path.relative_to(PACKAGE).as_posix()}:{node.name}"
-        for path, tree in TREES.items()
+        for path, tree in trees().items()
         for node in ast.walk(tree)
         if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
         and (node.end_lineno or 0) - node.lineno + 1 > LONGEST_FUNCTION
@@ -170,7 +176,7 @@ def test_functions_are_short() -> None:
 
 
 def test_every_module_says_what_it_is() -> None:
-    assert [module_of(path) for path, tree in TREES.items() if not ast.get_docstring(tree)] == []
+    assert [module_of(path) for path, tree in trees().items() if not ast.get_docstring(tree)] == []
 
 
 def test_recipes_are_read_without_heavy_libraries() -> None:

@@ -76,6 +76,7 @@ def test_show_prints_every_hop(run: Run, tiny_recipe_file: Path, hop: str) -> No
     assert hop in out or "next_token" in out
 
 
+@pytest.mark.usefixtures("quick_plan")
 def test_plan_counts_what_is_built(run: Run, tiny_recipe_file: Path) -> None:
     status, out, _ = run("plan", str(tiny_recipe_file), "--json", "--size", "64x48")
     assert status == 0

@@ -167,6 +167,7 @@ def test_an_encoder_of_another_structure_is_one_line(change: str, encoder_only: 
         encoder_only(f"model.encoder.{change}")
 
 
+@pytest.mark.usefixtures("quick_plan")
 def test_plan_needs_no_weights_and_counts_what_quantising_spares(said: Any, tmp_path: Path) -> None:
     checkpoint("qwen2_vl", tmp_path / "settings", weights=False)
     plans = []

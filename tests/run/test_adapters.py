@@ -29,6 +29,7 @@ def recipe_of(path: Path, *overrides: str) -> Recipe:
     return read_recipe(str(path), overrides).value
 
 
+@pytest.mark.usefixtures("quick_plan")
 def test_plan_counts_what_learns(tiny_recipe_file: Path) -> None:
     """Adapters are what the backbone trains; the rest of it costs its weights alone."""
     with_lora, without = recipe_of(tiny_recipe_file, LORA), recipe_of(tiny_recipe_file)
@@ -46,6 +47,7 @@ def test_plan_counts_what_learns(tiny_recipe_file: Path) -> None:
     assert plain.stages[1].trainable == others + plain.parameters["backbone"]
 
 
+@pytest.mark.usefixtures("quick_plan")
 def test_memory_is_that_of_what_learns(tiny_recipe_file: Path) -> None:
     """A wide backbone, so that the weights outweigh what a pass keeps."""
     wide = ["model.backbone.config.hidden_size=512", "model.backbone.config.intermediate_size=1536"]

@@ -87,7 +87,7 @@ def test_a_leak_in_the_language_model_is_still_its_own(tiny_recipe_file: Path, m
     assert verify.verify(crossing(tiny_recipe_file)).finding.startswith("backbone: what it makes of sample")
 
 
-@pytest.mark.parametrize("placed", ["every: 1", "every: 2", "every: 3, first: 0", "every: 5", "at: [2, 5, 5]"])
+@pytest.mark.parametrize("placed", ["every: 1", "every: 3, first: 0", "every: 5", "at: [2, 5, 5]"])
 def test_plan_counts_layers_and_blocks(placed: str, tiny_recipe_file: Path) -> None:
     """Of five layers and their blocks, extrapolated from two of each: the work and the memory of the whole model."""
     recipe = crossing(
@@ -108,8 +108,8 @@ def test_plan_counts_layers_and_blocks(placed: str, tiny_recipe_file: Path) -> N
     assert cost.kept == pytest.approx(whole.kept, rel=0.01)
 
 
-def test_plan_counts_what_learns(tiny_recipe_file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(plan_cost, "CALIBRATION_SECONDS", 0.0)
+@pytest.mark.usefixtures("quick_plan")
+def test_plan_counts_what_learns(tiny_recipe_file: Path) -> None:
     recipe = crossing(tiny_recipe_file)
     planned = plan.make_plan(recipe, CPU)
     block = 32 * 32 + 2 * 32 * 16 + 32 * 32 + 3 * 32 * 48 + 2 * 32 + 2

@@ -223,6 +223,7 @@ def test_adapters_learn_and_are_merged(read: Callable[..., Recipe], encode: Enco
     assert verify(recipe, stage=1).finding == ""
 
 
+@pytest.mark.usefixtures("quick_plan")
 def test_layers_of_both_stacks_are_in_the_plan(read: Callable[..., Recipe]) -> None:
     plan = make_plan(read(), CPU)
     deeper = make_plan(read("model.backbone.config.num_decoder_layers=6", "model.backbone.recompute=true"), CPU)

@@ -24,7 +24,7 @@ from vitrail.contracts.messages import AudioPart, ImagePart
 from vitrail.models.backbones.construct import KINDS
 from vitrail.models.config import JoinedConfig, TextLinesEncoderConfig
 from vitrail.recipe.read import read_recipe
-from vitrail.run import plan, plan_cost, verify
+from vitrail.run import plan, verify
 from vitrail.run.train import train
 from vitrail.training.device import choose
 
@@ -174,10 +174,8 @@ def test_nothing_of_the_house_is_left_out() -> None:
 
 
 @pytest.mark.parametrize(("tower", "projector", "fusion", "family"), MARKED)
-def test_it_goes_the_whole_way(
-    tower: str, projector: str, fusion: str, family: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(plan_cost, "CALIBRATION_SECONDS", 0.0)
+@pytest.mark.usefixtures("quick_plan")
+def test_it_goes_the_whole_way(tower: str, projector: str, fusion: str, family: str, tmp_path: Path) -> None:
     path = recipe((tower, projector, fusion, family), tmp_path)
     resolved = read_recipe(str(path))
     planned = plan.make_plan(resolved.value, choose(resolved.value.training))

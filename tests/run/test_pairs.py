@@ -38,16 +38,18 @@ def test_a_run_ranks_held_out_pairs_after_every_stage(tiny_recipe_file: Path, tm
     assert [list(record["terms"]) for record in blind] == [["dpo"], ["dpo"]]
 
 
+@pytest.mark.usefixtures("quick_plan")
 def test_the_start_is_planned_for(tiny_recipe_file: Path) -> None:
-    """In a model large enough to be seen beside the process: the copy of what the stage trains."""
-    large = [*PAIRS, "model.backbone.config.intermediate_size=40000"]
+    """The copy of what the stage trains: in a model so wide, and packs so short, that it outweighs the passes."""
+    wide = ["model.backbone.config.hidden_size=512", "model.backbone.config.intermediate_size=1536"]
+    large = [*PAIRS, *wide, "stages.align=null", "data.pack={length: 200, patches: 512, window: 8}"]
     plans = [
         make_plan(
             read_recipe(str(tiny_recipe_file), [*large, *more]).value, Device("cpu", "float32", 1, compiled=False)
         )
         for more in ([], ["stages.instruct.objective={kind: next_token}"])
     ]
-    dpo, ordinary = (plan.stages[1] for plan in plans)
+    dpo, ordinary = (plan.stages[0] for plan in plans)
     assert dpo.trainable == ordinary.trainable
     assert dpo.memory_gib is not None
     assert ordinary.memory_gib is not None

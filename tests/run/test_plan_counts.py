@@ -106,6 +106,7 @@ def test_the_reference_of_preferences_is_timed(tiny_recipe_file: Path, monkeypat
     assert count.packs > 2 * count.fresh > 0
 
 
+@pytest.mark.usefixtures("quick_plan")
 def test_what_an_objective_does_not_run_is_not_timed(tiny_recipe_file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """`embedding_alignment` takes a fraction of the time of the next-token loss: the language model is not run."""
 

@@ -171,6 +171,7 @@ def test_on_the_command_line(run: RunFolder, tmp_path: Path) -> None:
     assert all(split([f"a{suffix}"]) == ([f"a{suffix}"], None) for suffix in SOUND_SUFFIXES)
 
 
+@pytest.mark.usefixtures("quick_plan")
 def test_a_plan_counts_sound(recipe_file: Path) -> None:
     for overrides in ([], ["data.train=gone.jsonl"]):
         recipe = read_recipe(str(recipe_file), overrides).value

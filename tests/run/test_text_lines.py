@@ -88,6 +88,7 @@ def test_values_reach_the_loss_and_the_projector_learns() -> None:
     assert not list(model.get_submodule("encoder").parameters())
 
 
+@pytest.mark.usefixtures("quick_plan")
 def test_plan_and_verify_take_it() -> None:
     given = recipe()
     plan = make_plan(given, choose(given.training))

@@ -44,7 +44,6 @@ def told(tmp_path_factory: pytest.TempPathFactory, tiny_recipe_text: str) -> dic
     return found
 
 
-@pytest.mark.xdist_group("full disk")
 @pytest.mark.parametrize("where", ["save", "log"])
 def test_a_full_disk_makes_a_run_wait(where: str, told: dict[str, Any]) -> None:
     """It says so once, goes on when there is room, and ends as if nothing had been."""
@@ -59,7 +58,6 @@ def test_a_full_disk_makes_a_run_wait(where: str, told: dict[str, Any]) -> None:
     assert set(found["damage"].values()) == {""}
 
 
-@pytest.mark.xdist_group("full disk")
 @pytest.mark.parametrize("where", ["save", "log"])
 def test_asked_to_end_while_it_waits(where: str, told: dict[str, Any]) -> None:
     """It ends cleanly, with what it had; with room it ends where an undisturbed run ends."""

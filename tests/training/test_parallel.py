@@ -32,11 +32,7 @@ from vitrail.training.parallel.blank import with_blanks
 from vitrail.training.parallel.single import Parallel
 from vitrail.training.stopping import stop_request
 
-# One group: what two processes train is trained once, not by every worker of the tests.
-pytestmark = [
-    pytest.mark.skipif(sys.platform == "win32", reason="gloo, signals"),
-    pytest.mark.xdist_group("two processes"),
-]
+pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="gloo, signals")
 
 STAGES = """
 stages:

@@ -19,11 +19,7 @@ from vitrail.recipe.read import read_recipe
 from vitrail.run.train import train
 from vitrail.training import checkpoint, runlog
 
-pytestmark = [
-    pytest.mark.skipif(not hasattr(os, "fork"), reason="runs are forks of one process"),
-    # They share the process that has imported torch.
-    pytest.mark.xdist_group("stopped processes"),
-]
+pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="runs are forks of one process")
 
 LONGER = ("stages.0.steps=12", "stages.1.steps=24", "stages.1.accumulate=1")
 LONGEST = ("stages.0.steps=100", "stages.1.steps=200", "stages.1.accumulate=1")
