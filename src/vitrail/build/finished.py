@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from safetensors import safe_open
 from safetensors.torch import save_file
 
-from vitrail.build.data import build_encode, generation_settings
+from vitrail.build.data import build_encode, build_tokenizer, generation_settings
 from vitrail.build.model import build_model
-from vitrail.build.starting import WEIGHTS, unfilled, weights_folder
+from vitrail.build.starting import ADAPTER, WEIGHTS, starting_model, unfilled, weights_folder
 from vitrail.build.training import objective_of
 from vitrail.contracts.devices import DeviceName
 from vitrail.contracts.errors import RecipeError, WeightsError
@@ -81,8 +82,8 @@ def save_adapter(model: MultimodalModel, config: ModelConfig, folder: Path) -> N
 
 
 def load(source: str | Path, device: DeviceName = "auto", *, trust_code: bool = False) -> ChatModel:
-    """Opens a finished model: a run's folder, its `weights` folder, a folder in the layout of a published system that
-    is known, or a hub id of either.
+    """Opens a finished model: a run's folder, its `weights` folder, components that were exported by themselves (such
+    as the `starter` that comes with the package), a folder in the layout of a published system, or a hub id.
 
     trust_code: whether classes outside this package that the model's description names are imported and run. A folder
     of ours may name any (`package.module:Class`); an official one none.
@@ -121,6 +122,10 @@ def _own_model(folder: Path, trust_code: bool) -> tuple[MultimodalModel, Encode,
             f"'{folder}' names code that is not part of vitrail, and opening it would run it: {', '.join(code)}; "
             "if you trust its author: trust_code=True, or --trust-code on the command line"
         )
+    with safe_open(folder / WEIGHTS, "pt") as tensors:
+        held = {name.split(".")[0] for name in tensors.keys()}  # noqa: SIM118 (it is no mapping)
+    if "backbone" not in held:
+        return _of_components(description, folder, held)
     tokenizer = load_tokenizer(str(folder))
     backbone = unset_backbone(description.backbone)
     objectives = [objective_of(one, "objectives") for one in description.objectives]
@@ -128,6 +133,20 @@ def _own_model(folder: Path, trust_code: bool) -> tuple[MultimodalModel, Encode,
     load_model(model, folder / WEIGHTS)
     encode = build_encode(description.model, description.prompt, tokenizer, start=model.start)
     return model, encode, description.model
+
+
+def _of_components(
+    description: Description, folder: Path, held: Collection[str]
+) -> tuple[MultimodalModel, Encode, ModelConfig]:
+    """Components that were exported by themselves, and the adapter beside them, on the language model they were made
+    for, from where it comes from. held: their names."""
+    config = description.model
+    lora = adapters.settings_of(folder / ADAPTER) if (folder / ADAPTER).is_dir() else None
+    backbone = replace(config.backbone, lora=lora)
+    begun = replace(config, weights={name: str(folder) for name in held}, backbone=backbone)
+    tokenizer = build_tokenizer(backbone, description.prompt)
+    model = starting_model(begun, tokenizer.vocabulary, seed=0)
+    return model, build_encode(config, description.prompt, tokenizer, start=model.start), config
 
 
 def _official_model(folder: Path) -> tuple[MultimodalModel, Encode, ModelConfig, tuple[str, ...]]:

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 PICTURE_SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".gif", ".bmp", ".tif", ".tiff")
 SUFFIXES = (*PICTURE_SUFFIXES, *VIDEO_SUFFIXES, *SOUND_SUFFIXES)
+STARTER = "starter"
 HELP = (
     "A question and Enter. /picture FILE shows another picture, /sound FILE plays a sound, /new starts over, /quit (or "
     "Ctrl-D) leaves."
@@ -43,8 +44,12 @@ def chat(
 ) -> None:
     """Ask a trained model about pictures, videos or sounds.
 
-    The answer streams as it is made; without a question it is a conversation.
+    The answer streams as it is made; without a question it is a conversation. RUN may be left out before a picture:
+    then the starter that comes with the package answers.
     """
+    if run.lower().endswith(SUFFIXES):
+        typer.echo(f"no run is named, so {STARTER}, which comes with the package, answers", err=True)
+        run, words = STARTER, [run, *(words or [])]
     pictures, question = split(words or [])
     missing = next((picture for picture in pictures if not Path(picture).is_file()), None)
     if missing:

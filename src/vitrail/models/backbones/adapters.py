@@ -111,6 +111,15 @@ def read_adapter(folder: Path, config: LoraConfig) -> dict[str, Tensor]:
     }
 
 
+def settings_of(folder: Path) -> LoraConfig:
+    """An adapter as a recipe would begin with it. Raises WeightsError where there is none."""
+    try:
+        found = json.loads((folder / "adapter_config.json").read_text(encoding="utf-8"))
+        return LoraConfig(found["r"], found["lora_alpha"], tuple(found["target_modules"]), weights=str(folder))
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise WeightsError(f"'{folder}' holds no adapter that can be read: {error}") from error
+
+
 def _unknown(settings: Mapping[str, Any]) -> str:
     """The settings of an adapter by which its pairs count otherwise than alpha / rank times, in a few words each.
 
