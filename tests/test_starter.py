@@ -79,7 +79,7 @@ def test_it_answers_without_a_run(
         assert torch.equal(tensor, opened.model.state_dict()[name]), name
     answer = opened.chat(picture, "Read line 1.", generation=GenerationConfig(max_tokens=6))
     monkeypatch.setattr(sys, "argv", ["vitrail", "chat", str(picture), "Read line 1.", "--max-tokens", "6"])
-    with pytest.raises(SystemExit, match="^0$"):
+    with pytest.raises(SystemExit, match=r"^0$"):
         main()
     said = capsys.readouterr()
     assert said.out.strip() == str(answer).strip() != ""
