@@ -10,6 +10,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from vitrail.metrics.calibration import Calibration
+
 Run = Callable[..., tuple[int, str, str]]
 
 
@@ -188,6 +190,18 @@ def test_chat_mistakes_are_one_line(run: Run, picture: Path) -> None:
         assert status == 2
         assert expected in err
         assert len(err.strip().splitlines()) == 1
+
+
+def test_an_unsure_answer_says_so(
+    run: Run, picture: Path, finished_run: Callable[..., Path], tiny_recipe_text: str
+) -> None:
+    folder = finished_run(tiny_recipe_text)
+    asked = ("chat", str(folder), str(picture), "What?", "--max-tokens", "3")
+    _, said, err = run(*asked)
+    assert err == ""
+    for shift, expected in ((-50.0, "(not sure: of such answers 0% were right)\n"), (50.0, "")):
+        Calibration(0.0, shift).write(folder / "weights")
+        assert run(*asked) == (0, said, expected)
 
 
 def test_debug_shows_the_trace_wherever_it_stands(run: Run) -> None:

@@ -232,7 +232,9 @@ def test_a_picture_that_breaks_off(chat: ChatModel) -> None:
 def scripted(monkeypatch: pytest.MonkeyPatch, ids: list[int]) -> None:
     """Lets the model say something in particular; everything around it is real."""
 
-    def generate(model: object, prompt: object, stop: object, config: GenerationConfig) -> Iterator[int]:
+    def generate(
+        model: object, prompt: object, stop: object, config: GenerationConfig, on_end: object
+    ) -> Iterator[int]:
         yield from ids[: config.max_tokens]
 
     monkeypatch.setattr(chat_model, "generate", generate)

@@ -61,6 +61,24 @@ def test_greedy_is_the_same_as_recomputing_everything(
     assert len(set(ours)) > 3, "a model that repeats itself would prove little"
 
 
+@torch.no_grad()
+def test_the_least_likely_token_is_known(model: MultimodalModel, prompt: Batch) -> None:
+    """Of all that were chosen and of what ended it, with everything computed anew."""
+    ids = recomputed(model, prompt, 12)
+    embeddings, _ = model.fused(prompt)
+    whole = torch.cat([embeddings, model.backbone.embed(torch.tensor(ids[:-1]))])
+    hidden = model.backbone(whole, torch.arange(len(whole)), Segments((len(whole),)))
+    likely = model.logits(hidden[-12:]).softmax(-1)[torch.arange(12), torch.tensor(ids)]
+    end = ids.index(ids[9])
+    told: list[float] = []
+    given = list(generate(model, prompt, frozenset({ids[9]}), GenerationConfig(max_tokens=40), told.append))
+    assert given == ids[:end]
+    generation = generate(model, prompt, frozenset(), GenerationConfig(max_tokens=40), told.append)
+    assert [next(generation) for _ in range(4)] == ids[:4]
+    generation.close()
+    assert told == pytest.approx([float(likely[: end + 1].min()), float(likely[:4].min())], rel=1e-3)
+
+
 def test_the_stop_token_ends_it_and_is_not_shown(model: MultimodalModel, prompt: Batch) -> None:
     config = GenerationConfig(max_tokens=40)
     whole = list(generate(model, prompt, frozenset(), config))

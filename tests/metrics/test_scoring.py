@@ -28,7 +28,7 @@ def test_text_and_boxes_are_counted_apart() -> None:
     assert (result["box_iou"]["value"], result["box_iou"]["n"]) == (0.25, 2)
     assert list(result["by_kind"]) == ["colour", "where"]
     assert set(result["by_kind"]["colour"]) == {"exact_match", "anls"}
-    assert set(result["by_kind"]["where"]) == {"box_iou"}
+    assert set(result["by_kind"]["where"]) == {"box_iou", "box_half"}
     json.dumps(result, allow_nan=False)
 
 
@@ -40,7 +40,7 @@ def test_no_answers() -> None:
 
 def test_truths_of_both_sorts() -> None:
     scores = measure(answer("[0, 0, 10, 10]", "top left", "[0, 0, 10, 10]"))
-    assert scores == {"exact_match": 0.0, "anls": 0.0, "box_iou": 1.0}
+    assert scores == {"exact_match": 0.0, "anls": 0.0, "box_iou": 1.0, "box_half": 1.0}
 
 
 def test_a_sentence_with_a_box_is_text() -> None:

@@ -25,7 +25,8 @@ from vitrail.data.loader import Cursor, Item
 from vitrail.models.assembled import MultimodalModel
 from vitrail.recipe.read import read_recipe
 from vitrail.recipe.schema import Recipe
-from vitrail.run.train import Run, text_stages, train
+from vitrail.run.opened import Run
+from vitrail.run.train import text_stages, train
 from vitrail.training import runlog
 from vitrail.training.device import Device
 from vitrail.training.objectives import ContrastiveCaption, EmbeddingAlignment

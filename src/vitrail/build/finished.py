@@ -19,6 +19,7 @@ from vitrail.contracts.errors import RecipeError, WeightsError
 from vitrail.data.encode import Encode
 from vitrail.disk import whole_folder
 from vitrail.inference.chat_model import ChatModel
+from vitrail.metrics.calibration import Calibration
 from vitrail.models.assembled import MultimodalModel
 from vitrail.models.backbones import adapters
 from vitrail.models.backbones.construct import unset_backbone
@@ -103,10 +104,10 @@ def load_described(
     folder = local_folder(source)
     if own_folder(folder) is None and is_official(folder):
         model, encode, config, notes = _official_model(folder)
-    else:
-        model, encode, config = _own_model(weights_folder(folder if folder.exists() else source), trust_code)
-        notes = ()
-    return ChatModel(model.to(name).eval(), encode, name, notes), config
+        return ChatModel(model.to(name).eval(), encode, name, notes), config
+    folder = weights_folder(folder if folder.exists() else source)
+    model, encode, config = _own_model(folder, trust_code)
+    return ChatModel(model.to(name).eval(), encode, name, calibration=Calibration.read(folder)), config
 
 
 def _own_model(folder: Path, trust_code: bool) -> tuple[MultimodalModel, Encode, ModelConfig]:

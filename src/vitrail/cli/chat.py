@@ -83,12 +83,17 @@ def turn(pictures: list[Part], question: str) -> Message:
 
 
 def answer(model: ChatModel, messages: list[Message], generation: GenerationConfig) -> str:
-    """Prints the answer as it comes, and returns it."""
+    """Prints the answer as it comes, says where it is more likely wrong than right, and returns it."""
     text = ""
-    for piece in model.stream(messages, generation=generation):
+    from vitrail.metrics.calibration import UNSURE
+
+    likelihoods = [1.0]
+    for piece in model.stream(messages, generation=generation, on_end=likelihoods.append):
         typer.echo(piece, nl=False)
         text += piece
     typer.echo()
+    if model.calibration and (chance := model.calibration.chance(likelihoods[-1])) < UNSURE:
+        typer.echo(f"(not sure: of such answers {chance:.0%} were right)", err=True)
     return text
 
 

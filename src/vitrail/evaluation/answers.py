@@ -82,7 +82,15 @@ def ask(
         conversation, truths = waiting.popleft()
         said = conversation.messages[-1].text.strip()
         answers.append(
-            Answer(conversation.id, conversation.kind, said, str(reply).strip(), truths, target(conversation))
+            Answer(
+                conversation.id,
+                conversation.kind,
+                said,
+                str(reply).strip(),
+                truths,
+                target(conversation),
+                reply.likelihood,
+            )
         )
         on_answer()
     return answers

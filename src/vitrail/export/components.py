@@ -12,6 +12,7 @@ from safetensors.torch import save_file
 
 from vitrail.contracts.errors import WeightsError
 from vitrail.disk import whole_folder
+from vitrail.metrics.calibration import Calibration
 from vitrail.models.weights import load_tensors
 
 
@@ -31,6 +32,8 @@ def export(weights: Path, adapter: Path, names: Sequence[str], folder: Path, dty
     with whole_folder(folder) as making:
         save_file(chosen, making / "model.safetensors")
         shutil.copy2(weights / "vitrail.yaml", making)
+        if (calibration := Calibration.read(weights)) is not None:
+            calibration.write(making)
         if (adapter / "adapter_config.json").is_file():
             (making / "adapter").mkdir()
             pairs = {

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass, replace
 from itertools import groupby
 from typing import Any
@@ -20,6 +21,7 @@ from vitrail.data.encode import Encode
 from vitrail.inference.config import GenerationConfig
 from vitrail.inference.engine import Engine, generate
 from vitrail.media.rule import media_part
+from vitrail.metrics.calibration import Calibration
 from vitrail.models.assembled import MultimodalModel
 from vitrail.prompts.boxes import parse
 
@@ -33,13 +35,15 @@ Messages = Sequence[Message] | Sequence[Mapping[str, Any]]
 class ChatModel:
     """A finished model with its prompt and media rules. encode: as it was trained with.
 
-    notes: what was found when it was opened from a published layout, a line each.
+    notes: what was found when it was opened from a published layout, a line each. calibration: what a likelihood of a
+    reply is worth, for questions like those it was fitted to; None where that was not measured.
     """
 
     model: MultimodalModel
     encode: Encode
     device: str = "cpu"
     notes: tuple[str, ...] = ()
+    calibration: Calibration | None = None
 
     def chat(self, *parts: Any, generation: GenerationConfig | None = None) -> Reply:
         """Answers one question: `model.chat("receipt.png", "What is the total?")`.
@@ -50,17 +54,23 @@ class ChatModel:
         """
         return self.reply(conversation(parts), generation)
 
-    def stream(self, *parts: Any, generation: GenerationConfig | None = None) -> Iterator[str]:
-        """The same answer in pieces of text, as they are made."""
-        yield from self._pieces(self.prompt(conversation(parts)), generation or GenerationConfig(), [])
+    def stream(
+        self,
+        *parts: Any,
+        generation: GenerationConfig | None = None,
+        on_end: Callable[[float], None] = lambda likelihood: None,
+    ) -> Iterator[str]:
+        """The same answer in pieces of text, as they are made. on_end: told its `Reply.likelihood`."""
+        yield from self._pieces(self.prompt(conversation(parts)), generation or GenerationConfig(), [], on_end)
 
     def reply(self, asked: Conversation, generation: GenerationConfig | None = None) -> Reply:
         """Answers a conversation that ends with a user's turn."""
         generation = generation or GenerationConfig()
         prompt = self.prompt(asked)
         ids: list[int] = []
-        text = "".join(self._pieces(prompt, generation, ids))
-        return self._replied(text, prompt.text.segments.total, len(ids), generation)
+        likelihood = [1.0]
+        text = "".join(self._pieces(prompt, generation, ids, likelihood.append))
+        return self._replied(text, prompt.text.segments.total, len(ids), generation, likelihood[-1])
 
     def replies(
         self, asked: Iterable[Conversation], generation: GenerationConfig | None = None, together: int = 16
@@ -120,12 +130,14 @@ class ChatModel:
         for number in writing.keys() - set(engine.under_way):
             sample, ids = writing.pop(number)
             text = template.said(tokenizer.decode(ids), whole=True)[0]
-            replies[number] = self._replied(text, len(sample), len(ids), generation)
+            replies[number] = self._replied(text, len(sample), len(ids), generation, engine.least_likely(number))
         return replies
 
-    def _replied(self, text: str, asked: int, said: int, generation: GenerationConfig) -> Reply:
+    def _replied(self, text: str, asked: int, said: int, generation: GenerationConfig, likelihood: float) -> Reply:
         """asked, said: tokens of prompt and answer."""
-        return Reply(parse(text, self.encode.prompt.boxes), asked, said, said < generation.max_tokens)
+        chance = self.calibration.chance(likelihood) if self.calibration else None
+        boxes = self.encode.prompt.boxes
+        return Reply(parse(text, boxes), asked, said, said < generation.max_tokens, likelihood, chance)
 
     def prompt(self, asked: Conversation) -> Batch:
         """What the model reads when asked. Raises MediaError for a damaged medium."""
@@ -144,18 +156,26 @@ class ChatModel:
         stop = self.encode.template.stop
         return self.encode.ends | ({self.encode.tokenizer.special(stop.name)} if stop else set())
 
-    def _pieces(self, prompt: Batch, generation: GenerationConfig, ids: list[int]) -> Iterator[str]:
-        """Pieces of text; ids collects the tokens. Bytes of an unfinished character wait for the rest."""
+    def _pieces(
+        self,
+        prompt: Batch,
+        generation: GenerationConfig,
+        ids: list[int],
+        on_end: Callable[[float], None] = lambda least: None,
+    ) -> Iterator[str]:
+        """Pieces of text. ids collects the tokens; on_end is told how likely the least likely is. Bytes of a character
+        that is not finished wait for the rest."""
         template, tokenizer = self.encode.template, self.encode.tokenizer
         shown = ""
-        for token in generate(self.model, prompt, self._stop, generation):
-            ids.append(token)
-            text, ended = template.said(tokenizer.decode(ids))
-            if text != shown and not text.endswith("\N{REPLACEMENT CHARACTER}"):
-                yield text[len(shown) :]
-                shown = text
-            if ended:
-                return
+        with closing(generate(self.model, prompt, self._stop, generation, on_end)) as tokens:
+            for token in tokens:
+                ids.append(token)
+                text, ended = template.said(tokenizer.decode(ids))
+                if text != shown and not text.endswith("\N{REPLACEMENT CHARACTER}"):
+                    yield text[len(shown) :]
+                    shown = text
+                if ended:
+                    return
         rest, _ = template.said(tokenizer.decode(ids), whole=True)
         if rest != shown:
             yield rest[len(shown) :]

@@ -7,7 +7,7 @@ generator of their own. Prompts that begin alike, such as several questions abou
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Callable, Collection, Generator, Iterable
 from dataclasses import dataclass, field
 from typing import TypeAlias
 
@@ -27,7 +27,8 @@ class Sequence:
     """One answer under way.
 
     number: what it is known by. following: position of its next token. chance: what its tokens are drawn with.
-    last: its newest token, which the model has not read yet. made: tokens so far.
+    last: its newest token, which the model has not read yet. made: tokens so far. least: probability of the least
+    likely of them, and of what ended it.
     """
 
     number: int
@@ -36,6 +37,7 @@ class Sequence:
     chance: torch.Generator
     last: int = 0
     made: int = 0
+    least: float = 1.0
 
 
 @dataclass
@@ -57,6 +59,11 @@ class Engine:
     _joining: list[_Joining] = field(default_factory=list)
     _cache: SlotCache = field(default_factory=SlotCache)
     _count: int = 0
+    _ended: dict[int, Sequence] = field(default_factory=dict)
+
+    def least_likely(self, number: int) -> float:
+        """Of a sequence that has ended, the probability of its least likely token, of its end too; asked once."""
+        return self._ended.pop(number).least
 
     def add(self, prompts: Batch, config: GenerationConfig, endings: Endings | None = None) -> list[int]:
         """Prompts, one a segment, to be answered from the next step on; returns their numbers.
@@ -108,6 +115,7 @@ class Engine:
                 unread = [one.number for joined in self._joining for one in joined.sequences]
                 assert number not in unread, "a prompt is read before it is finished"
                 continue
+            self._ended[number] = self._running[slot]
             moved = self._cache.close(slot)
             last = self._running.pop()
             if moved is not None:
@@ -119,6 +127,7 @@ class Engine:
         for sequence, row in zip(sequences, self.model.logits(hidden), strict=True):
             token = choose(row, sequence.config, sequence.chance)
             sequence.last, sequence.made = token, sequence.made + 1
+            sequence.least = min(sequence.least, float((row[token] - row.logsumexp(0)).exp()))
             if token in self.stop:
                 ended.append(sequence.number)
                 continue
@@ -166,17 +175,29 @@ def _lasts(hidden: Tensor, spans: Collection[int]) -> Tensor:
     return hidden[torch.tensor([*spans], device=hidden.device).cumsum(0) - 1]
 
 
-def generate(model: MultimodalModel, prompt: Batch, stop: frozenset[int], config: GenerationConfig) -> Iterator[int]:
+def generate(
+    model: MultimodalModel,
+    prompt: Batch,
+    stop: frozenset[int],
+    config: GenerationConfig,
+    on_end: Callable[[float], None] = lambda least: None,
+) -> Generator[int]:
     """Yields the ids of one answer until one of `stop` comes up (not yielded) or the limit is reached.
 
-    prompt: one sample, no padding, on the model's device.
+    prompt: one sample, no padding, on the model's device. on_end: told `Engine.least_likely`.
     """
     assert len(prompt.text.segments.lengths) == 1, "one prompt; an `Engine` takes several"
     engine = Engine(model, stop)
     if config.max_tokens:
         engine.add(prompt, config)
-    while engine.under_way:
-        yield from engine.step().values()
+    try:
+        while engine.under_way:
+            yield from engine.step().values()
+    finally:
+        # Also where who asks has had enough.
+        engine.finish(engine.under_way)
+        if config.max_tokens:
+            on_end(engine.least_likely(0))
 
 
 def choose(logits: Tensor, config: GenerationConfig, chance: torch.Generator) -> int:

@@ -11,12 +11,14 @@ from vitrail.metrics.boxes import Box, hits, iou, parse_box, parse_point
 from vitrail.metrics.intervals import Score, bootstrap, wilson
 from vitrail.metrics.text import anls, exact_match
 
-METRICS = ("exact_match", "anls", "box_iou", "click")
+METRICS = ("exact_match", "anls", "box_iou", "box_half", "click")
 """The metrics of `summarise`, in the order in which they are shown; all are 0 to 1, more is better."""
 
-COUNTED = ("exact_match", "click")
+COUNTED = ("exact_match", "box_half", "click")
 """The metrics of which an answer has all or nothing."""
 
+HALF = 0.5
+"""Overlap from which a box is counted as found; the field's custom since PASCAL VOC."""
 _SEED = 0  # of the bootstrap: the same answers give the same interval on every machine
 
 
@@ -26,7 +28,7 @@ class Answer:
 
     kind: the question's kind, by which scores are grouped; "" when the data does not say.
     truths: every accepted answer, at least one; the best one counts. Boxes are in thousandths (`metrics.boxes`).
-    target: of a click; where it falls is all that counts then.
+    target: of a click; where it falls is all that counts then. likelihood: as `Reply` has it.
     """
 
     id: str
@@ -35,14 +37,21 @@ class Answer:
     prediction: str
     truths: tuple[str, ...]
     target: Box | None = None
+    likelihood: float = 1.0
+
+    @property
+    def right(self) -> bool:
+        """By the metrics that are all or nothing."""
+        scores = measure(self)
+        return max(scores.get(metric, 0.0) for metric in COUNTED) == 1.0
 
 
 def measure(answer: Answer) -> dict[str, float]:
     """Scores one answer by the metrics that apply to it: metric → 0 to 1.
 
-    Truths that are boxes count in `box_iou` only (a prediction without a readable box scores 0), the others in
-    `exact_match` and `anls` only; an answer with truths of both sorts is scored against each. A click counts in `click`
-    only.
+    Truths that are boxes count in `box_iou`, and in `box_half` where they overlap by half (a prediction without a
+    readable box scores 0), the others in `exact_match` and `anls`; an answer with truths of both sorts is scored
+    against each. A click counts in `click` only.
     Raises DataError, naming the answer, when it has no truth.
     """
     if isinstance(answer.truths, str) or not answer.truths:
@@ -59,6 +68,7 @@ def measure(answer: Answer) -> dict[str, float]:
     if wanted:
         given = parse_box(answer.prediction)
         scores["box_iou"] = 0.0 if given is None else max(iou(given, box) for box in wanted)
+        scores["box_half"] = float(scores["box_iou"] >= HALF)
     return scores
 
 

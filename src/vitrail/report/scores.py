@@ -24,7 +24,7 @@ RUNS = {
 _BEST_FIRST = ("after", "pasted", "blind", "swapped", "before")
 """The order of cards and table columns: a narrow screen shows the trained model without scrolling."""
 
-_METRIC_NAMES = dict(zip(METRICS, ("Exact match", "ANLS", "Box IoU", "Clicks that hit"), strict=True))
+_METRIC_NAMES = dict(zip(METRICS, ("Exact match", "ANLS", "Box IoU", "Boxes found", "Clicks that hit"), strict=True))
 _ABOUT = {
     "before": "the same model before this run",
     "blind": "the same recipe, trained without pictures",
@@ -123,14 +123,14 @@ def _cell(score: Score) -> str:
 
 
 def by_kind(results: Mapping[str, Any]) -> str:
-    """Charts of exact match, box IoU and clicks by kind, with intervals, then the table of every metric."""
+    """Charts of exact match, boxes found and clicks by kind, with intervals, then the table of every metric."""
     kinds: list[str] = []
     for run in RUNS:
         kinds += [kind for kind in ((results.get(run) or {}).get("by_kind") or {}) if kind not in kinds]
     if not kinds:
         return ""
     shown = _measured(results)
-    charts = "".join(_kind_chart(results, kinds, metric) for metric in ("exact_match", "box_iou", "click"))
+    charts = "".join(_kind_chart(results, kinds, metric) for metric in ("exact_match", "box_half", "click"))
     rows = []
     for kind in kinds:
         name = escape(name_of_kind(kind))

@@ -6,37 +6,27 @@ Each part leaves its result in the run's folder, so a run that was stopped anywh
 from __future__ import annotations
 
 import dataclasses
-import time
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from typing import Any, cast
+from collections.abc import Sequence
+from typing import cast
 
 import torch
 
 from vitrail import build
 from vitrail.contracts.errors import DataError, RecipeError
-from vitrail.contracts.protocols import Source
-from vitrail.data.config import Reading
-from vitrail.data.encode import Encode, Shown
 from vitrail.data.mixture import Opened, open_held_out, sources_of
 from vitrail.data.sources.config import FilesConfig
 from vitrail.data.unanswered import check_answered
 from vitrail.data.with_media import FIRST, with_media
-from vitrail.disk import with_room
-from vitrail.evaluation import answers as asking
-from vitrail.evaluation.losses import held_out_losses
-from vitrail.evaluation.pairs import ranked_right
-from vitrail.evaluation.plain_text import read_text, text_change, text_loss
-from vitrail.inference.chat_model import ChatModel
-from vitrail.metrics.scoring import METRICS, summarise
+from vitrail.evaluation.plain_text import read_text
 from vitrail.models.assembled import MultimodalModel
 from vitrail.models.backbones.adapters import switched_off
 from vitrail.models.backbones.weights_source import cache_folder
-from vitrail.models.weights import load_model
 from vitrail.recipe.schema import Recipe
 from vitrail.recipe.strict import Resolved
 from vitrail.run import report
 from vitrail.run.folder import RunFolder
+from vitrail.run.measure import SWAPPED, measure_losses, measure_pairs, measure_text, score
+from vitrail.run.opened import BLIND, PASTED, Baseline, Run
 from vitrail.run.screen import Screen, Silent
 from vitrail.training import checkpoint
 from vitrail.training.config import StageConfig
@@ -46,67 +36,6 @@ from vitrail.training.loop import Trainer
 from vitrail.training.objectives import ObjectiveConfig
 from vitrail.training.parallel.launch import started
 from vitrail.training.parallel.single import Parallel
-
-SWAPPED = "swapped"
-"""The name of what the trained model answers to another row's media."""
-
-
-@dataclass(frozen=True)
-class Baseline:
-    """The same recipe with something else in the place of media. name: of its results. shown: instead of media."""
-
-    name: str
-    shown: Shown
-
-
-BLIND, PASTED = Baseline("blind", "nothing"), Baseline("pasted", "text")
-
-
-@dataclass
-class Run:
-    """What the parts of a run share. text: plain text to measure the language on; "" for none. parallel: with whom."""
-
-    recipe: Recipe
-    folder: RunFolder
-    device: Device
-    encode: Encode
-    vocabulary: int
-    screen: Screen
-    sources: Opened
-    held_out: tuple[Source, Reading] | None
-    text: str
-    parallel: Parallel
-
-    def keep(self, write: Callable[[], None]) -> None:
-        """Writes something of the run, however long the disk stays full."""
-        with_room(write, self.screen.say)
-
-    def add_result(self, name: str, value: Any) -> None:
-        """Adds one entry to what was measured."""
-        self.keep(lambda: self.folder.add_result(name, value))
-
-    def fresh_model(self) -> MultimodalModel:
-        """The model before training: the same weights each time it is asked for."""
-        dtype = self.device.torch_dtype
-        recipe = self.recipe
-        objectives = build.objectives_of(recipe.stages).values()
-        model = build.starting_model(recipe.model, self.vocabulary, recipe.seed, dtype, objectives)
-        return model.to(self.device.name)
-
-    def trained(self, model: MultimodalModel, folder: RunFolder) -> MultimodalModel:
-        """The model that stages have trained in a folder, whole; `model` is what they trained it in."""
-        if self.parallel.ranks == 1:
-            return model
-        end = checkpoint.latest(folder.checkpoints)
-        assert end is not None, "the last stage has ended"
-        whole = self.fresh_model()
-        load_model(whole, end / checkpoint.MODEL)
-        return whole
-
-    def chat(self, model: MultimodalModel, baseline: Baseline | None = None) -> ChatModel:
-        """To ask it questions."""
-        encode = dataclasses.replace(self.encode, shown=baseline.shown if baseline else "media")
-        return ChatModel(model.eval(), encode, self.device.name)
 
 
 def train(resolved: Resolved[Recipe], screen: Screen | None = None) -> RunFolder:
@@ -284,73 +213,6 @@ def kept_features(run: Run) -> KeptFeatures | None:
     return KeptFeatures(cache_folder() / "features", encoders, keep == "on", run.screen.say)
 
 
-def score(run: Run, model: ChatModel, which: str) -> None:
-    """Asks every held-out question and keeps answers and scores under the name `which`, unless they are there.
-
-    Those named SWAPPED are asked with another row's media; kept besides is how many answers are others than `after`.
-    """
-    if which in run.folder.results():
-        return
-    assert run.held_out, "scores need held-out rows"
-    source, reading = run.held_out
-    started = time.perf_counter()
-    with run.screen.counting(f"questions, {which}", len(source)) as on_answer:
-        limit = run.recipe.evaluate.max_tokens
-        given = asking.ask(model, source, reading, limit, on_answer, swapped=which == SWAPPED)
-    run.keep(lambda: asking.write(given, run.folder.answers(which)))
-    summary = summarise(given)
-    if which == SWAPPED:
-        summary["changed"] = asking.changed(asking.read(run.folder.answers("after")), given).to_json()
-    run.add_result(which, {**summary, "seconds": time.perf_counter() - started})
-    said = f"; other answers {summary['changed']['value']:.3f}" if which == SWAPPED else ""
-    run.screen.say(f"{which}: {headline(summary)}{said}")
-
-
-def measure_losses(run: Run, model: ChatModel) -> None:
-    """Loss of the held-out answers with the right, a wrong and no picture."""
-    assert run.held_out, "losses need held-out rows"
-    source, reading = run.held_out
-    started = time.perf_counter()
-    with run.screen.counting("held-out losses", len(source)) as on_row:
-        losses = held_out_losses(model, source, reading, on_row)
-    run.add_result("losses", losses)
-    run.add_result("losses_seconds", time.perf_counter() - started)
-    texts = [f"{name} {value['value']:.3f} [{value['low']:.3f}, {value['high']:.3f}]" for name, value in losses.items()]
-    run.screen.say(f"held-out loss by picture: {', '.join(texts)}")
-
-
-def measure_pairs(run: Run, model: MultimodalModel) -> None:
-    """Share of the held-out pairs ranked right at the end of every stage; the model is left as the last one left it."""
-    assert run.held_out, "pairs need held-out rows"
-    source, reading = run.held_out
-    started = time.perf_counter()
-    found = {}
-    for stage, end in zip(run.recipe.stages, checkpoint.ends(run.folder.checkpoints), strict=True):
-        load_model(model, checkpoint.sound(end) / checkpoint.MODEL)
-        with run.screen.counting(f"held-out pairs, {stage.name}", len(source)) as on_row:
-            found[stage.name] = ranked_right(run.chat(model), source, reading, on_row)
-        texts = [
-            f"{name} {value['value']:.3f} [{value['low']:.3f}, {value['high']:.3f}]"
-            for name, value in found[stage.name].items()
-        ]
-        run.screen.say(f"held-out pairs ranked right after {stage.name}: {', '.join(texts)}")
-    run.add_result("pairs", found)
-    run.add_result("pairs_seconds", time.perf_counter() - started)
-
-
-def measure_text(run: Run, model: ChatModel, which: str) -> None:
-    """Loss on plain text, under the name `text_<which>`, unless it is there; once both are, by how much it changed."""
-    name = f"text_{which}"
-    if name in run.folder.results():
-        return
-    started = time.perf_counter()
-    found = text_loss(model, run.text)
-    if which == "after":
-        run.add_result("text_change", text_change(run.folder.results()["text_before"], found))
-    run.add_result(name, {**found, "seconds": time.perf_counter() - started})
-    run.screen.say(f"plain text, {which}: {found['value']:.3f} nats a token, {found['bits_per_byte']:.3f} bits a byte")
-
-
 def measure_baseline(run: Run, baseline: Baseline) -> None:
     """The same recipe with every medium withheld, the same rows in every step.
 
@@ -385,14 +247,3 @@ def text_stages(stages: Sequence[StageConfig]) -> list[StageConfig]:
             train = {"backbone": stage.train["backbone"]}
             found.append(dataclasses.replace(stage, train=train, objective=cast(ObjectiveConfig, objective)))
     return found
-
-
-def headline(summary: dict[str, Any]) -> str:
-    """The overall scores in one line."""
-    parts = []
-    for metric in METRICS:
-        found = summary[metric]
-        if found["n"]:
-            name = metric.replace("_", " ")
-            parts.append(f"{name} {found['value']:.3f} [{found['low']:.3f}, {found['high']:.3f}], n = {found['n']}")
-    return "; ".join(parts)
