@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
 import shutil
@@ -15,7 +16,7 @@ from PIL import Image
 
 from vitrail.contracts.errors import DataError
 from vitrail.contracts.messages import Row
-from vitrail.data.config import JsonlConfig
+from vitrail.data.config import JsonlConfig, Reading
 from vitrail.data.dialects import dialects_of, to_conversation
 from vitrail.data.sources.jsonl import JsonlSource
 from vitrail.data.template import (
@@ -28,6 +29,7 @@ from vitrail.data.template import (
     train_rows,
     write_template,
 )
+from vitrail.data.unanswered import check_answered
 from vitrail.evaluation.answers import question
 from vitrail.media import image
 
@@ -92,6 +94,28 @@ def test_a_line_for_every_picture_with_empty_answers(photos: Path) -> None:
         ],
     }
     assert len(opened(path)) == 40
+
+
+def test_fields_are_asked_for_all_at_once(photos: Path, paint: Paint) -> None:
+    made(photos, held_out=0.3, fields=("total", "date"))
+    train, held_out = photos.parent / "my.jsonl", photos.parent / "my.held_out.jsonl"
+    assert len(rows(train)) + len(rows(held_out)) == 40
+    assert rows(train)[0] == {"images": pictures(train)[:1], "fields": {"total": "", "date": ""}}
+    source = JsonlSource(JsonlConfig(held_out, allow_outside=True))
+    row = source.row(0)
+    with pytest.raises(DataError, match="empty answer"):
+        question(row, "auto")
+    with pytest.raises(DataError, match="rows unanswered"):
+        check_answered(source, Reading(), None)
+    written = {**rows(held_out)[0], "fields": {"total": "12.50", "date": None}}
+    asked, truths = question(dataclasses.replace(row, fields=written), "auto")
+    assert asked.messages[-1].text.strip() == "Give total, date as JSON."
+    assert json.loads(truths[0]) == {"total": "12.50", "date": None}
+    paint(photos / "new.png", 9, 9)
+    assert sum(made(photos, held_out=0.3, add=True).pictures.values()) == 1
+    assert all(set(row["fields"]) == {"total", "date"} for row in (*rows(train), *rows(held_out)))
+    assert "not both" in refused(photos, "other.jsonl", fields=("a",), questions=("Why?",))
+    assert "each its own" in refused(photos, "other.jsonl", fields=("a", "a"))
 
 
 def test_another_question_comes_first_from_picture_to_picture(photos: Path) -> None:

@@ -60,3 +60,19 @@ def test_of_a_click_only_the_point_counts() -> None:
     assert clicked("[10, 219]") == clicked("there") == {"click": 0.0}
     summary = summarise([Answer("c", "click", "?", "[125, 210]", ("[125, 210]",), (100, 200, 150, 220))])
     assert (summary["click"]["value"], summary["click"]["n"], summary["exact_match"]["n"]) == (1.0, 1, 0)
+
+
+def test_fields_of_json_are_scored_each_by_itself() -> None:
+    truth = '{"total": "12.50", "date": "19/03/2026", "tip": null, "items": [1, 2]}'
+    given = [
+        answer('{"date": "19/03/2026.", "total": "12.50", "items": [1, 2], "tip": null, "more": 1}', truth, kind=""),
+        answer('Here: {"total": 12.5, "date": "19/03/2026", "tip": ""}', truth, kind=""),
+        answer("12.50", truth, kind=""),
+    ]
+    assert [measure(one)["fields"] for one in given] == [1.0, 0.25, 0.0]
+    assert [measure(one)["exact_match"] for one in given] == [1.0, 0.0, 0.0]
+    found = summarise(given)
+    assert found["fields"]["value"] == pytest.approx(1.25 / 3)
+    right = {name: scores["exact_match"]["value"] * 3 for name, scores in found["by_kind"].items() if name}
+    assert right == pytest.approx({"total": 1.0, "date": 2.0, "tip": 1.0, "items": 1.0})
+    assert "fields" not in measure(answer("x", 'It says {"total": 1}')), "a sentence is text"

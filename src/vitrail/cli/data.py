@@ -84,8 +84,16 @@ def template(
         list[str] | None,
         typer.Option(metavar="TEXT", help="A question to ask of every picture (repeatable).", show_default=False),
     ] = None,
+    fields: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="NAME",
+            help="What to read off every picture, as JSON, instead of questions (repeatable): total, date ...",
+            show_default=False,
+        ),
+    ] = None,
     add: Annotated[
-        bool, typer.Option("--add", help="Append the pictures that are not in the files yet, with the same questions.")
+        bool, typer.Option("--add", help="Append the pictures that are not in the files yet, asked the same.")
     ] = False,
 ) -> None:
     """Write rows for a folder of pictures.
@@ -96,7 +104,12 @@ def template(
     from vitrail.data.template import TemplateConfig, counted, write_template
 
     config = TemplateConfig(
-        folder, out or Path(f"{folder.resolve().name}.jsonl"), held_out, tuple(questions or ()), add
+        folder,
+        out or Path(f"{folder.resolve().name}.jsonl"),
+        held_out,
+        tuple(questions or ()),
+        tuple(fields or ()),
+        add,
     )
     made = write_template(config, lambda files: Terminal().counting("looking at files", files))
     for line in made.left_out:

@@ -22,6 +22,7 @@ from vitrail.contracts.errors import DataError, MediaError
 from vitrail.contracts.messages import ImagePart
 from vitrail.data.config import JsonlConfig, Reading
 from vitrail.data.dialects import dialects_of, to_messages
+from vitrail.data.dialects.fields import FIELDS
 from vitrail.data.dialects.media import TAG
 from vitrail.data.sources.folder import files_in
 from vitrail.data.sources.jsonl import JsonlSource
@@ -43,13 +44,14 @@ Counting = Callable[[int], AbstractContextManager[Callable[[], None]]]
 class TemplateConfig:
     """folder: of the pictures, at any depth. out: the file to write. held_out: share of the pictures that go to a
     second file; 0 for none, None for not said. questions: of every picture; () for those of `out`, or else QUESTION.
-    add: to files that may be there already.
+    fields: what to read off every picture, as JSON; instead of questions. add: to files that may be there already.
     """
 
     folder: Path
     out: Path
     held_out: float | None = None
     questions: tuple[str, ...] = ()
+    fields: tuple[str, ...] = ()
     add: bool = False
 
     def __post_init__(self) -> None:
@@ -57,6 +59,10 @@ class TemplateConfig:
             raise DataError(f"'{self.out}' must end in {SUFFIX}")
         if self.held_out is not None and not 0 <= self.held_out < 1:
             raise DataError(f"--held-out is a share, from 0 to less than 1, got {self.held_out:g}")
+        if self.fields and self.questions:
+            raise DataError("a picture is asked for fields or questions, not both")
+        if len(set(self.fields)) != len(self.fields) or not all(name.strip() for name in self.fields):
+            raise DataError(f"fields need names, each its own: got {', '.join(map(repr, self.fields))}")
         for question in self.questions:
             if not question.strip():
                 raise DataError("a question is empty")
@@ -115,10 +121,15 @@ def write_template(config: TemplateConfig, counting: Counting = _unwatched) -> T
             raise DataError(
                 f"with --held-out {share:g}, none of {len(look.found)} pictures is for '{path}'; choose another share"
             )
+    fields = () if config.questions else config.fields or there.fields
     questions = config.questions or there.questions or (QUESTION,)
     for path, chosen in names.items():
         make = held_out_rows if path == config.held_out_file else train_rows
-        _write(path, [row for name in chosen for row in make(name, _named(config.folder, name, path), questions)])
+        rows = []
+        for name in chosen:
+            picture = _named(config.folder, name, path)
+            rows += [field_row(picture, fields)] if fields else make(name, picture, questions)
+        _write(path, rows)
     return Template({path: len(chosen) for path, chosen in names.items()}, look.left_out, look.others)
 
 
@@ -147,6 +158,11 @@ def held_out_rows(name: str, picture: str, questions: Sequence[str]) -> list[dic
     return [{**kind, **_row(picture, [question])} for kind, question in zip(kinds, questions, strict=True)]
 
 
+def field_row(picture: str, fields: Sequence[str]) -> dict[str, Any]:
+    """A row that asks for fields, all of them at once; they are scored each by itself."""
+    return {"images": [picture], FIELDS: dict.fromkeys(fields, "")}
+
+
 def _row(picture: str, questions: Sequence[str]) -> dict[str, Any]:
     messages = []
     for number, question in enumerate(questions):
@@ -157,11 +173,12 @@ def _row(picture: str, questions: Sequence[str]) -> dict[str, Any]:
 
 @dataclass
 class _There:
-    """What the files hold already: pictures as real paths, the digests of their bytes, and the questions."""
+    """What the files hold already: pictures as real paths, the digests of their bytes, and what is asked."""
 
     pictures: set[str] = field(default_factory=set)
     digests: dict[bytes, str] = field(default_factory=dict)
     questions: tuple[str, ...] = ()
+    fields: tuple[str, ...] = ()
 
     @classmethod
     def read(cls, config: TemplateConfig) -> _There:
@@ -181,13 +198,17 @@ class _There:
         # Whose rows these are has said which folder of pictures to look through.
         source = JsonlSource(JsonlConfig(path, allow_outside=True))
         dialects = dialects_of(source)
-        if not source.appendable or set(dialects) != {"tags"}:
+        if not source.appendable or set(dialects) not in ({"tags"}, {FIELDS}):
             found = f"the dialect {', '.join(dialects)}" if source.appendable else "a JSON list, a table or the like"
-            raise DataError(f"'{path}' is {found}; lines of the dialect tags can be added to, nothing else")
+            raise DataError(f"'{path}' is {found}; lines of the dialects tags and fields can be added to, nothing else")
         for index in range(len(source)):
             # A line that cannot be read may hold any picture, so its error is not caught.
-            messages = to_messages(source.row(index), Reading("tags", ignore_keys=("*",)))
-            self.questions = self.questions or tuple(one.text.strip() for one in messages if one.role == "user")
+            row = source.row(index)
+            messages = to_messages(row, Reading("auto", ignore_keys=("*",)))
+            if FIELDS in dialects:
+                self.fields = self.fields or tuple(row.fields[FIELDS])
+            else:
+                self.questions = self.questions or tuple(one.text.strip() for one in messages if one.role == "user")
             for part in (part for message in messages for part in message.parts):
                 if isinstance(part, ImagePart):
                     self._know(part)

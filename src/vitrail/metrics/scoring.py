@@ -9,9 +9,9 @@ from typing import Any
 from vitrail.contracts.errors import DataError
 from vitrail.metrics.boxes import Box, hits, iou, parse_box, parse_point
 from vitrail.metrics.intervals import Score, bootstrap, wilson
-from vitrail.metrics.text import anls, exact_match
+from vitrail.metrics.text import anls, exact_match, fields_right, json_object
 
-METRICS = ("exact_match", "anls", "box_iou", "box_half", "click")
+METRICS = ("exact_match", "fields", "anls", "box_iou", "box_half", "click")
 """The metrics of `summarise`, in the order in which they are shown; all are 0 to 1, more is better."""
 
 COUNTED = ("exact_match", "box_half", "click")
@@ -51,7 +51,8 @@ def measure(answer: Answer) -> dict[str, float]:
 
     Truths that are boxes count in `box_iou`, and in `box_half` where they overlap by half (a prediction without a
     readable box scores 0), the others in `exact_match` and `anls`; an answer with truths of both sorts is scored
-    against each. A click counts in `click` only.
+    against each. A click counts in `click` only. A truth that is a JSON object counts in `fields`, the share of its
+    fields that are right, and exactly where all of them are.
     Raises DataError, naming the answer, when it has no truth.
     """
     if isinstance(answer.truths, str) or not answer.truths:
@@ -61,7 +62,13 @@ def measure(answer: Answer) -> dict[str, float]:
     boxes = [(truth, parse_box(truth, whole=True)) for truth in answer.truths]
     texts = [truth for truth, box in boxes if box is None]
     scores: dict[str, float] = {}
-    if texts:
+    objects = [found for found in map(json_object, texts) if found]
+    if objects:
+        shares = [fields_right(answer.prediction, one) for one in objects]
+        scores["fields"] = max(sum(right.values()) / len(right) for right in shares)
+        scores["exact_match"] = float(scores["fields"] == 1.0)
+        scores["anls"] = anls(answer.prediction, texts)
+    elif texts:
         scores["exact_match"] = exact_match(answer.prediction, texts)
         scores["anls"] = anls(answer.prediction, texts)
     wanted = [box for _, box in boxes if box is not None]
@@ -76,7 +83,8 @@ def summarise(answers: Iterable[Answer]) -> dict[str, Any]:
     """Returns `{metric: score for METRICS, "by_kind": {kind: {metric: score}}}`.
 
     A score is `Score.to_json()`. Overall, a metric that no answer has is present with value None and n 0; by kind it
-    is left out. Kinds come in alphabetical order. Raises DataError when an answer has no truth.
+    is left out. Kinds come in alphabetical order, the fields of JSON answers among them. Raises DataError when an
+    answer has no truth.
     """
     everything: list[dict[str, float]] = []
     by_kind: dict[str, list[dict[str, float]]] = {}
@@ -84,6 +92,10 @@ def summarise(answers: Iterable[Answer]) -> dict[str, Any]:
         scores = measure(answer)
         everything.append(scores)
         by_kind.setdefault(answer.kind, []).append(scores)
+        # Each field is a kind of its own: one may be read well, another never.
+        if (truth := json_object(answer.truths[0])) and "fields" in scores:
+            for name, right in fields_right(answer.prediction, truth).items():
+                by_kind.setdefault(name, []).append({"exact_match": right})
     overall = _averages(everything)
     kinds = {
         kind: {metric: score.to_json() for metric, score in _averages(by_kind[kind]).items() if score.n}

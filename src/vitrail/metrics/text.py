@@ -5,8 +5,10 @@ ANLS takes time proportional to the length of the longer text (bit-parallel edit
 
 from __future__ import annotations
 
+import json
 import unicodedata
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from vitrail.contracts.errors import DataError
 
@@ -51,6 +53,31 @@ def exact_match(prediction: str, truths: Sequence[str]) -> float:
     _require_truths(truths)
     wanted = normalise(prediction)
     return float(any(normalise(truth) == wanted for truth in truths))
+
+
+def json_object(text: str, *, whole: bool = True) -> dict[str, Any] | None:
+    """The JSON object that a text is; or None. whole: or else that it holds between its first and last brace."""
+    start, end = (0, len(text)) if whole else (text.find("{"), text.rfind("}") + 1)
+    try:
+        found = json.loads(text[start:end]) if 0 <= start < end else None
+    except (ValueError, RecursionError):
+        return None
+    return found if isinstance(found, dict) else None
+
+
+def fields_right(prediction: str, truth: Mapping[str, Any]) -> dict[str, float]:
+    """Of each field of the truth, 1.0 where the predicted object says the same there, as exact match compares it.
+
+    A field that only the prediction has counts nowhere; null is right only where null is the truth.
+    """
+    given = json_object(prediction, whole=False) or {}
+    return {name: float(name in given and _same(given[name], value)) for name, value in truth.items()}
+
+
+def _same(one: Any, other: Any) -> bool:
+    if isinstance(other, dict | list) or isinstance(one, dict | list) or one is None or other is None:
+        return bool(one == other)
+    return normalise(str(one)) == normalise(str(other))
 
 
 def anls(prediction: str, truths: Sequence[str], threshold: float = 0.5) -> float:

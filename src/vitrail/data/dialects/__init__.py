@@ -32,6 +32,7 @@ from vitrail.data.dialects.boxes import placed
 from vitrail.data.dialects.chats import exchanges, openai, sharegpt, tags, tools, with_system
 from vitrail.data.dialects.columns import ANSWERS, CAPTIONS, COMPLETIONS, alpaca, caption, completion, short_vqa, vqa
 from vitrail.data.dialects.documents import interleaved
+from vitrail.data.dialects.fields import FIELDS, fields
 from vitrail.data.dialects.keys import Keys, check_read, opened
 from vitrail.data.dialects.media import KINDS, MEDIA, has_media
 from vitrail.data.dialects.pairs import preference
@@ -47,6 +48,7 @@ READERS: Mapping[str, Callable[[Row], Read]] = {
     "completion": completion,
     "preference": preference,
     "interleaved": interleaved,
+    "fields": fields,
     "caption": caption,
     "vqa": vqa,
     "short_vqa": short_vqa,
@@ -58,6 +60,7 @@ KEYS: Mapping[str, str] = {
     "texts": "turns, interleaved",
     "chosen": "preference",
     "interleaved": "interleaved",
+    "fields": "fields",
     "instruction": "alpaca, with 'output'",
     "prompt": "completion, with 'completion'",
     "query": "completion, with 'response'",
@@ -69,7 +72,7 @@ KEYS: Mapping[str, str] = {
 CARRIED = frozenset(
     (
         *("id", "kind", "messages", "conversations", "texts", "chosen", "rejected", "rejected_response", "prompt"),
-        *("interleaved", "text_list", "image_info", "tools", "system", "objects", "history", *MEDIA),
+        *("interleaved", "text_list", "image_info", "tools", "system", "objects", "history", FIELDS, *MEDIA),
     )
 )
 """Fields that are in the conversation itself; all others go with it as `extra`."""
@@ -102,37 +105,39 @@ def to_messages(row: Row, reading: Reading | DialectName = "auto") -> tuple[Mess
 
 def recognise(row: Row) -> DialectName:
     """The dialect that the row's keys show. Raises DataError, which shows the row, when they show none."""
-    fields = opened(row, Reading()).fields
-    assert isinstance(fields, Keys), "opened"
-    peek = fields.peek
-    if "rejected" in fields and "chosen" in fields:
+    given = opened(row, Reading()).fields
+    assert isinstance(given, Keys), "opened"
+    peek = given.peek
+    if "rejected" in given and "chosen" in given:
         return "preference"
-    if "conversations" in fields:
+    if "conversations" in given:
         return "sharegpt"
     messages = peek("messages")
     if isinstance(messages, list):
-        if "rejected_response" in fields:
+        if "rejected_response" in given:
             return "preference"
         parts = any(isinstance(one, Mapping) and isinstance(one.get("content"), list) for one in messages)
-        return "openai" if parts and not any(f"{kind}s" in fields for kind in KINDS) else "tags"
+        return "openai" if parts and not any(f"{kind}s" in given for kind in KINDS) else "tags"
     texts = peek("texts")
     if isinstance(texts, list):
         return "turns" if any(isinstance(text, Mapping) for text in texts) else "interleaved"
     if any(isinstance(peek(name), list) for name in ("interleaved", "text_list")):
         return "interleaved"
-    if "instruction" in fields and "output" in fields:
+    if isinstance(peek(FIELDS), Mapping):
+        return "fields"
+    if "instruction" in given and "output" in given:
         return "alpaca"
-    if any(name in fields and other in fields for name, other in COMPLETIONS.items()):
+    if any(name in given and other in given for name, other in COMPLETIONS.items()):
         return "completion"
-    if "question" in fields and any(name in fields for name in ANSWERS):
+    if "question" in given and any(name in given for name in ANSWERS):
         return "vqa"
-    if "question" in fields:
-        raise DataError(f"{where(row)}: a question without an answer ({', '.join(ANSWERS)}): {shown_row(fields.given)}")
+    if "question" in given:
+        raise DataError(f"{where(row)}: a question without an answer ({', '.join(ANSWERS)}): {shown_row(given.given)}")
     if any(isinstance(peek(name), str) for name in CAPTIONS):
-        pictured = has_media(fields.given)
-        if pictured or "text" in fields:
+        pictured = has_media(given.given)
+        if pictured or "text" in given:
             return "caption" if pictured else "interleaved"
-    raise DataError(f"{where(row)}: no dialect fits the row {shown_row(fields.given)}{_hint(fields.given)}")
+    raise DataError(f"{where(row)}: no dialect fits the row {shown_row(given.given)}{_hint(given.given)}")
 
 
 def dialects_of(source: Source | StreamedSource, rows: int = 5) -> Counter[str]:

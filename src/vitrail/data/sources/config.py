@@ -16,6 +16,7 @@ DialectName = Literal[
     "completion",
     "preference",
     "interleaved",
+    "fields",
     "caption",
     "vqa",
     "short_vqa",
