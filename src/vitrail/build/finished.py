@@ -7,7 +7,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from safetensors import safe_open
 from safetensors.torch import save_file
 
 from vitrail.build.data import build_encode, build_tokenizer, generation_settings
@@ -26,7 +25,7 @@ from vitrail.models.backbones.construct import unset_backbone
 from vitrail.models.backbones.tokenizer import load_tokenizer
 from vitrail.models.backbones.weights_source import local_folder, local_or_hub
 from vitrail.models.config import CustomConfig, ModelConfig
-from vitrail.models.weights import finished, load_model
+from vitrail.models.weights import fill_model, finished, load_tensors
 from vitrail.prompts.config import PromptConfig
 from vitrail.recipe.code import code_named
 from vitrail.recipe.renamed import LAYOUT, upgraded
@@ -123,15 +122,15 @@ def _own_model(folder: Path, trust_code: bool) -> tuple[MultimodalModel, Encode,
             f"'{folder}' names code that is not part of vitrail, and opening it would run it: {', '.join(code)}; "
             "if you trust its author: trust_code=True, or --trust-code on the command line"
         )
-    with safe_open(folder / WEIGHTS, "pt") as tensors:
-        held = {name.split(".")[0] for name in tensors.keys()}  # noqa: SIM118 (it is no mapping)
+    tensors = load_tensors(folder / WEIGHTS)
+    held = {name.split(".")[0] for name in tensors}
     if "backbone" not in held:
         return _of_components(description, folder, held)
     tokenizer = load_tokenizer(str(folder))
     backbone = unset_backbone(description.backbone)
     objectives = [objective_of(one, "objectives") for one in description.objectives]
     model = build_model(description.model, backbone.vocabulary, seed=0, backbone=backbone, objectives=objectives)
-    load_model(model, folder / WEIGHTS)
+    fill_model(model, tensors, folder / WEIGHTS)
     encode = build_encode(description.model, description.prompt, tokenizer, start=model.start)
     return model, encode, description.model
 
