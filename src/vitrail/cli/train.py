@@ -35,5 +35,6 @@ def train(recipe: RecipeName, overrides: Overrides = None) -> None:
     if launched()[0]:
         return
     typer.echo(f"results: {folder.path / 'results.json'}")
+    typer.echo(f"weights: {folder.weights} (sha256 {folder.results()['weights_sha256'][:16]})")
     typer.echo(f"report:  {folder.report}")
     typer.echo(f'chat:    vitrail chat {folder.path} PICTURE "QUESTION"')

@@ -101,7 +101,7 @@ def _boxes(example: Example) -> str:
     truth = parse_box(example.truth, whole=True)
     if truth is None:
         return ""
-    given = parse_box(example.answers["after"])
+    given = parse_box(example.answers.get("after", ""))
     drawn = _box(truth, "truth") + (_box(given, "given") if given else "")
     label = "dashed: the true box, solid: the answer"
     return (

@@ -39,16 +39,14 @@ LARGEST_SIDE = 512
 
 def write(resolved: Resolved[Recipe], folder: RunFolder) -> None:
     """Writes report.html; what the run has not measured yet is left out."""
-    found = checkpoint.latest(folder.checkpoints)
-    state = checkpoint.load_state(found) if found else State()
-    results = folder.results()
+    state, results = _state(folder), folder.results()
     report = Report(
         title=folder.path.name,
         summary=_summary(resolved.value, folder, state),
         steps=runlog.read(folder.path / "log.jsonl"),
         blind_steps=runlog.read(folder.blind.path / "log.jsonl"),
         results={name: results[name] for name in RUNS if name in results},
-        examples=_examples(resolved.value, folder),
+        examples=examples(resolved.value, folder, resolved.value.evaluate.examples),
         recipe_yaml=annotated(resolved),
         ledger=_ledger(state, folder),
         time=_time(state, results),
@@ -63,6 +61,23 @@ def write(resolved: Resolved[Recipe], folder: RunFolder) -> None:
         text={name: results[f"text_{name}"] for name in ("before", "after", "change") if f"text_{name}" in results},
     )
     page.write(report, folder.report)
+
+
+def seconds(folder: RunFolder) -> float:
+    """What all parts of a run took together."""
+    return sum(_time(_state(folder), folder.results()).values())
+
+
+def counts(folder: RunFolder) -> dict[str, int]:
+    """Rows by what became of them, over all sources."""
+    found: dict[str, int] = _ledger(_state(folder), folder)["counts"]
+    return found
+
+
+def _state(folder: RunFolder) -> State:
+    """At the end of the last stage, or as far as it is."""
+    found = checkpoint.latest(folder.checkpoints)
+    return checkpoint.load_state(found) if found else State()
 
 
 def _summary(recipe: Recipe, folder: RunFolder, state: State) -> Mapping[str, str]:
@@ -114,9 +129,10 @@ def _ledger(state: State, folder: RunFolder) -> dict[str, Any]:
     }
 
 
-def _examples(recipe: Recipe, folder: RunFolder) -> list[Example]:
-    """The first held-out answers of each kind in turn, of another picture each while there are any."""
-    after = asking.read(folder.answers("after"))
+def examples(recipe: Recipe, folder: RunFolder, count: int) -> list[Example]:
+    """The first held-out answers of each kind in turn, of another picture each while there are any; of the trained
+    model, or of the one before where that is not asked yet."""
+    after = asking.read(folder.answers("after")) or asking.read(folder.answers("before"))
     said = {name: {one.id: one.prediction for one in asking.read(folder.answers(name))} for name in RUNS}
     if not after or recipe.data.held_out is None:
         return []
@@ -124,7 +140,7 @@ def _examples(recipe: Recipe, folder: RunFolder) -> list[Example]:
     source, reading = open_held_out(held_out, {held_out: build.build_source(held_out)})
     asked = cache(lambda index: asking.question(source.row(index), reading)[0])
     shown = []
-    for index in _spread(after, asked, recipe.evaluate.examples):
+    for index in _spread(after, asked, count):
         answer, conversation = after[index], asked(index)
         shown.append(
             Example(

@@ -12,18 +12,20 @@ from typing import cast
 import torch
 
 from vitrail import build
+from vitrail.build.starting import WEIGHTS
 from vitrail.contracts.errors import DataError, RecipeError
 from vitrail.data.mixture import Opened, open_held_out, sources_of
 from vitrail.data.sources.config import FilesConfig
 from vitrail.data.unanswered import check_answered
 from vitrail.data.with_media import FIRST, with_media
+from vitrail.disk import digest
 from vitrail.evaluation.plain_text import read_text
 from vitrail.models.assembled import MultimodalModel
 from vitrail.models.backbones.adapters import switched_off
 from vitrail.models.backbones.weights_source import cache_folder
 from vitrail.recipe.schema import Recipe
 from vitrail.recipe.strict import Resolved
-from vitrail.run import report
+from vitrail.run import report, story
 from vitrail.run.folder import RunFolder
 from vitrail.run.measure import SWAPPED, measure_losses, measure_pairs, measure_text, score
 from vitrail.run.opened import BLIND, PASTED, Baseline, Run
@@ -50,8 +52,18 @@ def train(resolved: Resolved[Recipe], screen: Screen | None = None) -> RunFolder
         with parallel.held(lambda: folder.claimed(resolved)):
             torch.set_num_threads(run.device.threads)
             _go_on(run)
-            parallel.alone(lambda: run.keep(lambda: report.write(resolved, folder)))
+            parallel.alone(lambda: _ended(run, resolved))
     return folder
+
+
+def _ended(run: Run, resolved: Resolved[Recipe]) -> None:
+    """The report, and what the run came to, on the screen."""
+    run.add_result("seconds", report.seconds(run.folder))
+    run.add_result("weights_sha256", digest(run.folder.weights / WEIGHTS))
+    run.keep(lambda: report.write(resolved, run.folder))
+    for line in story.questions(report.examples(run.recipe, run.folder, story.COUNT)):
+        run.screen.say(line)
+    run.screen.say(story.outcome(run.folder.results(), report.counts(run.folder), run.device.threads))
 
 
 def _opened(recipe: Recipe, folder: RunFolder, device: Device, screen: Screen, parallel: Parallel) -> Run:
@@ -121,6 +133,8 @@ def _before(run: Run, model: MultimodalModel) -> None:
     measures = run.recipe.evaluate if run.recipe.data.held_out else None
     if measures and measures.answers and measures.before:
         score(run, run.chat(model), "before")
+        for line in story.questions(report.examples(run.recipe, run.folder, story.COUNT)):
+            run.screen.say(line)
     if run.text:
         # The language model as it came, also where the recipe begins with an adapter.
         with switched_off(model):
