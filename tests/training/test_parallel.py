@@ -302,7 +302,7 @@ def test_a_whole_run_by_torchrun(tiny_recipe_text: str, tmp_path: Path) -> None:
     file = tmp_path / "run.yaml"
     text = tiny_recipe_text.replace("accumulate: 2", "accumulate: 4").replace("steps: 5", "steps: 5\n    accumulate: 2")
     text = text.replace("  pack:", "  held_out: {kind: drawn, split: test, rows: 4, size: [64, 128]}\n  pack:")
-    file.write_text(text.partition("evaluate:")[0] + "evaluate: {max_tokens: 4}\n", encoding="utf-8")
+    file.write_text(text.partition("evaluate:")[0] + "evaluate: {max_tokens: 4, losses: true}\n", encoding="utf-8")
     plain = {name: value for name, value in os.environ.items() if name not in ("RANK", "WORLD_SIZE")}
     plain |= {"OMP_NUM_THREADS": "1", "PYTHONPATH": os.pathsep.join(sys.path)}
     folders = {"one": tmp_path / "one", "two": tmp_path / "two"}
