@@ -3,7 +3,7 @@
     pip install 'vitrail[bench]'
     python benchmarks/vlm_train_step.py [--json] [--rounds 3] [--samples 64] [--device auto] [--compile] [--recipe FILE]
 
-All train the model of `recipes/quickstart.yaml` (SmolLM2-135M-Instruct behind a Pixtral-style encoder and a patch
+All train the model of `recipes/examples/native_resolution.yaml` (SmolLM2-135M-Instruct behind a Pixtral-style encoder and a patch
 merger, both with random weights: encoder and projector whole, in the peers by peft's `modules_to_save`; the language
 model by LoRA) on the same drawn receipts with one to four questions, some with their whole text. All begin with the
 same weights: ours are exported to the layout of Mistral Small 3.1, which transformers opens. Labels are the assistant's
@@ -73,7 +73,7 @@ from vitrail.training.config import TrainingConfig
 from vitrail.training.device import Device, choose, has_compiler
 from vitrail.training.optimizer import Optimizer, freeze_all_but
 
-RECIPE = Path(__file__).parents[1] / "recipes" / "quickstart.yaml"
+RECIPE = Path(__file__).parents[1] / "recipes" / "examples" / "native_resolution.yaml"
 MOST_QUESTIONS = 4
 COMPARED = 4
 """Samples whose losses are compared."""

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 import torch
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 
 from vitrail import build
 from vitrail.contracts.errors import DataError, WeightsError
@@ -185,7 +185,8 @@ def test_an_adapter_that_does_not_fit_is_one_line(done: Path, tiny_recipe_file: 
 def test_components_are_written_for_other_recipes(done: Path, tiny_recipe_file: Path, tmp_path: Path) -> None:
     """Encoder, projector and adapter in half the bytes; a recipe that takes them begins where the run ended."""
     adapter = build.adapter_folder(str(done))
-    components.export(build.weights_folder(done), adapter, ("encoder", "projector"), tmp_path / "parts", torch.bfloat16)
+    names, _ = components.export(build.weights_folder(done), adapter, tmp_path / "parts", torch.bfloat16)
+    assert names == ["encoder", "projector"]
     parts = load_file(tmp_path / "parts" / "model.safetensors")
     assert {name.split(".")[0] for name in parts} == {"encoder", "projector"}
     weights = f"model.weights={{encoder: {tmp_path / 'parts'}, projector: {tmp_path / 'parts'}}}"
@@ -196,5 +197,7 @@ def test_components_are_written_for_other_recipes(done: Path, tiny_recipe_file: 
     for name, tensor in parts.items():
         assert torch.equal(begun[name], ended[name].bfloat16().float())
         assert torch.equal(begun[name], tensor.float())
-    with pytest.raises(WeightsError, match="no component 'generator'"):
-        components.export(build.weights_folder(done), adapter, ("generator",), tmp_path / "more", torch.float32)
+    (tmp_path / "text").mkdir()
+    save_file({"backbone.lm.norm.weight": torch.zeros(1)}, tmp_path / "text" / "model.safetensors")
+    with pytest.raises(WeightsError, match="holds no encoder, projector or fusion"):
+        components.export(tmp_path / "text", adapter, tmp_path / "more", torch.float32)

@@ -46,8 +46,7 @@ def export(
         import torch
 
         adapter = build.adapter_folder(run)
-        names = ("encoder", "projector")
-        size = components.export(build.weights_folder(run), adapter, names, out, getattr(torch, dtype))
+        names, size = components.export(build.weights_folder(run), adapter, out, getattr(torch, dtype))
         typer.echo(f"{out}: {', '.join(names)} and what adapter there is, {size / 1e6:.1f} MB")
         return
 

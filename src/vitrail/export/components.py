@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Sequence
 from pathlib import Path
 
 import torch
@@ -15,20 +14,22 @@ from vitrail.disk import whole_folder
 from vitrail.metrics.calibration import Calibration
 from vitrail.models.weights import load_tensors
 
+PARTS = ("encoder", "projector", "fusion")
+"""How the names of components end that are kept by themselves."""
 
-def export(weights: Path, adapter: Path, names: Sequence[str], folder: Path, dtype: torch.dtype) -> int:
-    """Writes `folder`: the named components, the description, and the adapter in peft's layout where there is one.
 
-    weights: folder of a finished model. adapter: folder of its adapter, there or not. Returns the bytes written.
-    Raises WeightsError for a component that the model has not.
+def export(weights: Path, adapter: Path, folder: Path, dtype: torch.dtype) -> tuple[list[str], int]:
+    """Writes `folder`: every encoder, projector and fusion that has weights, the description, and the adapter in peft's
+    layout where there is one.
+
+    weights: folder of a finished model. adapter: folder of its adapter, there or not. Returns the components' names,
+    and the bytes written. Raises WeightsError for a model that has none.
     """
     tensors = load_tensors(weights / "model.safetensors")
-    chosen: dict[str, torch.Tensor] = {}
-    for name in names:
-        found = {key: tensor.to(dtype) for key, tensor in tensors.items() if key.startswith(f"{name}.")}
-        if not found:
-            raise WeightsError(f"'{weights}' holds no component '{name}'")
-        chosen.update(found)
+    names = sorted({name for key in tensors if (name := key.split(".")[0]).endswith(PARTS)})
+    if not names:
+        raise WeightsError(f"'{weights}' holds no encoder, projector or fusion with weights")
+    chosen = {key: tensor.to(dtype) for key, tensor in tensors.items() if key.split(".")[0] in names}
     with whole_folder(folder) as making:
         save_file(chosen, making / "model.safetensors")
         shutil.copy2(weights / "vitrail.yaml", making)
@@ -47,4 +48,4 @@ def export(weights: Path, adapter: Path, names: Sequence[str], folder: Path, dty
             (making / "adapter" / "adapter_config.json").write_text(
                 json.dumps(settings, indent=2) + "\n", encoding="utf-8"
             )
-    return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
+    return names, sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
