@@ -32,8 +32,8 @@ class Line:
 
     @property
     def box(self) -> tuple[float, float, float, float]:
-        """The upright box around it: x1, y1, x2, y2 in shares of the page."""
-        (x1, y1), (x2, y2) = self.corners.min(0).tolist(), self.corners.max(0).tolist()
+        """The upright box around its characters: x1, y1, x2, y2 in shares of the page."""
+        (x1, y1), (x2, y2) = self.boxes[:, :2].min(0).tolist(), self.boxes[:, 2:].max(0).tolist()
         return x1, y1, x2, y2
 
 

@@ -110,8 +110,7 @@ def _seen(page: Page, *, boxes: bool) -> tuple[str, Values, NDArray[np.int64]]:
         text += before + line.text + after
         owner += [-1] * len(before) + [*range(count, count + len(line.text))] + [-1] * len(after)
         count += len(line.text)
-        edges = [*line.boxes[:, :2].min(0), *line.boxes[:, 2:].max(0)]
-        around = np.broadcast_to(np.array(edges, np.float32), line.boxes.shape)
+        around = np.broadcast_to(np.array(line.box, np.float32), line.boxes.shape)
         parts.append(
             np.concatenate([line.features.astype(np.float32), line.confidence[:, None], line.boxes, around], 1)
         )
@@ -120,8 +119,7 @@ def _seen(page: Page, *, boxes: bool) -> tuple[str, Values, NDArray[np.int64]]:
 
 def _written(line: Line) -> str:
     """A line's box as text, with a blank before it."""
-    edges = [*line.boxes[:, :2].min(0), *line.boxes[:, 2:].max(0)]
-    return " " + "".join(f"{min(99, round(100 * edge)):02d}" for edge in edges)
+    return " " + "".join(f"{min(99, round(100 * edge)):02d}" for edge in line.box)
 
 
 def _together(characters: Values) -> Values:
