@@ -5,8 +5,8 @@
 
 All train the model of `recipes/examples/native_resolution.yaml` (SmolLM2-135M-Instruct behind a Pixtral-style encoder
 and a patch merger, both with random weights: encoder and projector whole, in the peers by peft's `modules_to_save`; the
-language model by LoRA) on the same drawn receipts with one to four questions, some with their whole text. All begin with
-the same weights: ours are exported to the layout of Mistral Small 3.1, which transformers opens. Labels are the
+language model by LoRA) on the same drawn receipts with one to four questions, some with their whole text. All begin
+with the same weights: ours are exported to the layout of Mistral Small 3.1, which transformers opens. Labels are the
 assistant's tokens, for all; before the first step the losses on the same samples are compared, and a difference beyond
 rounding ends the benchmark. A step of ours is a pack of the recipe's length, a step of theirs are 8 samples.
 
