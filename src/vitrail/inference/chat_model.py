@@ -78,22 +78,22 @@ class ChatModel:
         """Answers conversations as `reply` does, in their order, at most `together` at once.
 
         A conversation joins as soon as there is room for it; a reply is given out once those before it are. Questions
-        about the same media that follow each other share what stands before them.
+        about the same media that follow each other join together, and share what stands before them.
         """
         generation = generation or GenerationConfig()
         engine = Engine(self.model, self._stop)
-        waiting = iter(map(self.encode.question, asked))
+        waiting = groups(map(self.encode.question, asked), together)
         writing: dict[int, tuple[Sample, list[int]]] = {}
-        following = next(waiting, None)
+        following = next(waiting, [])
         done: dict[int, Reply] = {}
         said = 0
-        while following is not None or writing:
+        while following or writing:
             joining: list[Sample] = []
-            while following is not None and len(writing) + len(joining) < together:
-                if joining and sum(map(len, joining)) + len(following) > ROOM:
+            while following and len(writing) + len(joining) + len(following) <= together:
+                if joining and sum(map(len, (*joining, *following))) > ROOM:
                     break
-                joining.append(following)
-                following = next(waiting, None)
+                joining += following
+                following = next(waiting, [])
             if joining:
                 numbers = self._joined(engine, joining, generation)
                 writing |= {number: (sample, []) for number, sample in zip(numbers, joining, strict=True)}
@@ -110,7 +110,8 @@ class ChatModel:
         for share, run in groupby(pairs, key=lambda pair: pair[1] > 0):
             together = list(run)
             if not share:
-                numbers += engine.add(self._prompts([sample for group, _ in together for sample in group]), generation)
+                for whole in passes([sample for group, _ in together for sample in group]):
+                    numbers += engine.add(self._prompts(whole), generation)
                 continue
             heads = self._prompts([group[0].head(cut) for group, cut in together])
             endings = [[torch.from_numpy(one.ids[cut:]).to(self.device) for one in group] for group, cut in together]
@@ -191,6 +192,36 @@ class ChatModel:
         if batch is None:
             raise MediaError(events[0].reason)
         return float(self.model.loss_sum(batch.to(self.device))), batch.label_weight
+
+
+def groups(samples: Iterable[Sample], most: int) -> Iterator[list[Sample]]:
+    """Samples that follow each other and show the same, at most so many together, whose endings a pass has room for;
+    each of those without media alone."""
+    group: list[Sample] = []
+    shows: tuple[object, ...] = ()
+    room = 0
+    for sample in samples:
+        shown = _shown(sample)
+        ending = len(sample) - max((slot.end for slot in sample.slots), default=0)
+        if group and (not sample.slots or shown != shows or len(group) == most or room + ending > ROOM):
+            yield group
+            group = []
+        room = room + ending if group else len(sample)
+        group, shows = [*group, sample], shown
+    if group:
+        yield group
+
+
+def passes(samples: Iterable[Sample]) -> Iterator[list[Sample]]:
+    """As many at once as a pass has room for."""
+    taken: list[Sample] = []
+    for sample in samples:
+        if taken and sum(map(len, taken)) + len(sample) > ROOM:
+            yield taken
+            taken = []
+        taken.append(sample)
+    if taken:
+        yield taken
 
 
 def _shown(sample: Sample) -> tuple[object, ...]:
