@@ -36,7 +36,7 @@ def test_the_three_rows_are_one_conversation() -> None:
 
 def test_every_other_dialect_has_a_row_that_is_recognised() -> None:
     pieces = re.findall(r"\*\*(\w+)\*\*:(?:(?!\*\*\w+\*\*:).)*?```jsonl\n(.*?)```", PAGE, re.DOTALL)
-    names = ["turns", "caption", "vqa", "alpaca", "completion", "interleaved", "preference"]
+    names = ["turns", "caption", "vqa", "fields", "alpaca", "completion", "interleaved", "preference"]
     assert [name for name, _ in pieces] == names
     for row in blocks("jsonl"):
         to_conversation(Row("r", json.loads(row), Path("photos")))
