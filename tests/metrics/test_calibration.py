@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 
+from vitrail.contracts.errors import WeightsError
 from vitrail.metrics.calibration import FEWEST, Calibration, fitted, quality
 
 
@@ -37,6 +40,17 @@ def test_a_likelihood_that_says_nothing_gives_the_share_that_is_right() -> None:
     assert found is not None
     assert found.chance(0.1) == pytest.approx(0.7, abs=0.06)
     assert found.chance(0.9) == pytest.approx(0.7, abs=0.06)
+
+
+def test_a_damaged_file_is_one_line(tmp_path: Path) -> None:
+    assert Calibration.read(tmp_path) is None
+    Calibration(0.5, -1.0).write(tmp_path)
+    assert Calibration.read(tmp_path) == Calibration(0.5, -1.0)
+    for text in ("", "[]", '{"slope": 1}', '{"slope": "x", "shift": 0}'):
+        (tmp_path / "calibration.json").write_text(text)
+        with pytest.raises(WeightsError, match="is damaged") as caught:
+            Calibration.read(tmp_path)
+        assert "\n" not in str(caught.value)
 
 
 def test_few_answers_or_one_sort_alone_claim_nothing() -> None:

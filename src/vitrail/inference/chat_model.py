@@ -104,8 +104,8 @@ class ChatModel:
 
     def _joined(self, engine: Engine, samples: Sequence[Sample], generation: GenerationConfig) -> list[int]:
         """Hands prompts to the engine: those that begin alike one after another with what they share read once."""
-        groups = [list(group) for _, group in groupby(samples, _shown)]
-        pairs = [(group, 0 if self.encode.start is not None else _alike(group)) for group in groups]
+        alike = [list(group) for _, group in groupby(samples, _shown)]
+        pairs = [(group, 0 if self.encode.start is not None else _alike(group)) for group in alike]
         numbers: list[int] = []
         for share, run in groupby(pairs, key=lambda pair: pair[1] > 0):
             together = list(run)

@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from vitrail.contracts.errors import WeightsError
 from vitrail.disk import write_whole
 from vitrail.metrics.intervals import wilson
 
@@ -38,9 +39,17 @@ class Calibration:
 
     @classmethod
     def read(cls, folder: Path) -> Calibration | None:
-        """Of the finished model in a folder, if it has one."""
+        """Of the finished model in a folder, if it has one. Raises WeightsError for a file that is damaged."""
         path = folder / FILE
-        return cls(**json.loads(path.read_text(encoding="utf-8"))) if path.is_file() else None
+        if not path.is_file():
+            return None
+        try:
+            found = json.loads(path.read_text(encoding="utf-8"))
+            return cls(float(found["slope"]), float(found["shift"]))
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise WeightsError(
+                f"'{path}' is damaged: {error!r}; without it answers do not say how sure they are"
+            ) from error
 
     def write(self, folder: Path) -> None:
         """Beside the weights of a finished model."""
